@@ -1,0 +1,1 @@
+//! The use cases: log in, check, log out, rotate, revoke, manage users.

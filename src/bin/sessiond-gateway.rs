@@ -1,0 +1,3 @@
+//! The HTTP gateway as a process of its own.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! For services that check sessions: connection, coherent cache, tower layers.

@@ -1,0 +1,1 @@
+//! Flags, environment and configuration file, and every mistake in them at once.

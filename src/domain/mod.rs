@@ -1,0 +1,23 @@
+//! The words of sessiond and the rules that hold for them, whatever store, transport or program they meet.
+//!
+//! Nothing here performs I/O or knows of another module of this crate.
+
+mod field;
+mod id;
+mod password;
+mod revocation;
+mod session;
+mod time;
+mod token;
+mod user;
+
+pub use field::FieldViolation;
+pub use id::{SessionId, UserId};
+pub use password::{Password, PasswordHash};
+pub use revocation::Revocation;
+pub use session::{
+    Attributes, AuthMethod, Client, LiveSession, Session, SessionLimits, SessionSpan, last_seen_slack,
+};
+pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+pub use token::{RandomTokens, SessionToken, TokenDigest, TokenSource};
+pub use user::{Email, EmailKey, Names, Roles, User};

@@ -1,0 +1,26 @@
+//! What is told to those who remember answers.
+
+use super::{SessionId, UserId};
+
+/// An end of sessions that whoever remembers an answer must hear of.
+///
+/// Expiry is none: an answer says until when it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revocation {
+    /// One session ended, or got a new token.
+    Session {
+        /// Which session.
+        session: SessionId,
+        /// Whose it was.
+        user: UserId,
+    },
+    /// All of a user's sessions ended.
+    User {
+        /// Whose sessions.
+        user: UserId,
+        /// The session that was spared.
+        except: Option<SessionId>,
+    },
+    /// Everyone's sessions ended.
+    Everyone,
+}

@@ -1,0 +1,176 @@
+//! The session token and its digest.
+//!
+//! The token exists in two places only: with whoever created the session, and for a moment in the memory of the process that
+//! made or checks it. Stores see the digest.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+use zeroize::{Zeroize as _, ZeroizeOnDrop};
+
+const PREFIX: &str = "ses_";
+const RANDOM_BYTES: usize = 32;
+/// 32 bytes in base64url without padding (RFC 4648 §5).
+const ENCODED_BYTES: usize = 43;
+const TOKEN_BYTES: usize = PREFIX.len() + ENCODED_BYTES;
+
+/// The secret that proves a session: `ses_` and 43 characters of base64url over 32 random bytes.
+///
+/// Wiped from memory on drop. It has no `Clone`, `Display` or `Serialize`; [`SessionToken::expose`] is the one way to its text.
+#[derive(ZeroizeOnDrop)]
+pub struct SessionToken([u8; TOKEN_BYTES]);
+
+impl SessionToken {
+    /// The token over these random bytes.
+    #[must_use]
+    pub fn from_random(mut random: [u8; RANDOM_BYTES]) -> Self {
+        let mut token = [0; TOKEN_BYTES];
+        let (prefix, encoded) = token.split_at_mut(PREFIX.len());
+        prefix.copy_from_slice(PREFIX.as_bytes());
+        // 32 bytes fill 43 characters exactly, so encoding into this slice has no way to fail.
+        let _ = URL_SAFE_NO_PAD.encode_slice(random, encoded);
+        random.zeroize();
+        Self(token)
+    }
+
+    /// The text to hand to whoever created the session.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        // Every byte is ASCII by construction.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// The digest that stores know the token by.
+    #[must_use]
+    pub fn digest(&self) -> TokenDigest {
+        TokenDigest::of(&self.0)
+    }
+}
+
+impl fmt::Debug for SessionToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionToken(..)")
+    }
+}
+
+/// SHA-256 of a session token's text: the only form of it that is ever stored.
+///
+/// `Debug` shows nothing: a digest in a log would let whoever reads the log recognise the token.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenDigest([u8; 32]);
+
+impl TokenDigest {
+    /// The digest of a token as presented, or `None` if the text cannot be a session token.
+    ///
+    /// Looking a digest up compares digests, not tokens, so what the comparison's time tells is useless to a guesser.
+    #[must_use]
+    pub fn of_presented(text: &str) -> Option<Self> {
+        let encoded = text.strip_prefix(PREFIX)?.as_bytes();
+        let is_base64url = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        (encoded.len() == ENCODED_BYTES && encoded.iter().all(is_base64url))
+            .then(|| Self::of(text.as_bytes()))
+    }
+
+    fn of(token: &[u8]) -> Self {
+        Self(Sha256::digest(token).into())
+    }
+
+    /// The digest with these bytes, as a store kept them.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes for a store to keep.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for TokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenDigest(..)")
+    }
+}
+
+/// Where tokens and the random part of ids come from.
+pub trait TokenSource: Send + Sync + 'static {
+    /// A token that nobody else has.
+    ///
+    /// # Errors
+    /// [`NoRandomness`] if the operating system has no random bytes to give.
+    fn session_token(&self) -> Result<SessionToken, NoRandomness>;
+
+    /// The random part of a fresh [`UserId`](super::UserId) or [`SessionId`](super::SessionId).
+    ///
+    /// # Errors
+    /// [`NoRandomness`] if the operating system has no random bytes to give.
+    fn id_bits(&self) -> Result<[u8; 10], NoRandomness>;
+}
+
+/// The operating system gave no random bytes.
+#[derive(Debug, thiserror::Error)]
+#[error("the operating system gave no random bytes")]
+pub struct NoRandomness(#[source] getrandom::Error);
+
+/// Tokens and ids from the operating system's generator.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RandomTokens;
+
+impl TokenSource for RandomTokens {
+    fn session_token(&self) -> Result<SessionToken, NoRandomness> {
+        let mut random = [0; RANDOM_BYTES];
+        getrandom::fill(&mut random).map_err(NoRandomness)?;
+        Ok(SessionToken::from_random(random))
+    }
+
+    fn id_bits(&self) -> Result<[u8; 10], NoRandomness> {
+        let mut random = [0; 10];
+        getrandom::fill(&mut random).map_err(NoRandomness)?;
+        Ok(random)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn s_01_a_token_is_the_prefix_and_43_characters_and_round_trips_to_its_digest() {
+        let token = SessionToken::from_random([0xfb; 32]);
+        assert_eq!(token.expose().len(), 47);
+        assert!(token.expose().starts_with("ses_"));
+        assert_eq!(TokenDigest::of_presented(token.expose()), Some(token.digest()));
+    }
+
+    #[test]
+    fn what_cannot_be_a_token_has_no_digest() {
+        let good = SessionToken::from_random([1; 32]);
+        let good = good.expose();
+        let with_tail = format!("{good}A");
+        let with_nul = good.replacen('A', "\0", 1);
+        for text in [
+            "",
+            "ses_",
+            &good[4..],
+            &good[..46],
+            &with_tail,
+            &with_nul,
+            &good.to_uppercase(),
+            &format!(" {good}"),
+        ] {
+            assert_eq!(TokenDigest::of_presented(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn s_89_debug_shows_neither_token_nor_digest() {
+        let token = SessionToken::from_random([1; 32]);
+        assert_eq!(
+            format!("{token:?} {:?}", token.digest()),
+            "SessionToken(..) TokenDigest(..)"
+        );
+    }
+}

@@ -1,0 +1,1 @@
+//! The HTTP gateway: cookies and REST in, RPCs out.

@@ -1,0 +1,1 @@
+//! The contract served: one service method is unwrap, call, wrap.

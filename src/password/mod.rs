@@ -1,0 +1,1 @@
+//! Password hashing behind a bounded pool, the schemes it knows, and the rules for new passwords.

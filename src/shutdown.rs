@@ -1,0 +1,1 @@
+//! When to stop, and how long stopping may take.

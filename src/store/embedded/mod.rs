@@ -1,0 +1,1 @@
+//! The default store: memory answers, SQLite remembers.

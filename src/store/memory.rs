@@ -1,0 +1,1 @@
+//! Users and sessions in this process's memory, gone with it.

@@ -1,0 +1,300 @@
+//! Where users and sessions live: the two traits, their promises, and the stores that keep them.
+//!
+//! A store keeps and finds; it decides nothing that [`domain`](crate::domain) decides. Nothing above this module knows which
+//! store it has. `tests/store_contract` holds every promise written here against every store.
+//!
+//! # Promises of every verb
+//!
+//! - `Ok` means done, and kept as the store's kind promises (embedded: on disk). What a verb has acknowledged is what every
+//!   verb that starts later sees, through any process that shares the store.
+//! - `Err(StoreError)` means that the store cannot tell: the change may have happened or not. It is never an answer.
+//! - A verb is atomic: others see all of it or nothing. A caller that stops waiting (drops the future) leaves nothing half done.
+//! - Absence is `None` or `false`, never an error.
+//! - Every verb answers within a few seconds; a store that is cut off or hangs is [`StoreError`], not silence.
+
+use crate::domain::{
+    EmailKey, LiveSession, PasswordHash, Session, SessionId, Timestamp, TokenDigest, User, UserId,
+};
+use async_trait::async_trait;
+use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
+
+mod embedded;
+mod memory;
+mod postgres;
+mod redis;
+mod revocations;
+
+pub use revocations::{Cursor, RevocationLog, Revocations, Told};
+
+/// The store cannot be asked now, or did not answer as it should: nobody can tell what the answer is.
+///
+/// Says what was being done; the cause, for the log, is its source.
+#[derive(Debug)]
+pub struct StoreError {
+    doing: &'static str,
+    source: Box<dyn StdError + Send + Sync>,
+}
+
+impl StoreError {
+    /// A failure while `doing` something: "reading a session".
+    pub fn new(doing: &'static str, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self {
+            doing,
+            source: source.into(),
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the store failed at {}", self.doing)
+    }
+}
+
+impl StdError for StoreError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(self.source.as_ref())
+    }
+}
+
+/// An answer that a store has at hand, or will have.
+///
+/// The hot verb returns it so that a store that answers from memory allocates and awaits nothing.
+pub enum Answer<'a, T> {
+    /// Here it is.
+    Now(Result<T, StoreError>),
+    /// It takes a round trip.
+    Later(Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>),
+}
+
+impl<T> Answer<'_, T> {
+    /// The answer, waited for if need be.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn get(self) -> Result<T, StoreError> {
+        match self {
+            Self::Now(answer) => answer,
+            Self::Later(answer) => answer.await,
+        }
+    }
+}
+
+/// A user as stored: with the password hash, which never leaves the service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserRecord {
+    /// The account.
+    pub user: User,
+    /// How they log in; `None` if they have no password.
+    pub password_hash: Option<PasswordHash>,
+}
+
+/// What became of [`UserStore::insert`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inserted {
+    /// The user is stored.
+    Yes,
+    /// Another user has this [`EmailKey`]; nothing was changed.
+    EmailTaken,
+}
+
+/// What became of [`UserStore::update`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Updated {
+    /// The user is stored as given.
+    Yes,
+    /// The stored user is gone or has another version than expected; nothing was changed.
+    VersionMoved,
+    /// Another user has this [`EmailKey`]; nothing was changed.
+    EmailTaken,
+}
+
+/// Which stored password hash a new one may replace.
+#[derive(Debug, Clone, Copy)]
+pub enum ReplacedHash<'a> {
+    /// Whatever is there, also none.
+    Any,
+    /// This one only: the one that a password was verified against.
+    Exactly(&'a PasswordHash),
+}
+
+/// Where users live.
+#[async_trait]
+pub trait UserStore: Send + Sync + 'static {
+    /// Stores a new user. Two users never share an [`EmailKey`], whatever races.
+    async fn insert(&self, record: &UserRecord) -> Result<Inserted, StoreError>;
+
+    /// The user with this id.
+    async fn by_id(&self, id: UserId) -> Result<Option<UserRecord>, StoreError>;
+
+    /// The user with this email.
+    async fn by_email(&self, key: &EmailKey) -> Result<Option<UserRecord>, StoreError>;
+
+    /// Up to `limit` users with ids greater than `after`, in the order of their ids.
+    async fn list(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError>;
+
+    /// Replaces the stored user, except for the password hash, if it has version `expected_version`. `user.version` is already
+    /// the new one. Of two updates that expect one version, one fails.
+    async fn update(&self, user: &User, expected_version: u64) -> Result<Updated, StoreError>;
+
+    /// Replaces the password hash if what is stored is what `replaced` says; the rest of the user, its version included, stays.
+    /// `false` if it is not, or if the user is gone.
+    async fn replace_password(
+        &self,
+        id: UserId,
+        replaced: ReplacedHash<'_>,
+        hash: &PasswordHash,
+    ) -> Result<bool, StoreError>;
+
+    /// Deletes the user. `false` if there was none. The email is free at once.
+    async fn delete(&self, id: UserId) -> Result<bool, StoreError>;
+
+    /// How many users there are.
+    async fn count(&self) -> Result<u64, StoreError>;
+
+    /// Whether the store can be asked now: one small read.
+    async fn ping(&self) -> Result<(), StoreError>;
+}
+
+/// A mark that every revocation of all of a user's sessions moves. A session is created under the epoch that was read *before*
+/// what vouches for the user was read; if the epoch has moved since, the session is not created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Epoch(u64);
+
+impl Epoch {
+    /// An epoch as a store counts it.
+    #[must_use]
+    pub const fn from_count(count: u64) -> Self {
+        Self(count)
+    }
+
+    /// The count.
+    #[must_use]
+    pub const fn count(self) -> u64 {
+        self.0
+    }
+}
+
+/// A session to be stored.
+#[derive(Debug, Clone)]
+pub struct NewSession {
+    /// What its token will be known by.
+    pub digest: TokenDigest,
+    /// The session.
+    pub session: Session,
+    /// The user's epoch, as [`SessionStore::epoch`] gave it before the user was read.
+    pub epoch: Epoch,
+    /// The token of a session that this one replaces, whoever's it is.
+    pub replaces: Option<TokenDigest>,
+    /// Sessions that the user may have when this one is stored; the oldest make room. At least 1.
+    pub max_per_user: u32,
+}
+
+/// What became of [`SessionStore::create`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// The session lives.
+    Yes,
+    /// All sessions of the user were revoked since the epoch was read; nothing was changed.
+    EpochMoved,
+}
+
+/// A new token for a session.
+#[derive(Debug, Clone, Copy)]
+pub struct Rotation {
+    /// What the session's token is known by now. An old token in its grace does not count.
+    pub from: TokenDigest,
+    /// What it will be known by.
+    pub to: TokenDigest,
+    /// Until when `from` still proves the session; at or before now: not at all.
+    pub grace_until: Timestamp,
+    /// When the user proved who they are, if they did so for this; `None` leaves the session's.
+    pub authenticated_at: Option<Timestamp>,
+}
+
+/// Which session to end.
+#[derive(Debug, Clone, Copy)]
+pub enum SessionKey {
+    /// The one whose token has this digest, also as an old token in its grace.
+    Token(TokenDigest),
+    /// The one with this id.
+    Id(SessionId),
+}
+
+/// Where sessions live.
+///
+/// A session *lives* from its creation until it is destroyed, replaced, evicted, revoked or expired; then it never lives again.
+/// Only [`create`](Self::create) brings one to life: no other verb can insert. Every verb that ends or rotates sessions, and
+/// `create` for those that it ends, publishes a [`Revocation`](crate::domain::Revocation) to
+/// [`revocations`](Self::revocations) before it is acknowledged.
+///
+/// `now` is the instant of the call. A store uses it to leave out what has expired, by the rules of
+/// [`LiveSession::is_expired`].
+#[async_trait]
+pub trait SessionStore: Send + Sync + 'static {
+    /// The session that a token with this digest proves, if it lives. The hot verb.
+    ///
+    /// An old token proves its session until the end of its grace. The answer's `last_seen_at` may lag behind by
+    /// [`last_seen_slack`](crate::domain::last_seen_slack).
+    fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Answer<'a, Option<LiveSession>>;
+
+    /// Notes that a session was checked at `at`. Never waits, never fails, never lowers what is noted, and never brings a session
+    /// back. Written down within half of the session's [`last_seen_slack`](crate::domain::last_seen_slack) where the process
+    /// lives on.
+    ///
+    /// `session` and `digest` are those of one answer of [`check`](Self::check).
+    fn touch(&self, session: &LiveSession, digest: &TokenDigest, at: Timestamp);
+
+    /// As [`check`](Self::check), with everything that was stored with the session.
+    async fn get(&self, digest: &TokenDigest, now: Timestamp) -> Result<Option<Session>, StoreError>;
+
+    /// The user's epoch now. Users that the store has never heard of have one too.
+    async fn epoch(&self, user: UserId) -> Result<Epoch, StoreError>;
+
+    /// Brings a session to life. In the same commit the session that it replaces ends, and so do the user's oldest sessions that
+    /// exceed `max_per_user`, whatever is created beside it.
+    async fn create(&self, new: NewSession, now: Timestamp) -> Result<Created, StoreError>;
+
+    /// Replaces a living session's token. `None` if there is no such session: of two rotations from one token, one finds it.
+    async fn rotate(&self, rotation: Rotation, now: Timestamp) -> Result<Option<Session>, StoreError>;
+
+    /// Ends one session. Says which it was, and whose; `None` if none lived.
+    async fn destroy(
+        &self,
+        key: SessionKey,
+        now: Timestamp,
+    ) -> Result<Option<(SessionId, UserId)>, StoreError>;
+
+    /// Up to `limit` living sessions of the user, newest first, with ids less than `before`.
+    async fn list(
+        &self,
+        user: UserId,
+        before: Option<SessionId>,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Session>, StoreError>;
+
+    /// Ends all sessions of the user but `except` (if that is a living session of the user) and moves the user's epoch. Says how
+    /// many living sessions ended.
+    async fn revoke_user(
+        &self,
+        user: UserId,
+        except: Option<SessionId>,
+        now: Timestamp,
+    ) -> Result<u64, StoreError>;
+
+    /// Ends everyone's sessions and moves every user's epoch. Says how many living sessions ended.
+    async fn revoke_everyone(&self, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// Frees the space of up to `limit` sessions that have ended, and says how many. Changes no answer of any verb.
+    async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError>;
+
+    /// How many sessions live. Sessions that expired within the last sweep may still be counted.
+    async fn count(&self, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// Whether the store can be asked now: one small read.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// What has been revoked, by this process and by any other that shares the store.
+    fn revocations(&self) -> &RevocationLog;
+}

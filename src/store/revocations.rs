@@ -1,0 +1,355 @@
+//! The log of revocations: what those who remember answers are told, in order, with nothing skipped in silence.
+
+use crate::domain::Revocation;
+use parking_lot::Mutex;
+use std::{
+    collections::VecDeque,
+    fmt,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+use tokio::sync::watch;
+
+/// A place in one log: which log, and how many entries came before.
+///
+/// As text, for clients to hold: two hexadecimal numbers with a dash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// Which log. A log that cannot continue its numbers after a restart takes a new one.
+    pub log: u64,
+    /// The number of the last entry seen.
+    pub sequence: u64,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{:x}", self.log, self.sequence)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = InvalidCursor;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
+        let (log, sequence) = text.split_once('-').ok_or(InvalidCursor)?;
+        let number = |text: &str| match text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            true => u64::from_str_radix(text, 16).map_err(|_| InvalidCursor),
+            false => Err(InvalidCursor),
+        };
+        Ok(Self {
+            log: number(log)?,
+            sequence: number(sequence)?,
+        })
+    }
+}
+
+/// The text is no cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be a cursor that WatchRevocations has sent")]
+pub struct InvalidCursor;
+
+/// What a reader of the log is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// These sessions ended.
+    Revoked(Revocation),
+    /// Something was missed: whatever was remembered may be wrong.
+    Forget,
+}
+
+/// Entries kept for readers that come back or fall behind; who is further behind is told to forget.
+const KEPT_ENTRIES: usize = 65_536;
+
+/// How long a log that follows a shared store is believed after the store last confirmed it.
+const CONFIRMED_FOR_MILLIS: i64 = 1_000;
+
+/// What has been revoked, in order. Cheap to clone: all clones are one log.
+///
+/// A store whose sessions belong to this process alone writes with [`publish`](Self::publish). A store that is shared follows
+/// the shared log with [`publish_at`](Self::publish_at), says with [`confirm`](Self::confirm) that it has everything, and
+/// [`restart`](Self::restart)s the log when it may have missed something.
+#[derive(Debug, Clone)]
+pub struct RevocationLog {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    ring: Mutex<Ring>,
+    /// Changes with every entry, to wake readers.
+    head: watch::Sender<Cursor>,
+    /// When a shared store last confirmed the log, by [`monotonic_millis`]; [`i64::MAX`]: this process alone writes it.
+    confirmed_at: AtomicI64,
+}
+
+#[derive(Debug)]
+struct Ring {
+    log: u64,
+    /// Every entry with a greater sequence is in `entries`.
+    floor: u64,
+    head: u64,
+    entries: VecDeque<(u64, Revocation)>,
+}
+
+impl Ring {
+    fn push(&mut self, sequence: u64, revocation: Revocation) {
+        if self.entries.len() == KEPT_ENTRIES
+            && let Some((dropped, _)) = self.entries.pop_front()
+        {
+            self.floor = dropped;
+        }
+        self.entries.push_back((sequence, revocation));
+        self.head = sequence;
+    }
+
+    fn cursor(&self) -> Cursor {
+        Cursor {
+            log: self.log,
+            sequence: self.head,
+        }
+    }
+}
+
+impl RevocationLog {
+    /// The log of a store that only this process writes to, with a number that no other log had.
+    #[must_use]
+    pub fn in_process(log: u64) -> Self {
+        Self::starting_at(Cursor { log, sequence: 0 }, i64::MAX)
+    }
+
+    /// A log that follows a shared one, from `head` on. Not confirmed yet.
+    #[must_use]
+    pub fn following(head: Cursor) -> Self {
+        Self::starting_at(head, i64::MIN)
+    }
+
+    fn starting_at(head: Cursor, confirmed_at: i64) -> Self {
+        let ring = Ring {
+            log: head.log,
+            floor: head.sequence,
+            head: head.sequence,
+            entries: VecDeque::new(),
+        };
+        Self {
+            shared: Arc::new(Shared {
+                ring: Mutex::new(ring),
+                head: watch::Sender::new(head),
+                confirmed_at: AtomicI64::new(confirmed_at),
+            }),
+        }
+    }
+
+    /// Appends an entry under the next number.
+    pub fn publish(&self, revocation: Revocation) {
+        let mut ring = self.shared.ring.lock();
+        let sequence = ring.head + 1;
+        ring.push(sequence, revocation);
+        // Under the lock, so that the head never moves backwards.
+        self.shared.head.send_replace(ring.cursor());
+    }
+
+    /// Appends an entry of the shared log. Numbers may have gaps; one that is not greater than the last is known already.
+    pub fn publish_at(&self, sequence: u64, revocation: Revocation) {
+        let mut ring = self.shared.ring.lock();
+        if sequence > ring.head {
+            ring.push(sequence, revocation);
+            self.shared.head.send_replace(ring.cursor());
+        }
+    }
+
+    /// Goes on from `head`, with every reader told to forget.
+    pub fn restart(&self, head: Cursor) {
+        let mut ring = self.shared.ring.lock();
+        *ring = Ring {
+            log: head.log,
+            floor: head.sequence,
+            head: head.sequence,
+            entries: VecDeque::new(),
+        };
+        drop(ring);
+        // A reader compares cursors, and this one may equal what it last saw: it must wake and look all the same.
+        self.shared.head.send_replace(head);
+    }
+
+    /// Notes that the log holds all that the shared one held at `asked_at`, an instant of [`monotonic_millis`].
+    pub fn confirm(&self, asked_at: i64) {
+        self.shared.confirmed_at.fetch_max(asked_at, Ordering::Relaxed);
+    }
+
+    /// Whether the log is known to hold everything up to a second ago. While it does not, no heartbeat may be sent.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        let confirmed_at = self.shared.confirmed_at.load(Ordering::Relaxed);
+        confirmed_at.saturating_add(CONFIRMED_FOR_MILLIS) > monotonic_millis()
+    }
+
+    /// Where the log stands.
+    #[must_use]
+    pub fn head(&self) -> Cursor {
+        self.shared.ring.lock().cursor()
+    }
+
+    /// A reader that is told what follows `after`; without it, or if that is no longer kept, the reader is first told to forget.
+    #[must_use]
+    pub fn read(&self, after: Option<Cursor>) -> Revocations {
+        Revocations {
+            log: self.clone(),
+            changed: self.shared.head.subscribe(),
+            // No log has this number, so the first read finds that it cannot continue.
+            at: after.unwrap_or(Cursor {
+                log: u64::MAX,
+                sequence: 0,
+            }),
+        }
+    }
+}
+
+/// Milliseconds of a clock that only goes forward.
+#[must_use]
+pub(crate) fn monotonic_millis() -> i64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec
+        .saturating_mul(1000)
+        .saturating_add(time.tv_nsec / 1_000_000)
+}
+
+/// One reader's place in a [`RevocationLog`].
+#[derive(Debug)]
+pub struct Revocations {
+    log: RevocationLog,
+    changed: watch::Receiver<Cursor>,
+    at: Cursor,
+}
+
+impl Revocations {
+    /// Where the reader stands.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        self.at
+    }
+
+    /// What came since, with the cursor after each: waits for at least one, gives at most `limit`.
+    ///
+    /// Cancel-safe: a dropped call has told nothing.
+    pub async fn next(&mut self, limit: usize) -> Vec<(Cursor, Told)> {
+        loop {
+            // Marked before looking: an entry that arrives after the look wakes the wait below.
+            self.changed.borrow_and_update();
+            let told = self.take(limit);
+            if !told.is_empty() {
+                return told;
+            }
+            // The sender lives in `self.log`, so the wait ends only with a change.
+            let _ = self.changed.changed().await;
+        }
+    }
+
+    fn take(&mut self, limit: usize) -> Vec<(Cursor, Told)> {
+        let ring = self.log.shared.ring.lock();
+        if self.at.log != ring.log || self.at.sequence < ring.floor {
+            self.at = ring.cursor();
+            return vec![(self.at, Told::Forget)];
+        }
+        let start = ring
+            .entries
+            .partition_point(|(sequence, _)| *sequence <= self.at.sequence);
+        let told: Vec<_> = ring
+            .entries
+            .range(start..)
+            .take(limit)
+            .map(|&(sequence, revocation)| {
+                (
+                    Cursor {
+                        log: ring.log,
+                        sequence,
+                    },
+                    Told::Revoked(revocation),
+                )
+            })
+            .collect();
+        if let Some((cursor, _)) = told.last() {
+            self.at = *cursor;
+        }
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Timestamp, UserId};
+
+    fn user(n: u8) -> Revocation {
+        Revocation::User {
+            user: UserId::new(Timestamp::default(), [n; 10]),
+            except: None,
+        }
+    }
+
+    fn revoked(told: &[(Cursor, Told)]) -> Vec<Told> {
+        told.iter().map(|(_, told)| *told).collect()
+    }
+
+    #[tokio::test]
+    async fn a_reader_without_a_cursor_is_told_to_forget_and_then_everything() {
+        let log = RevocationLog::in_process(7);
+        log.publish(user(1));
+        let mut reader = log.read(None);
+        assert_eq!(revoked(&reader.next(10).await), [Told::Forget]);
+        log.publish(user(2));
+        log.publish(user(3));
+        assert_eq!(
+            revoked(&reader.next(10).await),
+            [Told::Revoked(user(2)), Told::Revoked(user(3))]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_comes_back_is_told_what_it_missed() {
+        let log = RevocationLog::in_process(7);
+        log.publish(user(1));
+        let cursor = log.head();
+        log.publish(user(2));
+        let mut reader = log.read(Some(cursor.to_string().parse().unwrap()));
+        assert_eq!(revoked(&reader.next(10).await), [Told::Revoked(user(2))]);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_falls_behind_is_told_to_forget() {
+        let log = RevocationLog::in_process(7);
+        let mut reader = log.read(Some(log.head()));
+        for _ in 0..=KEPT_ENTRIES {
+            log.publish(user(1));
+        }
+        assert_eq!(revoked(&reader.next(10).await), [Told::Forget]);
+        log.publish(user(2));
+        assert_eq!(revoked(&reader.next(10).await), [Told::Revoked(user(2))]);
+    }
+
+    #[tokio::test]
+    async fn a_restarted_log_tells_every_reader_to_forget() {
+        let log = RevocationLog::following(Cursor { log: 1, sequence: 5 });
+        let mut reader = log.read(Some(log.head()));
+        log.restart(Cursor { log: 2, sequence: 5 });
+        assert_eq!(revoked(&reader.next(10).await), [Told::Forget]);
+    }
+
+    #[test]
+    fn a_shared_log_is_current_only_while_confirmed() {
+        let log = RevocationLog::following(Cursor { log: 1, sequence: 5 });
+        assert!(!log.is_current());
+        log.confirm(monotonic_millis());
+        assert!(log.is_current());
+        assert!(RevocationLog::in_process(1).is_current());
+    }
+
+    #[test]
+    fn what_is_no_cursor_is_refused() {
+        for text in ["", "-", "1-", "+1-2", "g-1", "1-2-3", "11111111111111111-1"] {
+            assert_eq!(text.parse::<Cursor>(), Err(InvalidCursor), "{text}");
+        }
+    }
+}

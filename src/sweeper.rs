@@ -1,0 +1,1 @@
+//! Frees the space of sessions that have ended.
