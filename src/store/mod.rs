@@ -21,7 +21,7 @@ use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 mod embedded;
 mod memory;
 mod postgres;
-mod redis;
+pub mod redis;
 mod revocations;
 
 pub(crate) use revocations::monotonic_millis;

@@ -197,3 +197,6 @@ macro_rules! store_contract {
         }
     };
 }
+
+store_contract!(redis, sessions: crate::stores::redis::single);
+store_contract!(redis_cluster, sessions: crate::stores::redis::cluster);
