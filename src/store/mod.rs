@@ -24,6 +24,7 @@ mod postgres;
 mod redis;
 mod revocations;
 
+pub(crate) use revocations::monotonic_millis;
 pub use revocations::{Cursor, RevocationLog, Revocations, Told};
 
 /// The store cannot be asked now, or did not answer as it should: nobody can tell what the answer is.
