@@ -11,8 +11,9 @@ use super::{
 use http::{HeaderName, HeaderValue, Version, header, request};
 use std::net::IpAddr;
 
-/// The header that carries a request's id, in and out.
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header that carries a request's id: in, out, and on to the service.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_NAME);
+pub(super) const REQUEST_ID_NAME: &str = "x-request-id";
 
 const USER_AGENT_MAX_BYTES: usize = 512;
 

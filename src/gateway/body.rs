@@ -78,9 +78,7 @@ impl Fields {
     pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
         match MediaType::of(headers) {
             MediaType::Json => Self::parse(&read(body).await?),
-            MediaType::Unsaid | MediaType::Form | MediaType::Other => {
-                Err(Kind::UnsupportedMediaType.into())
-            }
+            MediaType::Unsaid | MediaType::Form | MediaType::Other => Err(Kind::UnsupportedMediaType.into()),
         }
     }
 
@@ -127,11 +125,9 @@ impl Fields {
                 .into_iter()
                 .map(|item| match item {
                     Value::String(text) => Some(text),
-                    Value::Null
-                    | Value::Bool(_)
-                    | Value::Number(_)
-                    | Value::Array(_)
-                    | Value::Object(_) => None,
+                    Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                        None
+                    }
                 })
                 .collect(),
             Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => None,

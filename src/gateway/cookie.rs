@@ -79,7 +79,8 @@ pub(super) fn presented<'a>(headers: &'a HeaderMap, name: &str) -> Presented<'a>
             let pair = pair.trim_ascii();
             let equals = pair.iter().position(|byte| *byte == b'=')?;
             let (key, value) = pair.split_at(equals);
-            (key.trim_ascii_end() == name.as_bytes()).then(|| value.get(1..).unwrap_or_default().trim_ascii_start())
+            (key.trim_ascii_end() == name.as_bytes())
+                .then(|| value.get(1..).unwrap_or_default().trim_ascii_start())
         });
     match (values.next(), values.next()) {
         (None, _) => Presented::Nothing,
@@ -98,12 +99,20 @@ pub(super) fn presented<'a>(headers: &'a HeaderMap, name: &str) -> Presented<'a>
 /// the session lives. `None` if the token cannot stand in a header, which no token of ours is.
 pub(super) fn set(name: &CookieName, transport: Transport, token: &str) -> Option<HeaderValue> {
     TokenDigest::of_presented(token)?;
-    sensitive(&format!("{}={token}; {}", name.over(transport), attributes(transport)))
+    sensitive(&format!(
+        "{}={token}; {}",
+        name.over(transport),
+        attributes(transport)
+    ))
 }
 
 /// `Set-Cookie` that takes the token back: the same name and attributes, as browsers demand.
 pub(super) fn clear(name: &CookieName, transport: Transport) -> Option<HeaderValue> {
-    sensitive(&format!("{}=; Max-Age=0; {}", name.over(transport), attributes(transport)))
+    sensitive(&format!(
+        "{}=; Max-Age=0; {}",
+        name.over(transport),
+        attributes(transport)
+    ))
 }
 
 fn attributes(transport: Transport) -> &'static str {
@@ -163,16 +172,30 @@ mod tests {
     #[test]
     fn s_24_the_name_is_compared_byte_for_byte() {
         let token = token();
-        for name in ["__host-session", "__HOST-SESSION", "__Host-sessio", "__Host-session2", "session"] {
+        for name in [
+            "__host-session",
+            "__HOST-SESSION",
+            "__Host-sessio",
+            "__Host-session2",
+            "session",
+        ] {
             let headers = cookies(&[format!("{name}={token}").as_bytes()]);
-            assert!(presented(&headers, "__Host-session") == Presented::Nothing, "{name}");
+            assert!(
+                presented(&headers, "__Host-session") == Presented::Nothing,
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn s_24_two_session_cookies_are_told_however_they_come() {
         let (good, other) = (token(), "x");
-        let pairs = [(good.as_str(), other), (other, &good), (&good, &good), ("", &good)];
+        let pairs = [
+            (good.as_str(), other),
+            (other, &good),
+            (&good, &good),
+            ("", &good),
+        ];
         for (first, second) in pairs {
             let joined = format!("__Host-session={first}; a=b; __Host-session={second}");
             let split = [
@@ -198,7 +221,10 @@ mod tests {
         ];
         for value in values {
             let headers = cookies(&[format!("__Host-session={value}").as_bytes()]);
-            assert!(presented(&headers, "__Host-session") == Presented::Rubbish, "{value}");
+            assert!(
+                presented(&headers, "__Host-session") == Presented::Rubbish,
+                "{value}"
+            );
         }
         assert!(presented(&cookies(&[b"__Host-session=\xff\xfe"]), "__Host-session") == Presented::Rubbish);
     }
@@ -246,13 +272,26 @@ mod tests {
             assert_eq!(name.over(Transport::Https), "__Host-sid");
             assert_eq!(name.over(Transport::PlainLoopback), "sid");
         }
-        for text in ["", "__Host-", "a b", "a;b", "a=b", "__Secure-a", "__host-a", "é", &"a".repeat(65)] {
+        for text in [
+            "",
+            "__Host-",
+            "a b",
+            "a;b",
+            "a=b",
+            "__Secure-a",
+            "__host-a",
+            "é",
+            &"a".repeat(65),
+        ] {
             assert_eq!(text.parse::<CookieName>(), Err(InvalidCookieName), "{text}");
         }
     }
 
     #[test]
     fn s_88_what_is_no_token_is_not_set() {
-        assert_eq!(set(&CookieName::default(), Transport::Https, "x\r\nSet-Cookie: a=b"), None);
+        assert_eq!(
+            set(&CookieName::default(), Transport::Https, "x\r\nSet-Cookie: a=b"),
+            None
+        );
     }
 }

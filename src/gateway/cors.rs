@@ -30,7 +30,10 @@ pub(super) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
 /// What the answer to a preflight says besides [`allow_reading`].
 pub(super) fn allow_sending(headers: &mut HeaderMap) {
     let granted = [
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, PATCH, DELETE"),
+        (
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            "GET, POST, PUT, PATCH, DELETE",
+        ),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type, if-match"),
         (header::ACCESS_CONTROL_MAX_AGE, "600"),
     ];

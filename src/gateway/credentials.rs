@@ -8,8 +8,7 @@ use super::{
 };
 use axum::body::Body;
 use base64::{
-    Engine as _,
-    alphabet,
+    Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use http::{HeaderMap, header};
@@ -42,7 +41,10 @@ impl Credentials {
             MediaType::Unsaid | MediaType::Other if body.is_empty() => (None, None),
             MediaType::Unsaid | MediaType::Other => return Err(Kind::UnsupportedMediaType.into()),
         };
-        if email.is_none() && password.is_none() && let Some(basic) = Self::of_basic(headers) {
+        if email.is_none()
+            && password.is_none()
+            && let Some(basic) = Self::of_basic(headers)
+        {
             return basic.complete();
         }
         let given = Self {
@@ -120,7 +122,11 @@ mod tests {
 
     const FORM: &str = "application/x-www-form-urlencoded";
 
-    async fn login(content_type: &str, authorization: &str, body: &'static [u8]) -> Result<(String, String), Problem> {
+    async fn login(
+        content_type: &str,
+        authorization: &str,
+        body: &'static [u8],
+    ) -> Result<(String, String), Problem> {
         let mut headers = HeaderMap::new();
         if !content_type.is_empty() {
             headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
@@ -133,13 +139,21 @@ mod tests {
     }
 
     fn missing(names: &[&str]) -> Problem {
-        Problem::invalid_fields(names.iter().map(|name| Violation::new(*name, "missing")).collect())
+        Problem::invalid_fields(
+            names
+                .iter()
+                .map(|name| Violation::new(*name, "missing"))
+                .collect(),
+        )
     }
 
     #[tokio::test]
     async fn the_three_forms_say_the_same() {
         let expected = Ok(("a@b.c".to_owned(), "fake pwd".to_owned()));
-        assert_eq!(login(FORM, "", b"email=a%40b.c&password=fake+pwd").await, expected);
+        assert_eq!(
+            login(FORM, "", b"email=a%40b.c&password=fake+pwd").await,
+            expected
+        );
         assert_eq!(
             login(
                 "application/json",
@@ -151,7 +165,10 @@ mod tests {
         );
         assert_eq!(login("", "Basic YUBiLmM6ZmFrZSBwd2Q=", b"").await, expected);
         assert_eq!(login("", "basic YUBiLmM6ZmFrZSBwd2Q", b"").await, expected);
-        assert_eq!(login(FORM, "Basic eDp5", b"email=a%40b.c&password=fake+pwd").await, expected);
+        assert_eq!(
+            login(FORM, "Basic eDp5", b"email=a%40b.c&password=fake+pwd").await,
+            expected
+        );
     }
 
     #[tokio::test]
@@ -166,7 +183,10 @@ mod tests {
             login("application/json", "", br#"{"email":null,"password":"x"}"#).await,
             Err(missing(&["email"]))
         );
-        assert_eq!(login("", "Basic Og==", b"").await, Err(missing(&["email", "password"])));
+        assert_eq!(
+            login("", "Basic Og==", b"").await,
+            Err(missing(&["email", "password"]))
+        );
         for unreadable in ["Basic !!!", "Basic", "Bearer eDp5", "Basic /w==", "Basic eHk="] {
             assert_eq!(
                 login("", unreadable, b"").await,
@@ -189,9 +209,15 @@ mod tests {
     async fn ambiguous_or_foreign_bodies_are_refused() {
         assert_eq!(
             login(FORM, "", b"email=a&email=b&password=x").await,
-            Err(Problem::invalid_fields(vec![Violation::new("email", "must be given once")]))
+            Err(Problem::invalid_fields(vec![Violation::new(
+                "email",
+                "must be given once"
+            )]))
         );
-        assert_eq!(login(FORM, "", b"email=%ff").await, Err(Kind::MalformedBody.into()));
+        assert_eq!(
+            login(FORM, "", b"email=%ff").await,
+            Err(Kind::MalformedBody.into())
+        );
         assert_eq!(
             login("text/plain", "", b"email=a&password=b").await,
             Err(Kind::UnsupportedMediaType.into())
@@ -202,7 +228,10 @@ mod tests {
         );
         assert_eq!(
             login("application/json", "", br#"{"email":["a"],"password":"b"}"#).await,
-            Err(Problem::invalid_fields(vec![Violation::new("email", "must be a text")]))
+            Err(Problem::invalid_fields(vec![Violation::new(
+                "email",
+                "must be a text"
+            )]))
         );
     }
 }

@@ -107,7 +107,12 @@ mod tests {
     #[test]
     fn s_30_a_named_origin_passes_and_its_look_alikes_do_not() {
         let allowed = ["https://good.tld".parse().unwrap()];
-        assert!(verdict(&Method::POST, &["cross-site"], &["https://good.tld"], &allowed));
+        assert!(verdict(
+            &Method::POST,
+            &["cross-site"],
+            &["https://good.tld"],
+            &allowed
+        ));
         for origin in [
             "https://good.tld.evil.com",
             "http://good.tld",

@@ -128,10 +128,7 @@ impl Gateway {
             max_auth_age: max_auth_age.and_then(|age| age.try_into().ok()),
         };
         let answer = self.upstream.current_user(arrival, question).await?;
-        let (user, session) = answer
-            .user
-            .zip(answer.session)
-            .ok_or(Kind::ServiceFailed)?;
+        let (user, session) = answer.user.zip(answer.session).ok_or(Kind::ServiceFailed)?;
         Ok(Identity {
             user,
             session: Some(CurrentSession {
@@ -160,10 +157,7 @@ impl Gateway {
             };
             // Nobody has its token any more and its lifetime ends it soon, so the user need not hear of a failure.
             let _ = gateway.upstream.destroy_session(&arrival, end).await;
-            Ok(Identity {
-                user,
-                session: None,
-            })
+            Ok(Identity { user, session: None })
         });
         check.await.unwrap_or_else(|_| Err(Kind::Internal.into()))
     }

@@ -89,7 +89,6 @@ struct Gateway {
 ///
 /// Whoever accepts connections puts a [`PeerAddr`] into the extensions of each request; without it sessions have no address. The
 /// channel may be lazy: while the service cannot be reached, answers are 503.
-#[must_use]
 pub fn router(config: GatewayConfig, channel: Channel) -> Router {
     let gateway = Gateway {
         upstream: Upstream::new(channel, config.call_timeout),
@@ -105,7 +104,10 @@ pub fn router(config: GatewayConfig, channel: Channel) -> Router {
             "/api/v1/users/{id}",
             get(users::show).put(users::change).delete(users::delete),
         )
-        .route("/api/v1/sessions", get(sessions::list).delete(sessions::end_others))
+        .route(
+            "/api/v1/sessions",
+            get(sessions::list).delete(sessions::end_others),
+        )
         .route("/api/v1/sessions/{id}", delete(sessions::end))
         .route("/api/v1/status", get(status::status))
         .route("/api/v1/stats", get(status::stats))

@@ -60,7 +60,10 @@ pub(super) fn names_loopback(host_and_port: &str) -> bool {
         return false;
     };
     let host = authority.host().to_ascii_lowercase();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
     match address {
         Ok(address) => address.to_canonical().is_loopback(),
         Err(_) => host == "localhost" || host.ends_with(".localhost"),
@@ -137,10 +140,25 @@ mod tests {
 
     #[test]
     fn loopback_is_told_from_names_that_look_like_it() {
-        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "127.9.9.9", "[::1]:80", "app.localhost"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:8080",
+            "127.0.0.1:1",
+            "127.9.9.9",
+            "[::1]:80",
+            "app.localhost",
+        ] {
             assert!(names_loopback(host), "{host}");
         }
-        for host in ["", "localhost.evil.com", "127.0.0.1.evil.com", "10.0.0.1", "[::2]", "notlocalhost", "a b"] {
+        for host in [
+            "",
+            "localhost.evil.com",
+            "127.0.0.1.evil.com",
+            "10.0.0.1",
+            "[::2]",
+            "notlocalhost",
+            "a b",
+        ] {
             assert!(!names_loopback(host), "{host}");
         }
     }

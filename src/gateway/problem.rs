@@ -344,14 +344,13 @@ impl IntoResponse for Problem {
         }
         if let Some(delay) = self.retry_after {
             // Whole seconds, rounded up: a client that comes early is turned away again.
-            let secs = delay.as_secs().saturating_add(u64::from(delay.subsec_nanos() > 0));
+            let secs = delay
+                .as_secs()
+                .saturating_add(u64::from(delay.subsec_nanos() > 0));
             headers.insert(header::RETRY_AFTER, HeaderValue::from(secs.max(1)));
         }
         if self.kind == Kind::UnsupportedMediaType {
-            headers.insert(
-                header::ACCEPT,
-                HeaderValue::from_static("application/json"),
-            );
+            headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         }
         response.extensions_mut().insert(self);
         response
@@ -397,8 +396,13 @@ mod tests {
     #[test]
     fn retry_after_is_rounded_up_to_whole_seconds() {
         let retry_after = |delay| {
-            let response = Problem::from(Kind::TooMany).retry_after(Some(delay)).into_response();
-            response.headers()[header::RETRY_AFTER].to_str().unwrap().to_owned()
+            let response = Problem::from(Kind::TooMany)
+                .retry_after(Some(delay))
+                .into_response();
+            response.headers()[header::RETRY_AFTER]
+                .to_str()
+                .unwrap()
+                .to_owned()
         };
         assert_eq!(retry_after(Duration::from_millis(1)), "1");
         assert_eq!(retry_after(Duration::from_millis(1500)), "2");

@@ -1,13 +1,11 @@
 //! The calls to sessiond: each under a deadline, each with the id of the request that it is made for.
 
 use super::{
-    arrival::{Arrival, REQUEST_ID},
+    arrival::{Arrival, REQUEST_ID_NAME},
     problem::{Kind, Problem},
     verdict::{problem_of, reason_of},
 };
-use crate::pb::{
-    self, auth_service_client::AuthServiceClient, user_service_client::UserServiceClient,
-};
+use crate::pb::{self, auth_service_client::AuthServiceClient, user_service_client::UserServiceClient};
 use std::{error::Error as _, time::Duration};
 use tonic::{Request, Response, Status, transport::Channel};
 use tonic_health::pb::{
@@ -78,7 +76,7 @@ impl Upstream {
         let mut request = Request::new(message);
         request.set_timeout(self.call_timeout);
         if let Ok(id) = arrival.request_id.parse() {
-            request.metadata_mut().insert(REQUEST_ID.as_str(), id);
+            request.metadata_mut().insert(REQUEST_ID_NAME, id);
         }
         request
     }
@@ -109,8 +107,24 @@ fn log(arrival: &Arrival, rpc: &'static str, status: &Status, kind: Kind) {
     let message = status.message();
     let cause = status.source().map(tracing::field::display);
     if matches!(kind, Kind::ServiceFailed | Kind::GatewayForbidden) {
-        tracing::error!(request_id, rpc, ?code, reason, message, cause, "the session service refused or failed");
+        tracing::error!(
+            request_id,
+            rpc,
+            ?code,
+            reason,
+            message,
+            cause,
+            "the session service refused or failed"
+        );
     } else if matches!(kind, Kind::Unavailable | Kind::TimedOut) {
-        tracing::warn!(request_id, rpc, ?code, reason, message, cause, "the session service cannot tell");
+        tracing::warn!(
+            request_id,
+            rpc,
+            ?code,
+            reason,
+            message,
+            cause,
+            "the session service cannot tell"
+        );
     }
 }

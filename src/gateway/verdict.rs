@@ -15,9 +15,9 @@ const DOMAIN: &str = "auth.v1";
 pub(super) fn problem_of(status: &Status) -> Problem {
     // A status with a source was made on this side: the service was not reached, or the connection broke.
     if status.source().is_some() {
-        return match status.code() {
-            Code::Cancelled | Code::DeadlineExceeded => Kind::TimedOut.into(),
-            _ => Kind::Unavailable.into(),
+        return match matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded) {
+            true => Kind::TimedOut.into(),
+            false => Kind::Unavailable.into(),
         };
     }
     let reason = reason_of(status);
@@ -108,10 +108,7 @@ mod tests {
             kind(&failure(Code::Unauthenticated, "SOMETHING_NEWER")),
             Kind::ServiceFailed
         );
-        assert_eq!(
-            kind(&Status::unauthenticated("who are you")),
-            Kind::ServiceFailed
-        );
+        assert_eq!(kind(&Status::unauthenticated("who are you")), Kind::ServiceFailed);
         let mut details = ErrorDetails::new();
         details.set_error_info("INVALID_SESSION", "proxy.example", []);
         let foreign = Status::with_error_details(Code::Unauthenticated, "", details);
@@ -120,7 +117,10 @@ mod tests {
 
     #[test]
     fn s_96_no_other_code_ever_becomes_401() {
-        for code in (0..=16).map(Code::from_i32).filter(|code| *code != Code::Unauthenticated) {
+        for code in (0..=16)
+            .map(Code::from_i32)
+            .filter(|code| *code != Code::Unauthenticated)
+        {
             for reason in ["INVALID_SESSION", "INVALID_CREDENTIALS", "STORE_UNAVAILABLE", ""] {
                 let kind = kind(&failure(code, reason));
                 assert!(
@@ -137,18 +137,30 @@ mod tests {
             (failure(Code::PermissionDenied, ""), Kind::GatewayForbidden),
             (failure(Code::Unavailable, "STORE_UNAVAILABLE"), Kind::Unavailable),
             (failure(Code::ResourceExhausted, "HASHING_BUSY"), Kind::TooMany),
-            (failure(Code::DeadlineExceeded, "DEADLINE_EXCEEDED"), Kind::TimedOut),
+            (
+                failure(Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+                Kind::TimedOut,
+            ),
             (Status::cancelled("Timeout expired"), Kind::TimedOut),
-            (failure(Code::InvalidArgument, "INVALID_FIELD"), Kind::InvalidField),
+            (
+                failure(Code::InvalidArgument, "INVALID_FIELD"),
+                Kind::InvalidField,
+            ),
             (failure(Code::NotFound, "USER_NOT_FOUND"), Kind::NotFound),
             (failure(Code::AlreadyExists, "EMAIL_TAKEN"), Kind::EmailTaken),
             (failure(Code::Aborted, "ETAG_MISMATCH"), Kind::Changed),
-            (failure(Code::Aborted, "CREATE_RACED_REVOCATION"), Kind::Unavailable),
+            (
+                failure(Code::Aborted, "CREATE_RACED_REVOCATION"),
+                Kind::Unavailable,
+            ),
             (
                 failure(Code::FailedPrecondition, "REAUTHENTICATION_REQUIRED"),
                 Kind::ReauthenticationRequired,
             ),
-            (failure(Code::FailedPrecondition, "USER_DISABLED"), Kind::Forbidden),
+            (
+                failure(Code::FailedPrecondition, "USER_DISABLED"),
+                Kind::Forbidden,
+            ),
             (failure(Code::Internal, "INTERNAL"), Kind::ServiceFailed),
             (Status::unknown(""), Kind::ServiceFailed),
             (Status::unimplemented(""), Kind::ServiceFailed),

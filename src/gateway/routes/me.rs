@@ -48,7 +48,15 @@ pub(in crate::gateway) async fn change(
     if change.email.is_some() {
         identity = gateway.identify_afresh(&arrival, &headers).await?;
     }
-    changed_user(&gateway, &arrival, &headers, identity.user.id, change, String::new()).await
+    changed_user(
+        &gateway,
+        &arrival,
+        &headers,
+        identity.user.id,
+        change,
+        String::new(),
+    )
+    .await
 }
 
 /// `POST …/password`: a new password for the current one. All sessions end; this one goes on under a new token.

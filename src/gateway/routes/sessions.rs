@@ -92,9 +92,7 @@ impl Gateway {
         page: Page,
     ) -> Result<pb::ListSessionsResponse, Problem> {
         let request = pb::ListSessionsRequest {
-            owner: Some(pb::list_sessions_request::Owner::UserId(
-                identity.user.id.clone(),
-            )),
+            owner: Some(pb::list_sessions_request::Owner::UserId(identity.user.id.clone())),
             page_size: page.size,
             page_token: page.token,
         };

@@ -71,7 +71,9 @@ pub(in crate::gateway) async fn list(
     };
     let found = gateway.upstream.list_users(&arrival, request).await?;
     let users: Vec<_> = found.users.iter().map(representation::user).collect();
-    Ok(Json(json!({ "users": users, "next_page_token": found.next_page_token })))
+    Ok(Json(
+        json!({ "users": users, "next_page_token": found.next_page_token }),
+    ))
 }
 
 /// `GET …/{id}`: one user.
@@ -212,15 +214,14 @@ fn user_id(id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
 impl Gateway {
     /// # Errors
     /// [`Kind::RegistrationClosed`] for everyone but administrators; what cannot be told stays what it is.
-    async fn must_be_admin_to_register(
-        &self,
-        arrival: &Arrival,
-        headers: &HeaderMap,
-    ) -> Result<(), Problem> {
-        let closed = |problem: Problem| match problem.kind() {
-            Kind::NoSession | Kind::Forbidden => Kind::RegistrationClosed.into(),
-            _ => problem,
+    async fn must_be_admin_to_register(&self, arrival: &Arrival, headers: &HeaderMap) -> Result<(), Problem> {
+        let closed = |problem: Problem| match matches!(problem.kind(), Kind::NoSession | Kind::Forbidden) {
+            true => Kind::RegistrationClosed.into(),
+            false => problem,
         };
-        self.identify_admin(arrival, headers).await.map(drop).map_err(closed)
+        self.identify_admin(arrival, headers)
+            .await
+            .map(drop)
+            .map_err(closed)
     }
 }
