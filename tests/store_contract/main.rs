@@ -197,3 +197,5 @@ macro_rules! store_contract {
         }
     };
 }
+
+store_contract!(memory, users: crate::stores::memory::users, sessions: crate::stores::memory::sessions);
