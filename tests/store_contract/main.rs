@@ -141,7 +141,7 @@ macro_rules! session_promises {
                 a_refused_creation_is_not_told
                 what_many_callers_end_at_once_is_told_completely
                 a_cursor_is_worth_the_same_in_every_process
-                the_log_becomes_and_stays_current
+                the_log_goes_on_being_complete
             }
             model {
                 random_histories_have_the_answers_of_the_model
@@ -197,3 +197,5 @@ macro_rules! store_contract {
         }
     };
 }
+
+store_contract!(memory, users: crate::stores::memory::users, sessions: crate::stores::memory::sessions);

@@ -1,1 +1,3 @@
 //! How each store is opened for one test.
+
+pub(crate) mod memory;
