@@ -39,7 +39,7 @@ pub(super) fn problem_of(status: &Status) -> Problem {
         Code::NotFound => Kind::NotFound.into(),
         Code::AlreadyExists => Kind::EmailTaken.into(),
         Code::Aborted if because(ErrorReason::EtagMismatch) => Kind::Changed.into(),
-        // The log-in met a revocation; trying again is safe.
+        // Two changes of one user met; trying again is safe.
         Code::Aborted => Problem::from(Kind::Unavailable).retry_after(Some(Duration::from_secs(1))),
         Code::FailedPrecondition if because(ErrorReason::ReauthenticationRequired) => {
             Kind::ReauthenticationRequired.into()
@@ -150,7 +150,7 @@ mod tests {
             (failure(Code::AlreadyExists, "EMAIL_TAKEN"), Kind::EmailTaken),
             (failure(Code::Aborted, "ETAG_MISMATCH"), Kind::Changed),
             (
-                failure(Code::Aborted, "CREATE_RACED_REVOCATION"),
+                failure(Code::Aborted, "RACED"),
                 Kind::Unavailable,
             ),
             (
