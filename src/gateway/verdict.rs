@@ -149,10 +149,7 @@ mod tests {
             (failure(Code::NotFound, "USER_NOT_FOUND"), Kind::NotFound),
             (failure(Code::AlreadyExists, "EMAIL_TAKEN"), Kind::EmailTaken),
             (failure(Code::Aborted, "ETAG_MISMATCH"), Kind::Changed),
-            (
-                failure(Code::Aborted, "RACED"),
-                Kind::Unavailable,
-            ),
+            (failure(Code::Aborted, "RACED"), Kind::Unavailable),
             (
                 failure(Code::FailedPrecondition, "REAUTHENTICATION_REQUIRED"),
                 Kind::ReauthenticationRequired,

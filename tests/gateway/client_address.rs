@@ -1,8 +1,8 @@
 //! Which address a session is said to come from.
 
 use crate::{
-    http::get,
     stage::{EMAIL, PASSWORD, SESSIONS, Stage, log_in_as, plain},
+    wire::get,
 };
 use sessiond::gateway::GatewayConfig;
 
@@ -15,19 +15,31 @@ async fn recorded(stage: &Stage, forwarded: &str) -> String {
     let cookie = reply.header("set-cookie").unwrap().split(';').next().unwrap();
     // The same headers again, so that the gateway is reached in the same way.
     let list = stage
-        .send(get(SESSIONS).header("Cookie", cookie).header("X-Forwarded-For", forwarded))
+        .send(
+            get(SESSIONS)
+                .header("Cookie", cookie)
+                .header("X-Forwarded-For", forwarded),
+        )
         .await
         .expect(200)
         .json();
     let sessions = list["sessions"].as_array().unwrap();
-    let current = sessions.iter().find(|session| session["is_current"] == true).unwrap();
+    let current = sessions
+        .iter()
+        .find(|session| session["is_current"] == true)
+        .unwrap();
     current["client"]["ip"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
 async fn s_57_what_an_untrusted_peer_forwards_is_not_believed() {
     let stage = Stage::set().await;
-    for forwarded in ["192.0.2.1", "10.0.0.1, 192.0.2.1", "garbage", &"1.1.1.1,".repeat(200)] {
+    for forwarded in [
+        "192.0.2.1",
+        "10.0.0.1, 192.0.2.1",
+        "garbage",
+        &"1.1.1.1,".repeat(200),
+    ] {
         assert_eq!(recorded(&stage, forwarded).await, "127.0.0.1");
     }
 }
@@ -41,7 +53,10 @@ async fn s_57_behind_a_trusted_proxy_the_last_untrusted_hop_counts() {
     let stage = Stage::set_with(config).await;
     assert_eq!(recorded(&stage, "192.0.2.1").await, "192.0.2.1");
     assert_eq!(recorded(&stage, "6.6.6.6, 192.0.2.1").await, "192.0.2.1");
-    assert_eq!(recorded(&stage, "6.6.6.6, 192.0.2.1, 10.0.0.9").await, "192.0.2.1");
+    assert_eq!(
+        recorded(&stage, "6.6.6.6, 192.0.2.1, 10.0.0.9").await,
+        "192.0.2.1"
+    );
     assert_eq!(recorded(&stage, "6.6.6.6, 2001:db8::1").await, "2001:db8::1");
     assert_eq!(recorded(&stage, "6.6.6.6, garbage").await, "127.0.0.1");
     assert_eq!(recorded(&stage, &"6.6.6.6,".repeat(200)).await, "127.0.0.1");
@@ -60,6 +75,10 @@ async fn a_session_shows_what_the_client_called_itself() {
         .await
         .expect(200);
     let cookie = reply.header("set-cookie").unwrap().split(';').next().unwrap();
-    let list = stage.send(get(SESSIONS).header("Cookie", cookie)).await.expect(200).json();
+    let list = stage
+        .send(get(SESSIONS).header("Cookie", cookie))
+        .await
+        .expect(200)
+        .json();
     assert_eq!(list["sessions"][0]["client"]["user_agent"], "x".repeat(511));
 }

@@ -1,8 +1,8 @@
 //! The cookie as a browser and an attacker meet it.
 
 use crate::{
-    wire::{Jar, Reply, ask, delete, get, post},
     stage::{ADMIN_EMAIL, EMAIL, LOGIN, LOGOUT, ME, PASSWORD, SESSIONS, Stage, log_in_as, plain},
+    wire::{Jar, Reply, ask, delete, get, post},
 };
 use serde_json::json;
 use sessiond::gateway::GatewayConfig;
@@ -56,7 +56,10 @@ async fn s_23_every_set_cookie_of_every_route_has_the_one_form() {
 async fn the_cookie_depends_on_how_the_gateway_is_reached() {
     let name = |reply: &Reply| {
         let cookie = reply.header("set-cookie").unwrap();
-        (cookie.split('=').next().unwrap().to_owned(), cookie.contains("; Secure;"))
+        (
+            cookie.split('=').next().unwrap().to_owned(),
+            cookie.contains("; Secure;"),
+        )
     };
     let stage = Stage::set().await;
     let direct = stage.send(log_in_as(EMAIL, PASSWORD)).await.expect(200);
@@ -86,7 +89,10 @@ async fn s_04_s_07_a_login_takes_no_token_over_and_kills_the_one_presented() {
     let stage = Stage::set().await;
     let planted = format!("ses_{}", "A".repeat(43));
     let mut jar = Jar::with("session", &planted);
-    let reply = stage.send(log_in_as(EMAIL, PASSWORD).cookies(&jar)).await.expect(200);
+    let reply = stage
+        .send(log_in_as(EMAIL, PASSWORD).cookies(&jar))
+        .await
+        .expect(200);
     jar.keep(&reply);
     assert_ne!(jar.token(), planted);
     assert_eq!(stage.whose(&planted).await, None);
@@ -102,7 +108,10 @@ async fn s_04_s_07_a_login_takes_no_token_over_and_kills_the_one_presented() {
     assert!(stage.whose(jar.token()).await.is_some());
 
     // A log-in that fails ends nothing.
-    stage.send(log_in_as(EMAIL, "not it").cookies(&jar)).await.expect(401);
+    stage
+        .send(log_in_as(EMAIL, "not it").cookies(&jar))
+        .await
+        .expect(401);
     assert!(stage.whose(jar.token()).await.is_some());
 }
 
@@ -127,8 +136,14 @@ async fn s_05_the_token_is_taken_from_the_cookie_only() {
     ] {
         stage.send(get(ME).header(name, value)).await.expect(401);
     }
-    stage.send(get(&format!("{SESSIONS}/{token}")).cookies(&jar)).await.expect(405);
-    stage.send(get(&format!("/api/v1/users/{token}"))).await.expect(401);
+    stage
+        .send(get(&format!("{SESSIONS}/{token}")).cookies(&jar))
+        .await
+        .expect(405);
+    stage
+        .send(get(&format!("/api/v1/users/{token}")))
+        .await
+        .expect(401);
 }
 
 #[tokio::test]
@@ -142,7 +157,13 @@ async fn s_24_a_wrong_name_or_two_cookies_prove_nobody() {
             .await
             .expect(401);
     }
-    for (first, second) in [(good, other), (other, good), (good, good), (good, "x"), ("", good)] {
+    for (first, second) in [
+        (good, other),
+        (other, good),
+        (good, good),
+        (good, "x"),
+        ("", good),
+    ] {
         let joined = format!("session={first}; session={second}");
         let split = [format!("session={first}"), format!("session={second}")];
         for path in [ME, SESSIONS, "/api/v1/stats"] {
@@ -175,7 +196,15 @@ async fn s_11_the_service_ends_a_session_whatever_the_browser_keeps() {
 async fn s_12_reading_without_a_session_creates_none() {
     let stage = Stage::set().await;
     for _ in 0..20 {
-        for path in [ME, SESSIONS, "/api/v1/users", "/api/v1/stats", "/api/v1/status", "/nothing", "/"] {
+        for path in [
+            ME,
+            SESSIONS,
+            "/api/v1/users",
+            "/api/v1/stats",
+            "/api/v1/status",
+            "/nothing",
+            "/",
+        ] {
             let reply = stage.send(get(path)).await;
             assert_eq!(reply.header("set-cookie"), None, "{path}");
         }
@@ -214,7 +243,13 @@ async fn only_a_logout_clears_the_cookie() {
     let dead = Jar::with("session", &format!("ses_{}", "A".repeat(43)));
     for reply in [
         stage.send(get(ME).cookies(&dead)).await,
-        stage.send(ask("PATCH", ME).cookies(&dead).json(&json!({ "first_name": "x" }))).await,
+        stage
+            .send(
+                ask("PATCH", ME)
+                    .cookies(&dead)
+                    .json(&json!({ "first_name": "x" })),
+            )
+            .await,
         stage.send(delete(SESSIONS).cookies(&dead)).await,
     ] {
         assert_eq!((reply.status, reply.header("set-cookie")), (401, None));

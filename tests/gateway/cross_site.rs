@@ -1,8 +1,8 @@
 //! What another site can make a browser do: nothing.
 
 use crate::{
-    wire::{Ask, Jar, ask, delete, get, post},
     stage::{EMAIL, LOGIN, LOGOUT, ME, PASSWORD, SESSIONS, Stage, log_in_as, plain},
+    wire::{Ask, Jar, ask, delete, get, post},
 };
 use serde_json::json;
 use sessiond::gateway::GatewayConfig;
@@ -23,18 +23,34 @@ async fn s_27_only_our_own_pages_and_programs_may_change_anything() {
     let stage = Stage::set().await;
     let jar = stage.log_in(EMAIL).await;
     let own = format!("http://{}", stage.address());
-    let sites = [None, Some("same-origin"), Some("none"), Some("same-site"), Some("cross-site")];
-    let origins = [None, Some(own.as_str()), Some("https://evil.example"), Some("null")];
+    let sites = [
+        None,
+        Some("same-origin"),
+        Some("none"),
+        Some("same-site"),
+        Some("cross-site"),
+    ];
+    let origins = [
+        None,
+        Some(own.as_str()),
+        Some("https://evil.example"),
+        Some("null"),
+    ];
     for site in sites {
         for origin in origins {
             let may = !matches!(site, Some("same-site" | "cross-site"))
                 && !matches!(origin, Some("https://evil.example" | "null"));
-            let change = ask("PATCH", ME).cookies(&jar).json(&json!({ "first_name": "Bob" }));
+            let change = ask("PATCH", ME)
+                .cookies(&jar)
+                .json(&json!({ "first_name": "Bob" }));
             let reply = stage.send(with(change, site, origin)).await;
             assert_eq!(reply.status, if may { 200 } else { 403 }, "{site:?} {origin:?}");
             if !may {
                 for attack in [delete(LOGOUT), delete(SESSIONS)] {
-                    let reply = stage.send(with(attack.cookies(&jar), site, origin)).await.expect(403);
+                    let reply = stage
+                        .send(with(attack.cookies(&jar), site, origin))
+                        .await
+                        .expect(403);
                     assert_eq!(reply.header("set-cookie"), None);
                 }
                 assert!(stage.whose(jar.token()).await.is_some());
@@ -52,10 +68,18 @@ async fn s_27_a_configured_origin_is_the_only_own_one() {
     let stage = Stage::set_with(config).await;
     let own = format!("http://{}", stage.address());
     stage
-        .send(with(log_in_as(EMAIL, PASSWORD), None, Some("https://auth.example.com")))
+        .send(with(
+            log_in_as(EMAIL, PASSWORD),
+            None,
+            Some("https://auth.example.com"),
+        ))
         .await
         .expect(200);
-    for origin in [own.as_str(), "http://auth.example.com", "https://auth.example.com:8443"] {
+    for origin in [
+        own.as_str(),
+        "http://auth.example.com",
+        "https://auth.example.com:8443",
+    ] {
         stage
             .send(with(log_in_as(EMAIL, PASSWORD), None, Some(origin)))
             .await

@@ -1,9 +1,11 @@
 //! When the service fails, refuses or is gone: never "logged out", and the cookie is kept.
 
 use crate::{
-    wire::{Ask, Jar, Reply, ask, delete, get, post},
     scripted::{Scripted, failure},
-    stage::{EMAIL, LOGOUT, ME, PASSWORD, SESSIONS, Stage, USERS, channel_to, log_in_as, plain, serve_gateway},
+    stage::{
+        EMAIL, LOGOUT, ME, PASSWORD, SESSIONS, Stage, USERS, channel_to, log_in_as, plain, serve_gateway,
+    },
+    wire::{Ask, Jar, Reply, ask, delete, get, post},
 };
 use serde_json::json;
 use std::time::Duration;
@@ -86,19 +88,45 @@ async fn a_service_that_does_not_answer_is_504() {
 async fn every_row_of_the_error_table_holds_on_every_route() {
     type Row = (fn() -> Status, u16, Option<&'static str>);
     let rows: [Row; 9] = [
-        (|| failure(Code::Unavailable, "STORE_UNAVAILABLE", None), 503, None),
         (
-            || failure(Code::ResourceExhausted, "HASHING_BUSY", Some(Duration::from_millis(2500))),
+            || failure(Code::Unavailable, "STORE_UNAVAILABLE", None),
+            503,
+            None,
+        ),
+        (
+            || {
+                failure(
+                    Code::ResourceExhausted,
+                    "HASHING_BUSY",
+                    Some(Duration::from_millis(2500)),
+                )
+            },
             429,
             Some("3"),
         ),
-        (|| failure(Code::ResourceExhausted, "HASHING_BUSY", None), 429, Some("1")),
-        (|| failure(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", None), 504, None),
+        (
+            || failure(Code::ResourceExhausted, "HASHING_BUSY", None),
+            429,
+            Some("1"),
+        ),
+        (
+            || failure(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", None),
+            504,
+            None,
+        ),
         (|| failure(Code::Internal, "INTERNAL", None), 502, None),
         // The gateway, not the user, is refused.
         (|| Status::unauthenticated("the text of the service"), 502, None),
-        (|| failure(Code::Unauthenticated, "UNKNOWN_CALLER", None), 502, None),
-        (|| failure(Code::PermissionDenied, "SCOPE_MISSING", None), 403, None),
+        (
+            || failure(Code::Unauthenticated, "UNKNOWN_CALLER", None),
+            502,
+            None,
+        ),
+        (
+            || failure(Code::PermissionDenied, "SCOPE_MISSING", None),
+            403,
+            None,
+        ),
         (|| Status::unimplemented("the text of the service"), 502, None),
     ];
     for (status, expected, retry_after) in rows {
@@ -127,7 +155,11 @@ async fn a_store_that_fails_while_registration_is_closed_is_not_a_closed_registr
 
 #[tokio::test]
 async fn the_gateway_goes_on_when_the_service_comes_back() {
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let web = serve_gateway(plain(), channel_to(port));
     get(ME).cookies(&jar()).send(web.address).await.expect(503);
     let listener = sessiond::listener::Listener::bind(port).unwrap();

@@ -1,8 +1,8 @@
 //! What every answer carries, and what no forged header changes.
 
 use crate::{
-    wire::{Reply, ask, delete, get, post},
     stage::{ADMIN_EMAIL, EMAIL, LOGIN, LOGOUT, ME, PASSWORD, Stage, log_in_as, plain},
+    wire::{Reply, ask, delete, get, post},
 };
 use serde_json::json;
 use sessiond::gateway::GatewayConfig;
@@ -87,7 +87,14 @@ async fn s_94_every_problem_is_out_of_the_catalogue() {
         for member in ["title", "detail", "error"] {
             assert!(!body[member].as_str().unwrap().is_empty(), "{body}");
         }
-        for internals in ["src/", ".rs", "SELECT", env!("CARGO_PKG_VERSION"), "tonic", "127.0.0.1"] {
+        for internals in [
+            "src/",
+            ".rs",
+            "SELECT",
+            env!("CARGO_PKG_VERSION"),
+            "tonic",
+            "127.0.0.1",
+        ] {
             assert!(!reply.body.contains(internals), "{}", reply.body);
         }
     }
@@ -105,7 +112,10 @@ async fn a_request_id_is_taken_over_if_it_is_well_formed() {
     assert_eq!(id_of(b"trace-1.2_3").await, "trace-1.2_3");
     for given in [&b"a b"[..], b"\xff\xfe", b"<script>", b"", &[b'a'; 65]] {
         let id = id_of(given).await;
-        assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+        assert!(
+            id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            "{id}"
+        );
     }
 }
 
@@ -122,7 +132,10 @@ async fn s_32_forged_hosts_do_not_show_in_any_answer() {
     };
     let reply = stage.send(register("new@hbtn.io")).await.expect(201);
     let id = reply.json()["id"].as_str().unwrap().to_owned();
-    assert_eq!(reply.header("location"), Some(format!("/api/v1/users/{id}").as_str()));
+    assert_eq!(
+        reply.header("location"),
+        Some(format!("/api/v1/users/{id}").as_str())
+    );
     assert!(!format!("{reply:?}").contains("evil.example"));
 }
 
@@ -143,7 +156,10 @@ async fn s_69_identity_headers_from_outside_identify_nobody() {
         stage.send(forged(path)).await.expect(401);
     }
     let bob = stage.log_in(EMAIL).await;
-    stage.send(forged("/api/v1/users").cookies(&bob)).await.expect(403);
+    stage
+        .send(forged("/api/v1/users").cookies(&bob))
+        .await
+        .expect(403);
     let me = stage.send(forged(ME).cookies(&bob)).await.expect(200);
     assert_eq!(me.json()["email"], EMAIL);
 }

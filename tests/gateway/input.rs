@@ -1,8 +1,8 @@
 //! Bad input: a clear 400 that names the field, and nothing done.
 
 use crate::{
-    wire::{Ask, ask, get, post},
     stage::{ADMIN_EMAIL, EMAIL, LOGIN, ME, PASSWORD, SESSIONS, Stage, USERS, log_in_as},
+    wire::{Ask, ask, get, post},
 };
 use serde_json::{Value, json};
 
@@ -36,7 +36,11 @@ async fn every_bad_field_of_a_registration_is_named() {
         ("last_name", json!(long), "last_name "),
         ("roles", json!("admin"), "roles must be a list of texts"),
         ("roles", json!([1]), "roles must be a list of texts"),
-        ("surprise", json!(1), "body has a member that this route does not take"),
+        (
+            "surprise",
+            json!(1),
+            "body has a member that this route does not take",
+        ),
     ];
     for (field, value, error) in cases {
         let mut body = good.clone();
@@ -95,20 +99,30 @@ async fn a_login_says_what_is_missing_or_cannot_be_read() {
     assert_eq!(error(form("password=x")).await, "email missing");
     assert_eq!(error(form("email=a@b.c")).await, "password missing");
     assert_eq!(error(form("email=a@b.c&password=")).await, "password missing");
-    assert_eq!(error(form("email=a@b.c&email=d@e.f&password=x")).await, "email must be given once");
+    assert_eq!(
+        error(form("email=a@b.c&email=d@e.f&password=x")).await,
+        "email must be given once"
+    );
     assert_eq!(error(form("email=%ff&password=x")).await, "Wrong format");
     assert_eq!(
         error(post(LOGIN).json(&json!({ "email": 1, "password": "x" }))).await,
         "email must be a text"
     );
-    assert_eq!(error(post(LOGIN).header("Authorization", "Basic x")).await, "email missing");
+    assert_eq!(
+        error(post(LOGIN).header("Authorization", "Basic x")).await,
+        "email missing"
+    );
     assert_eq!(stage.session_count().await, 0);
 }
 
 #[tokio::test]
 async fn s_36_s_40_what_cannot_be_the_password_fails_like_any_other() {
     let stage = Stage::set().await;
-    let wrong = stage.send(log_in_as(EMAIL, "not it")).await.expect(401).without_request_id();
+    let wrong = stage
+        .send(log_in_as(EMAIL, "not it"))
+        .await
+        .expect(401)
+        .without_request_id();
     for password in [
         format!("{PASSWORD}\0"),
         format!("\0{PASSWORD}"),
@@ -129,7 +143,10 @@ async fn s_35_a_long_body_is_refused() {
         let empty = json!({ "email": EMAIL, "password": "" }).to_string().len();
         json!({ "email": EMAIL, "password": "a".repeat(length - empty) })
     };
-    stage.send(post(LOGIN).json(&body(16 * 1024 + 1))).await.expect(413);
+    stage
+        .send(post(LOGIN).json(&body(16 * 1024 + 1)))
+        .await
+        .expect(413);
     stage.send(register(&body(100_000))).await.expect(413);
     let claimed = post(LOGIN).body("application/json", vec![b' '; 1_000_000]);
     stage.send(claimed).await.expect(413);
@@ -148,7 +165,10 @@ async fn a_page_is_asked_for_in_numbers() {
             ("page_token=x", "page_token"),
             ("page_token=%00", "page_token"),
         ] {
-            let reply = stage.send(get(&format!("{path}?{query}")).cookies(&admin)).await.expect(400);
+            let reply = stage
+                .send(get(&format!("{path}?{query}")).cookies(&admin))
+                .await
+                .expect(400);
             assert_eq!(reply.json()["errors"][0]["field"], field, "{path} {query}");
         }
         stage

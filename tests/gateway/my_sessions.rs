@@ -1,8 +1,8 @@
 //! The list of one's own sessions, and ending them.
 
 use crate::{
-    wire::{Jar, delete, get},
     stage::{ADMIN_EMAIL, EMAIL, ME, SESSIONS, Stage},
+    wire::{Jar, delete, get},
 };
 use serde_json::Value;
 use std::time::Duration;
@@ -30,7 +30,13 @@ async fn s_18_users_see_their_own_sessions_and_no_secret() {
     let sessions = listed(&stage, &here).await;
     assert_eq!(sessions.len(), 2);
     for session in &sessions {
-        for member in ["id", "created_at", "last_seen_at", "expires_at", "authenticated_at"] {
+        for member in [
+            "id",
+            "created_at",
+            "last_seen_at",
+            "expires_at",
+            "authenticated_at",
+        ] {
             assert!(session[member].is_string(), "{session}");
         }
         assert_eq!(session["client"]["ip"], "127.0.0.1");
@@ -46,7 +52,10 @@ async fn s_18_users_see_their_own_sessions_and_no_secret() {
         .expect(200)
         .json();
     assert_eq!(page["sessions"].as_array().unwrap().len(), 1);
-    let rest = format!("{SESSIONS}?page_token={}", page["next_page_token"].as_str().unwrap());
+    let rest = format!(
+        "{SESSIONS}?page_token={}",
+        page["next_page_token"].as_str().unwrap()
+    );
     let rest = stage.send(get(&rest).cookies(&here)).await.expect(200).json();
     assert_eq!(rest["sessions"].as_array().unwrap().len(), 1);
 }

@@ -32,7 +32,9 @@ impl Scripted {
     /// A service that never answers, behind a gateway that does not wait long.
     pub(crate) fn silent() -> Self {
         let service = serve(Protocol::Rpc, || {
-            tower::service_fn(|_: Request<Incoming>| std::future::pending::<Result<Response<Body>, Infallible>>())
+            tower::service_fn(|_: Request<Incoming>| {
+                std::future::pending::<Result<Response<Body>, Infallible>>()
+            })
         });
         let config = GatewayConfig {
             call_timeout: Duration::from_millis(200),

@@ -110,7 +110,9 @@ impl Stage {
 
     /// With two users: one of no special role, and an administrator.
     pub(crate) async fn set_with(config: GatewayConfig) -> Self {
-        let clock = Arc::new(ManualClock::standing_at(Timestamp::from_millis(1_795_000_000_000)));
+        let clock = Arc::new(ManualClock::standing_at(Timestamp::from_millis(
+            1_795_000_000_000,
+        )));
         let store = Arc::new(MemoryStore::new());
         let auth = Auth::new(AuthParts {
             users: store.clone(),
@@ -140,9 +142,7 @@ impl Stage {
     pub(crate) async fn create_user(&self, email: &str, roles: &[&str]) -> pb::User {
         let request = pb::CreateUserRequest {
             email: email.to_owned(),
-            credential: Some(pb::create_user_request::Credential::Password(
-                PASSWORD.to_owned(),
-            )),
+            credential: Some(pb::create_user_request::Credential::Password(PASSWORD.to_owned())),
             roles: roles.iter().map(|role| (*role).to_owned()).collect(),
             ..Default::default()
         };
@@ -151,7 +151,9 @@ impl Stage {
     }
 
     pub(crate) async fn disable_user(&self, id: &str) {
-        let request = pb::DisableUserRequest { user_id: id.to_owned() };
+        let request = pb::DisableUserRequest {
+            user_id: id.to_owned(),
+        };
         self.users.clone().disable_user(request).await.unwrap();
     }
 
@@ -186,7 +188,12 @@ impl Stage {
     }
 
     pub(crate) async fn session_count(&self) -> i64 {
-        let stats = self.sessions.clone().get_stats(pb::GetStatsRequest {}).await.unwrap();
+        let stats = self
+            .sessions
+            .clone()
+            .get_stats(pb::GetStatsRequest {})
+            .await
+            .unwrap();
         stats.into_inner().session_count
     }
 

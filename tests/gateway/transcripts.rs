@@ -1,8 +1,8 @@
 //! The old Flask application's curl transcripts, run with curl.
 
 use crate::{
-    wire::{ask, delete, get, post},
     stage::{EMAIL, LOGIN, LOGOUT, ME, PASSWORD, Stage},
+    wire::{ask, delete, get, post},
 };
 use serde_json::Value;
 use std::path::Path;
@@ -33,7 +33,7 @@ async fn the_old_applications_transcripts_run_with_curl() {
     let stage = Stage::set().await;
     let directory = tempfile::tempdir().unwrap();
     let jar = directory.path().join("cookies");
-    let run = |path, arguments| curl(&stage, &jar, path, arguments);
+    let run = async |path: &str, arguments: &[&str]| curl(&stage, &jar, path, arguments).await;
     let post = ["-XPOST"];
     let email = format!("email={EMAIL}");
     let password = format!("password={PASSWORD}");
@@ -54,9 +54,15 @@ async fn the_old_applications_transcripts_run_with_curl() {
     // Different on purpose: the old application answered 404 "no user found for this email" and 401 "wrong password", and told
     // everyone who has an account.
     let (status, unknown) = run(LOGIN, &["-XPOST", "-d", "email=nobody@hbtn.io", "-d", &password]).await;
-    assert_eq!((status, &unknown["error"]), (401, &"wrong email or password".into()));
+    assert_eq!(
+        (status, &unknown["error"]),
+        (401, &"wrong email or password".into())
+    );
     let (status, wrong) = run(LOGIN, &["-XPOST", "-d", &email, "-d", "password=test"]).await;
-    assert_eq!((status, &wrong["error"]), (401, &"wrong email or password".into()));
+    assert_eq!(
+        (status, &wrong["error"]),
+        (401, &"wrong email or password".into())
+    );
 
     let (status, user) = run(LOGIN, &["-XPOST", "-d", &email, "-d", &password]).await;
     assert_eq!(status, 200);
@@ -95,10 +101,18 @@ async fn the_old_applications_transcripts_run_with_curl() {
 async fn trailing_slashes_are_tolerated() {
     let stage = Stage::set().await;
     let jar = stage.log_in(EMAIL).await;
-    for path in ["/api/v1/users/me/", "/api/v1/users/me//", "/api/v1/sessions/", "/api/v1/sessions/?page_size=1"] {
+    for path in [
+        "/api/v1/users/me/",
+        "/api/v1/users/me//",
+        "/api/v1/sessions/",
+        "/api/v1/sessions/?page_size=1",
+    ] {
         stage.send(get(path).cookies(&jar)).await.expect(200);
     }
-    stage.send(delete(&format!("{LOGOUT}/")).cookies(&jar)).await.expect(200);
+    stage
+        .send(delete(&format!("{LOGOUT}/")).cookies(&jar))
+        .await
+        .expect(200);
 }
 
 #[tokio::test]
@@ -118,7 +132,11 @@ async fn s_25_s_26_methods_change_what_they_say_and_there_are_no_others() {
             .await
             .expect(405);
         stage
-            .send(get(&format!("{LOGOUT}?_method=DELETE")).cookies(&jar).header(header, "DELETE"))
+            .send(
+                get(&format!("{LOGOUT}?_method=DELETE"))
+                    .cookies(&jar)
+                    .header(header, "DELETE"),
+            )
             .await
             .expect(405);
     }
@@ -128,7 +146,13 @@ async fn s_25_s_26_methods_change_what_they_say_and_there_are_no_others() {
 #[tokio::test]
 async fn an_unknown_route_is_a_problem_too() {
     let stage = Stage::set().await;
-    for path in ["/nothing", "/api/v1", "/api/v1/users/me/nothing", "/api/v2/status", "/%2e%2e/"] {
+    for path in [
+        "/nothing",
+        "/api/v1",
+        "/api/v1/users/me/nothing",
+        "/api/v2/status",
+        "/%2e%2e/",
+    ] {
         let reply = stage.send(get(path)).await.expect(404);
         assert_eq!(reply.error(), "Not found");
         assert_eq!(reply.header("content-type"), Some("application/problem+json"));

@@ -1,8 +1,8 @@
 //! Registration, the current user, and the administration of users.
 
 use crate::{
-    wire::{Ask, ask, delete, get, post},
     stage::{ADMIN_EMAIL, EMAIL, ME, PASSWORD, Stage, USERS, log_in_as, plain},
+    wire::{Ask, ask, delete, get, post},
 };
 use serde_json::json;
 use sessiond::gateway::GatewayConfig;
@@ -32,7 +32,8 @@ async fn whoever_registers_can_log_in() {
 #[tokio::test]
 async fn nobody_registers_with_a_role() {
     let stage = Stage::set().await;
-    let with_role = post(USERS).json(&json!({ "email": "eve@hbtn.io", "password": PASSWORD, "roles": ["admin"] }));
+    let with_role =
+        post(USERS).json(&json!({ "email": "eve@hbtn.io", "password": PASSWORD, "roles": ["admin"] }));
     stage.send(with_role.clone()).await.expect(401);
     let bob = stage.log_in(EMAIL).await;
     stage.send(with_role.clone().cookies(&bob)).await.expect(403);
@@ -52,9 +53,15 @@ async fn registration_can_be_closed() {
     let closed = stage.send(register("ada@hbtn.io")).await.expect(403);
     assert_eq!(closed.json()["type"], "urn:sessiond:problem:registration-closed");
     let bob = stage.log_in(EMAIL).await;
-    stage.send(register("ada@hbtn.io").cookies(&bob)).await.expect(403);
+    stage
+        .send(register("ada@hbtn.io").cookies(&bob))
+        .await
+        .expect(403);
     let admin = stage.log_in(ADMIN_EMAIL).await;
-    stage.send(register("ada@hbtn.io").cookies(&admin)).await.expect(201);
+    stage
+        .send(register("ada@hbtn.io").cookies(&admin))
+        .await
+        .expect(201);
 }
 
 #[tokio::test]
@@ -67,7 +74,10 @@ async fn users_change_their_names_and_nothing_above_them() {
         .await
         .expect(200);
     assert_eq!(reply.json()["first_name"], "Bob");
-    let reply = stage.send(patch(json!({ "last_name": "Zimmerman" }))).await.expect(200);
+    let reply = stage
+        .send(patch(json!({ "last_name": "Zimmerman" })))
+        .await
+        .expect(200);
     assert_eq!(
         (&reply.json()["first_name"], &reply.json()["last_name"]),
         (&json!("Bob"), &json!("Zimmerman"))
@@ -104,7 +114,10 @@ async fn a_new_email_takes_a_fresh_login() {
         .cookies(&bob)
         .json(&json!({ "email": "robert@hbtn.io" }));
     stage.send(change).await.expect(200);
-    stage.send(log_in_as("robert@hbtn.io", PASSWORD)).await.expect(200);
+    stage
+        .send(log_in_as("robert@hbtn.io", PASSWORD))
+        .await
+        .expect(200);
     stage.send(log_in_as(EMAIL, PASSWORD)).await.expect(401);
 }
 
@@ -212,16 +225,25 @@ async fn an_administrator_reads_changes_and_deletes_users() {
     changed["roles"] = json!(["editor"]);
     let put = ask("PUT", &one).cookies(&admin).json(&changed);
     let reply = stage.send(put.clone()).await.expect(200).json();
-    assert_eq!((&reply["first_name"], &reply["roles"]), (&json!("Bob"), &json!(["editor"])));
+    assert_eq!(
+        (&reply["first_name"], &reply["roles"]),
+        (&json!("Bob"), &json!(["editor"]))
+    );
     stage.send(put).await.expect(412);
-    let taken = ask("PUT", &one).cookies(&admin).json(&json!({ "email": ADMIN_EMAIL }));
+    let taken = ask("PUT", &one)
+        .cookies(&admin)
+        .json(&json!({ "email": ADMIN_EMAIL }));
     stage.send(taken).await.expect(409);
 
     let gone = stage.send(delete(&one).cookies(&admin)).await.expect(200);
     assert_eq!(gone.json(), json!({}));
     stage.send(get(ME).cookies(&bob)).await.expect(401);
     stage.send(log_in_as(EMAIL, PASSWORD)).await.expect(401);
-    for ask in [get(&one), delete(&one), ask("PUT", &one).json(&json!({ "first_name": "x" }))] {
+    for ask in [
+        get(&one),
+        delete(&one),
+        ask("PUT", &one).json(&json!({ "first_name": "x" })),
+    ] {
         stage.send(ask.cookies(&admin)).await.expect(404);
     }
     for id in ["x", "..", "%ff", "6ba7b810-9dad-11d1-80b4-00c04fd430c8"] {
