@@ -39,7 +39,7 @@ pub(super) fn problem_of(status: &Status) -> Problem {
         Code::NotFound => Kind::NotFound.into(),
         Code::AlreadyExists => Kind::EmailTaken.into(),
         Code::Aborted if because(ErrorReason::EtagMismatch) => Kind::Changed.into(),
-        // The log-in met a revocation; trying again is safe.
+        // Two changes of one user met; trying again is safe.
         Code::Aborted => Problem::from(Kind::Unavailable).retry_after(Some(Duration::from_secs(1))),
         Code::FailedPrecondition if because(ErrorReason::ReauthenticationRequired) => {
             Kind::ReauthenticationRequired.into()
@@ -149,10 +149,7 @@ mod tests {
             (failure(Code::NotFound, "USER_NOT_FOUND"), Kind::NotFound),
             (failure(Code::AlreadyExists, "EMAIL_TAKEN"), Kind::EmailTaken),
             (failure(Code::Aborted, "ETAG_MISMATCH"), Kind::Changed),
-            (
-                failure(Code::Aborted, "CREATE_RACED_REVOCATION"),
-                Kind::Unavailable,
-            ),
+            (failure(Code::Aborted, "RACED"), Kind::Unavailable),
             (
                 failure(Code::FailedPrecondition, "REAUTHENTICATION_REQUIRED"),
                 Kind::ReauthenticationRequired,
