@@ -19,5 +19,5 @@ pub use session::{
     Attributes, AuthMethod, Client, LiveSession, Session, SessionLimits, SessionSpan, last_seen_slack,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
-pub use token::{RandomTokens, SessionToken, TokenDigest, TokenSource};
+pub use token::{NoRandomness, RandomTokens, SessionToken, TokenDigest, TokenSource};
 pub use user::{Email, EmailKey, Names, Roles, User};
