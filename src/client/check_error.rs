@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn s_96_only_the_verdict_on_the_session_is_a_no() {
         let verdict = |domain: &str, reason: &str| {
-            let details = ErrorDetails::with_error_info(reason, domain, Default::default());
+            let details = ErrorDetails::with_error_info(reason, domain, std::collections::HashMap::new());
             CheckError::from_status(&Status::with_error_details(Code::Unauthenticated, "", details))
         };
         assert_eq!(verdict("auth.v1", "INVALID_SESSION"), CheckError::Invalid);

@@ -16,13 +16,13 @@ impl PathPattern {
     pub(super) fn parse(text: &str) -> Result<Self, InvalidPathPattern> {
         let (text, is_prefix) = match text.strip_suffix('*') {
             Some(prefix) => (prefix, true),
-            None => (without_slash(text), false),
+            None => (text, false),
         };
         if text.contains('*') || !is_canonical(text) {
             return Err(InvalidPathPattern);
         }
         Ok(Self {
-            text: text.into(),
+            text: if is_prefix { text } else { without_slash(text) }.into(),
             is_prefix,
         })
     }
