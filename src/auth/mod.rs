@@ -1,1 +1,84 @@
 //! The use cases: log in, check, log out, rotate, revoke, manage users.
+//!
+//! Everything that decides stands here or in [`domain`](crate::domain); stores keep and passwords are hashed elsewhere, and
+//! nothing here knows how a request came in.
+
+mod check;
+mod error;
+mod log_in;
+mod passwords;
+mod sessions;
+mod users;
+
+pub use check::CurrentUser;
+pub use error::AuthError;
+pub use log_in::{Credential, LogIn, LoggedIn};
+pub use passwords::{ChangedPassword, NewPassword, PasswordSubject};
+pub use sessions::{RevocationTarget, Rotated, SessionOwner, SessionsPage};
+pub use users::{NewUser, Stats, UserChanges, UserKey, UsersPage};
+
+use crate::{
+    domain::{Clock, SessionLimits, TokenSource},
+    password::PasswordHasher,
+    store::{RevocationLog, SessionStore, StoreError, UserStore},
+};
+use std::{future::Future, sync::Arc};
+
+/// What the use cases work with.
+pub struct AuthParts {
+    /// Where users live.
+    pub users: Arc<dyn UserStore>,
+    /// Where sessions live.
+    pub sessions: Arc<dyn SessionStore>,
+    /// Checks and hashes passwords.
+    pub passwords: PasswordHasher,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where tokens come from.
+    pub tokens: Arc<dyn TokenSource>,
+    /// The operator's ceilings.
+    pub limits: SessionLimits,
+}
+
+/// The use cases. A cheap handle: clones share everything.
+#[derive(Clone)]
+pub struct Auth {
+    parts: Arc<AuthParts>,
+}
+
+impl Auth {
+    /// The use cases over these parts.
+    #[must_use]
+    pub fn new(parts: AuthParts) -> Self {
+        Self {
+            parts: Arc::new(parts),
+        }
+    }
+
+    /// Whether the stores can be asked now.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.parts.sessions.ping().await?;
+        self.parts.users.ping().await
+    }
+
+    /// What has been revoked, for those who remember answers.
+    #[must_use]
+    pub fn revocations(&self) -> &RevocationLog {
+        self.parts.sessions.revocations()
+    }
+}
+
+/// Runs a use case of several steps to its end, even if whoever asked for it stops waiting: half of it would be neither what
+/// was before nor what was wanted.
+async fn to_its_end<T: Send + 'static>(
+    steps: impl Future<Output = Result<T, AuthError>> + Send + 'static,
+) -> Result<T, AuthError> {
+    use tracing::Instrument as _;
+    match tokio::spawn(steps.in_current_span()).await {
+        Ok(outcome) => outcome,
+        Err(failure) => Err(AuthError::Interrupted(failure)),
+    }
+}

@@ -1,1 +1,279 @@
 //! Password hashing behind a bounded pool, the schemes it knows, and the rules for new passwords.
+
+mod candidate;
+mod common;
+mod hashing;
+mod imported;
+mod pepper;
+mod policy;
+mod pool;
+mod sealed;
+mod work;
+
+pub use pepper::{InvalidPeppers, Peppers};
+
+use crate::domain::{FieldViolation, Password, PasswordHash};
+use candidate::Candidate;
+use hashing::{Defect, Hashing};
+use imported::Unusable;
+use pepper::KeyRing;
+use pool::{Full, Pool};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+
+/// bcrypt costs that can be configured. Above, one log-in takes longer than anyone waits for it; and what was once configured can
+/// always be verified.
+const COSTS: RangeInclusive<u32> = 10..=imported::MAX_BCRYPT_COST;
+
+/// Fewest characters that can be configured.
+const MIN_CHARS: RangeInclusive<usize> = 8..=64;
+
+/// How long a log-in should wait in the queue at most.
+const QUEUE_WAIT: Duration = Duration::from_secs(5);
+
+/// How passwords are hashed, and how many at once.
+#[derive(Debug)]
+pub struct HashingConfig {
+    /// bcrypt's cost, from 10 to 16: each step doubles the time of a log-in. 12 is about a quarter of a second.
+    pub cost: u32,
+    /// Code points that a new password has at least, from 8 to 64.
+    pub min_chars: usize,
+    /// Threads that hash; 0: one for each core but one, at least one.
+    ///
+    /// Capacity (S-49): log-ins per second = threads / the time of one hash, about 12 with three threads at cost 12. Half as many
+    /// while users' hashes are replaced at log-in.
+    pub threads: usize,
+    /// Log-ins that may wait for a thread; 0: as many as are through within 5 s by the speed measured at start. More are refused
+    /// at once.
+    pub queue: usize,
+    /// Secrets to be hashed with every password.
+    pub peppers: Option<Peppers>,
+}
+
+impl Default for HashingConfig {
+    fn default() -> Self {
+        Self {
+            cost: 12,
+            min_chars: 15,
+            threads: 0,
+            queue: 0,
+            peppers: None,
+        }
+    }
+}
+
+/// Why hashing cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum HashingConfigError {
+    /// The cost is out of range.
+    #[error("the bcrypt cost must be from {min} to {max}, not {0}", min = COSTS.start(), max = COSTS.end())]
+    Cost(u32),
+    /// The minimum length is out of range.
+    #[error(
+        "the minimum length of passwords must be from {min} to {max} characters, not {0}",
+        min = MIN_CHARS.start(),
+        max = MIN_CHARS.end()
+    )]
+    MinChars(usize),
+    /// The system gives no threads.
+    #[error("cannot start the threads that hash passwords")]
+    Threads(#[source] std::io::Error),
+}
+
+/// Hashes and verifies passwords. Cheap to clone: all clones share one pool, which ends with the last of them.
+#[derive(Clone)]
+pub struct PasswordHasher {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    pool: Pool,
+    min_chars: usize,
+    hashing: Arc<Hashing>,
+}
+
+/// What a password is worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is not the one, or there is none, or what is stored cannot be verified.
+    Wrong,
+    /// It is the one.
+    Right {
+        /// The same password under the current scheme, cost and pepper, if what is stored is weaker. To be stored in place of
+        /// exactly what was verified, so that it cannot overwrite a password that was changed meanwhile (S-47).
+        rehashed: Option<PasswordHash>,
+    },
+}
+
+/// Too many passwords wait to be hashed. Nothing was computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many passwords wait to be checked")]
+pub struct HashingBusy {
+    /// When to try again, in whole seconds.
+    pub retry_after: Duration,
+}
+
+impl From<Full> for HashingBusy {
+    fn from(full: Full) -> Self {
+        Self {
+            retry_after: full.retry_after,
+        }
+    }
+}
+
+/// What the pool is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HashingStats {
+    /// Hashes computed since the start, those for nobody included.
+    pub computed: u64,
+    /// Jobs being done now; never more than there are threads.
+    pub running: usize,
+    /// Jobs waiting for a thread.
+    pub waiting: usize,
+}
+
+impl PasswordHasher {
+    /// Starts the threads. Takes some milliseconds, to measure how fast the machine hashes.
+    ///
+    /// # Errors
+    /// A setting is out of range (S-46), or there are no threads to be had.
+    pub fn start(config: HashingConfig) -> Result<Self, HashingConfigError> {
+        if !COSTS.contains(&config.cost) {
+            return Err(HashingConfigError::Cost(config.cost));
+        }
+        if !MIN_CHARS.contains(&config.min_chars) {
+            return Err(HashingConfigError::MinChars(config.min_chars));
+        }
+        Self::start_unchecked(config).map_err(HashingConfigError::Threads)
+    }
+
+    fn start_unchecked(config: HashingConfig) -> std::io::Result<Self> {
+        let threads = match config.threads {
+            0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
+            threads => threads,
+        };
+        let hash_time = work::time_of_one(config.cost);
+        let queue = match config.queue {
+            0 => queue_for(hash_time, threads),
+            queue => queue,
+        };
+        Ok(Self {
+            shared: Arc::new(Shared {
+                pool: Pool::start(threads, queue, hash_time)?,
+                min_chars: config.min_chars,
+                hashing: Arc::new(Hashing::new(config.cost, KeyRing::new(config.peppers))),
+            }),
+        })
+    }
+
+    /// The rules for a new password: 15 (as configured) to 256 code points, none of the common passwords, not made of `context`
+    /// (the local part of the email, the product's name). Any characters but U+0000 in any mixture.
+    ///
+    /// # Errors
+    /// A violation of `field` that says which rule.
+    pub fn check_new(
+        &self,
+        field: &str,
+        password: &Password,
+        context: &[&str],
+    ) -> Result<(), FieldViolation> {
+        policy::check_new(field, password, context, self.shared.min_chars)
+    }
+
+    /// A hash that another system has made, if it can be verified here: bcrypt (`$2a$`, `$2b$`, `$2y$`) up to cost 16, or a PHC
+    /// string of argon2id, scrypt (both up to 128 MiB), PBKDF2-SHA-256 or PBKDF2-SHA-512 (up to 5,000,000 iterations). A hash of
+    /// our own scheme is one too.
+    ///
+    /// # Errors
+    /// A violation of `field`.
+    pub fn check_import(&self, field: &str, text: &str) -> Result<PasswordHash, FieldViolation> {
+        match self.shared.hashing.check_stored(text) {
+            Ok(()) => Ok(PasswordHash::from_stored(text.to_owned())),
+            Err(Defect::Unusable(Unusable::Malformed)) => Err(FieldViolation::new(
+                field,
+                "must be a bcrypt hash ($2a$, $2b$, $2y$) or a PHC string of argon2id, scrypt, pbkdf2-sha256 or pbkdf2-sha512",
+            )),
+            Err(Defect::Unusable(Unusable::TooCostly)) => Err(FieldViolation::new(
+                field,
+                "must be a hash that takes no more than bcrypt at cost 16, 128 MiB or 5000000 iterations",
+            )),
+            Err(Defect::UnknownPepper) => Err(FieldViolation::new(
+                field,
+                "must be a hash made with a pepper that is configured here",
+            )),
+        }
+    }
+
+    /// The hash of a new password, which [`check_new`](Self::check_new) has accepted; of one that it has not, a hash that may
+    /// verify nothing.
+    ///
+    /// # Errors
+    /// The queue is full.
+    pub async fn hash(&self, password: Password) -> Result<PasswordHash, HashingBusy> {
+        let hashing = Arc::clone(&self.shared.hashing);
+        let password = Candidate::new_unchecked(password);
+        let hash = self.shared.pool.run(move || hashing.hash(&password)).await?;
+        hash.ok_or(HashingBusy {
+            retry_after: Duration::from_secs(1),
+        })
+    }
+
+    /// Whether the password is the one that `stored` was made of. `None`: there is no such user, or they have no password.
+    ///
+    /// [`Verdict::Wrong`] takes the work of one hash at the current cost, whatever is or is not stored (S-60); only a stored hash
+    /// that costs more takes longer, until its user's password changes. A text that cannot be a password (empty, U+0000, more than
+    /// 256 code points or 1 KiB) is wrong at once: that depends on nothing stored. [`Verdict::Right`] takes the work of the stored
+    /// hash, and of another if it is replaced: the answer says more than the time does. Where the answer will be the same, because
+    /// the user may not log in, give `None`, so that the time is the same too.
+    ///
+    /// # Errors
+    /// The queue is full.
+    pub async fn verify(
+        &self,
+        password: Password,
+        stored: Option<PasswordHash>,
+    ) -> Result<Verdict, HashingBusy> {
+        let Ok(password) = Candidate::new(password) else {
+            return Ok(Verdict::Wrong);
+        };
+        let hashing = Arc::clone(&self.shared.hashing);
+        let verify = move || hashing.verify(&password, stored.as_ref());
+        let (verdict, defect) = self.shared.pool.run(verify).await?;
+        // Said here rather than on the thread that hashed, so that the log has it under the request.
+        match defect {
+            Some(Defect::Unusable(reason)) => {
+                tracing::error!(
+                    ?reason,
+                    "the stored password hash cannot be verified: its user cannot log in"
+                );
+            }
+            Some(Defect::UnknownPepper) => {
+                tracing::error!(
+                    "the stored password hash names a pepper that is not configured: its user cannot log in"
+                );
+            }
+            None => {}
+        }
+        Ok(verdict)
+    }
+
+    /// What the pool is doing now.
+    #[must_use]
+    pub fn stats(&self) -> HashingStats {
+        let (running, waiting) = self.shared.pool.load();
+        HashingStats {
+            computed: self.shared.hashing.computed(),
+            running,
+            waiting,
+        }
+    }
+}
+
+/// As many as `threads` hash within [`QUEUE_WAIT`], the last one's own hash included.
+fn queue_for(hash_time: Duration, threads: usize) -> usize {
+    let rounds = QUEUE_WAIT.as_nanos() / hash_time.as_nanos().max(1);
+    let rounds = usize::try_from(rounds)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(1)
+        .max(1);
+    threads.saturating_mul(rounds).min(10_000)
+}

@@ -63,9 +63,6 @@ pub enum Told {
 /// Entries kept for readers that come back or fall behind; who is further behind is told to forget.
 const KEPT_ENTRIES: usize = 65_536;
 
-/// How long a log that follows a shared store is believed after the store last confirmed it.
-const CONFIRMED_FOR_MILLIS: i64 = 1_000;
-
 /// What has been revoked, in order. Cheap to clone: all clones are one log.
 ///
 /// A store whose sessions belong to this process alone writes with [`publish`](Self::publish). A store that is shared follows
@@ -176,14 +173,16 @@ impl RevocationLog {
 
     /// Notes that the log holds all that the shared one held at `asked_at`, an instant of [`monotonic_millis`].
     pub fn confirm(&self, asked_at: i64) {
-        self.shared.confirmed_at.fetch_max(asked_at, Ordering::Relaxed);
+        self.shared.confirmed_at.fetch_max(asked_at, Ordering::Release);
     }
 
-    /// Whether the log is known to hold everything up to a second ago. While it does not, no heartbeat may be sent.
+    /// Until when the log is known to hold everything that was revoked, by [`monotonic_millis`]; [`i64::MIN`] if that is not
+    /// known at all.
     #[must_use]
-    pub fn is_current(&self) -> bool {
-        let confirmed_at = self.shared.confirmed_at.load(Ordering::Relaxed);
-        confirmed_at.saturating_add(CONFIRMED_FOR_MILLIS) > monotonic_millis()
+    pub fn complete_until(&self) -> i64 {
+        // The clock is read first: what is published between the two reads makes the answer more true, not less.
+        let now = monotonic_millis();
+        self.shared.confirmed_at.load(Ordering::Acquire).min(now)
     }
 
     /// Where the log stands.
@@ -238,7 +237,7 @@ impl Revocations {
         loop {
             // Marked before looking: an entry that arrives after the look wakes the wait below.
             self.changed.borrow_and_update();
-            let told = self.take(limit);
+            let told = self.ready(limit);
             if !told.is_empty() {
                 return told;
             }
@@ -247,7 +246,8 @@ impl Revocations {
         }
     }
 
-    fn take(&mut self, limit: usize) -> Vec<(Cursor, Told)> {
+    /// As [`next`](Self::next), without waiting: empty if nothing came.
+    pub fn ready(&mut self, limit: usize) -> Vec<(Cursor, Told)> {
         let ring = self.log.shared.ring.lock();
         if self.at.log != ring.log || self.at.sequence < ring.floor {
             self.at = ring.cursor();
@@ -338,12 +338,14 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_log_is_current_only_while_confirmed() {
+    fn a_shared_log_is_complete_until_it_was_last_confirmed() {
         let log = RevocationLog::following(Cursor { log: 1, sequence: 5 });
-        assert!(!log.is_current());
-        log.confirm(monotonic_millis());
-        assert!(log.is_current());
-        assert!(RevocationLog::in_process(1).is_current());
+        assert_eq!(log.complete_until(), i64::MIN);
+        let asked_at = monotonic_millis();
+        log.confirm(asked_at);
+        log.confirm(asked_at - 1);
+        assert_eq!(log.complete_until(), asked_at);
+        assert!(RevocationLog::in_process(1).complete_until() >= asked_at);
     }
 
     #[test]

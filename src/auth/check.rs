@@ -1,0 +1,121 @@
+//! Check a session: the hot path.
+
+use super::{Auth, AuthError};
+use crate::{
+    domain::{LiveSession, Session, Timestamp, TokenDigest, User},
+    store::{Answer, StoreError},
+};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use std::time::Duration;
+
+/// Checks of one batch that wait for a store at the same time.
+const CONCURRENT_CHECKS: usize = 256;
+
+/// A session and its user, whole.
+#[derive(Debug)]
+pub struct CurrentUser {
+    /// The session's user.
+    pub user: User,
+    /// The session.
+    pub session: Session,
+}
+
+impl Auth {
+    /// The session that this token proves. Counts as activity.
+    ///
+    /// # Errors
+    /// [`AuthError::InvalidSession`] is a definite no; [`AuthError::Store`]: nobody can tell.
+    pub async fn check(&self, token: &str) -> Result<LiveSession, AuthError> {
+        let Some(digest) = TokenDigest::of_presented(token) else {
+            return Err(AuthError::InvalidSession);
+        };
+        let now = self.parts.clock.now();
+        let found = self.parts.sessions.check(&digest, now).get().await;
+        self.judge(found, &digest, now)
+    }
+
+    /// [`check`](Self::check) for many tokens: a result for each, in their order.
+    pub async fn check_many(&self, tokens: &[String]) -> Vec<Result<LiveSession, AuthError>> {
+        let now = self.parts.clock.now();
+        let digests: Vec<_> = tokens
+            .iter()
+            .map(|token| TokenDigest::of_presented(token))
+            .collect();
+        let mut results = Vec::with_capacity(tokens.len());
+        let mut waiting = FuturesUnordered::new();
+        for (index, digest) in digests.iter().enumerate() {
+            results.push(Err(AuthError::InvalidSession));
+            let Some(digest) = digest else { continue };
+            match self.parts.sessions.check(digest, now) {
+                Answer::Now(found) => results[index] = self.judge(found, digest, now),
+                Answer::Later(found) => waiting.push(async move { (index, digest, found.await) }),
+            }
+            if waiting.len() >= CONCURRENT_CHECKS
+                && let Some((index, digest, found)) = waiting.next().await
+            {
+                results[index] = self.judge(found, digest, now);
+            }
+        }
+        while let Some((index, digest, found)) = waiting.next().await {
+            results[index] = self.judge(found, digest, now);
+        }
+        results
+    }
+
+    /// What a check of a token comes to, given what the store holds under its digest.
+    fn judge(
+        &self,
+        found: Result<Option<LiveSession>, StoreError>,
+        digest: &TokenDigest,
+        now: Timestamp,
+    ) -> Result<LiveSession, AuthError> {
+        match found? {
+            Some(session) if !session.is_expired(now) => Ok(self.seen(session, digest, now)),
+            Some(_) | None => Err(AuthError::InvalidSession),
+        }
+    }
+
+    /// The session that this token proves, and its user. Counts as activity.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check); [`AuthError::ReauthenticationRequired`] if the user proved who they are longer than
+    /// `max_auth_age` ago.
+    pub async fn current_user(
+        &self,
+        token: &str,
+        max_auth_age: Option<Duration>,
+    ) -> Result<CurrentUser, AuthError> {
+        let Some(digest) = TokenDigest::of_presented(token) else {
+            return Err(AuthError::InvalidSession);
+        };
+        let now = self.parts.clock.now();
+        let Some(mut session) = self.parts.sessions.get(&digest, now).await? else {
+            return Err(AuthError::InvalidSession);
+        };
+        if session.live.is_expired(now) {
+            return Err(AuthError::InvalidSession);
+        }
+        if max_auth_age.is_some_and(|limit| now.since(session.live.authenticated_at) > limit) {
+            return Err(AuthError::ReauthenticationRequired);
+        }
+        // The user can be gone or disabled for the moment that it takes to end their sessions.
+        let user = match self.parts.users.by_id(session.live.user_id).await? {
+            Some(record) if record.user.disabled_at.is_none() => record.user,
+            Some(_) | None => return Err(AuthError::InvalidSession),
+        };
+        session.live = self.seen(session.live, &digest, now);
+        Ok(CurrentUser { user, session })
+    }
+
+    /// Notes the activity, if enough time has passed to be worth it, and returns the session as it is now.
+    fn seen(&self, session: LiveSession, digest: &TokenDigest, now: Timestamp) -> LiveSession {
+        if !session.is_touch_due(now) {
+            return session;
+        }
+        self.parts.sessions.touch(&session, digest, now);
+        LiveSession {
+            last_seen_at: now,
+            ..session
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Set and change passwords. Either ends the user's sessions.
+
+use super::{Auth, AuthError, Rotated, to_its_end};
+use crate::{
+    domain::{Email, Password, PasswordHash, SessionId, TokenDigest, User, UserId},
+    password::Verdict,
+    store::ReplacedHash,
+};
+use std::time::Duration;
+use tracing::info;
+
+/// What every log-in form and every page of this product is called: no password may be.
+const PRODUCT: &str = "sessiond";
+
+/// How often a change is tried again when the stored hash was replaced in between.
+const CHANGE_ATTEMPTS: usize = 4;
+
+/// A password to be stored, with the field of the request that it came in.
+#[derive(Debug)]
+pub enum NewPassword {
+    /// In clear.
+    Clear(&'static str, Password),
+    /// As a hash that was made elsewhere.
+    Imported(&'static str, String),
+}
+
+/// Whose password to change.
+#[derive(Debug)]
+pub enum PasswordSubject {
+    /// That of the user whom this token proves, text as presented; the session goes on under a new token.
+    Token(String),
+    /// This user's.
+    User(UserId),
+}
+
+/// A password that was changed.
+#[derive(Debug)]
+pub struct ChangedPassword {
+    /// The session that goes on, with its new token; `None` if the subject was a user.
+    pub kept: Option<Rotated>,
+}
+
+impl Auth {
+    /// Changes a password with the current one at hand, and ends the user's other sessions.
+    ///
+    /// # Errors
+    /// [`AuthError::InvalidSession`], [`AuthError::UserNotFound`]; [`AuthError::InvalidCredentials`] if the current password is
+    /// wrong; [`AuthError::InvalidFields`] if the new one breaks the rules.
+    pub async fn change_password(
+        &self,
+        subject: PasswordSubject,
+        current: Password,
+        new: Password,
+    ) -> Result<ChangedPassword, AuthError> {
+        let (user_id, kept) = match subject {
+            PasswordSubject::User(id) => (id, None),
+            PasswordSubject::Token(token) => {
+                let session = self.check(&token).await?;
+                let digest = TokenDigest::of_presented(&token).ok_or(AuthError::InvalidSession)?;
+                (session.user_id, Some((session.id, digest)))
+            }
+        };
+        let mut new = Some(new);
+        let mut hash = None;
+        for _ in 0..CHANGE_ATTEMPTS {
+            let record = self
+                .parts
+                .users
+                .by_id(user_id)
+                .await?
+                .ok_or(AuthError::UserNotFound)?;
+            let presented = Password::new(current.expose().to_owned());
+            let verdict = self
+                .parts
+                .passwords
+                .verify(presented, record.password_hash.clone())
+                .await?;
+            let (Verdict::Right { .. }, Some(verified), None) =
+                (verdict, record.password_hash, record.user.disabled_at)
+            else {
+                info!(event = "password_change_failed", user_id = %user_id, "password not changed");
+                return Err(AuthError::InvalidCredentials);
+            };
+            if let Some(new) = new.take() {
+                let new = NewPassword::Clear("new_password", new);
+                hash = Some(self.hash_new(new, &record.user.email).await?);
+            }
+            let Some(hash) = hash.clone() else { break };
+            if let Some(changed) = self.replace_verified(user_id, verified, hash, kept).await? {
+                return Ok(changed);
+            }
+        }
+        Err(AuthError::Raced)
+    }
+
+    /// Stores the new hash in place of the verified one and ends the user's sessions but the kept one. `None`: what is stored
+    /// is no longer what was verified, because of another change or of a log-in that brought the hash up to date.
+    async fn replace_verified(
+        &self,
+        user: UserId,
+        verified: PasswordHash,
+        hash: PasswordHash,
+        kept: Option<(SessionId, TokenDigest)>,
+    ) -> Result<Option<ChangedPassword>, AuthError> {
+        let auth = self.clone();
+        to_its_end(async move {
+            let replaced = ReplacedHash::Exactly(&verified);
+            if !auth.parts.users.replace_password(user, replaced, &hash).await? {
+                return Ok(None);
+            }
+            let spared = kept.map(|(session, _)| session);
+            auth.parts
+                .sessions
+                .revoke_user(user, spared, auth.parts.clock.now())
+                .await?;
+            info!(event = "password_changed", user_id = %user, "password changed");
+            let kept = match kept {
+                Some((_, digest)) => Some(auth.rotate_digest(digest, Duration::ZERO, true).await?),
+                None => None,
+            };
+            Ok(Some(ChangedPassword { kept }))
+        })
+        .await
+    }
+
+    /// Sets a password without the current one, and ends the user's sessions.
+    ///
+    /// # Errors
+    /// [`AuthError::UserNotFound`]; [`AuthError::InvalidFields`] if the password breaks the rules.
+    pub async fn set_password(&self, id: UserId, new: NewPassword) -> Result<User, AuthError> {
+        let record = self.parts.users.by_id(id).await?.ok_or(AuthError::UserNotFound)?;
+        let hash = self.hash_new(new, &record.user.email).await?;
+        let auth = self.clone();
+        to_its_end(async move {
+            if !auth
+                .parts
+                .users
+                .replace_password(id, ReplacedHash::Any, &hash)
+                .await?
+            {
+                return Err(AuthError::UserNotFound);
+            }
+            auth.end_all_sessions(id).await?;
+            info!(event = "password_set", user_id = %id, "password set");
+            Ok(record.user)
+        })
+        .await
+    }
+
+    /// Holds a new password against the rules and hashes it.
+    pub(super) async fn hash_new(&self, new: NewPassword, email: &Email) -> Result<PasswordHash, AuthError> {
+        match new {
+            NewPassword::Imported(field, text) => Ok(self.parts.passwords.check_import(field, &text)?),
+            NewPassword::Clear(field, password) => {
+                let address = email.as_str();
+                let local = address.rsplit_once('@').map_or(address, |(local, _)| local);
+                self.parts
+                    .passwords
+                    .check_new(field, &password, &[PRODUCT, address, local])?;
+                Ok(self.parts.passwords.hash(password).await?)
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What every call has, whichever method it is for: a deadline, a request id, and a status even if its code panics.
+
+use super::status;
+use crate::domain::{RandomTokens, TokenSource as _};
+use futures_util::FutureExt as _;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use std::{convert::Infallible, fmt, future::Future, panic::AssertUnwindSafe, pin::Pin, time::Duration};
+use tonic::body::Body;
+use tracing::Instrument as _;
+
+/// The hot call. It logs nothing when it succeeds, so it is spared the span that log lines stand in.
+const CHECK: &str = "/auth.v1.AuthService/UserIdForSession";
+
+const STREAMING_METHODS: [&str; 4] = [
+    "/auth.v1.AuthService/StreamUserIdForSession",
+    "/auth.v1.AuthService/WatchRevocations",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+];
+
+/// One call, before its method runs.
+pub(super) struct Call {
+    timeout: Option<Duration>,
+    span: tracing::Span,
+}
+
+type Outcome = Result<Response<Body>, Infallible>;
+
+impl Call {
+    pub(super) fn of<B>(request: &Request<B>, call_timeout: Duration) -> Self {
+        let path = request.uri().path();
+        let headers = request.headers();
+        let span = match path == CHECK {
+            true => tracing::Span::none(),
+            false => tracing::info_span!("call", request_id = %RequestId::of(headers), method = method(path)),
+        };
+        let timeout = match STREAMING_METHODS.contains(&path) {
+            true => None,
+            false => Some(asked_timeout(headers).map_or(call_timeout, |asked| asked.min(call_timeout))),
+        };
+        Self { timeout, span }
+    }
+
+    /// Runs the method under the deadline. A method that does not end in time is dropped where it waits; use cases of several
+    /// steps go on by themselves.
+    pub(super) fn run(
+        self,
+        method: impl Future<Output = Outcome> + Send + 'static,
+    ) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
+        let Self { timeout, span } = self;
+        let method = AssertUnwindSafe(method).catch_unwind();
+        let call = async move {
+            let outcome = match timeout {
+                // A deadline that has passed on arrival: nothing is started.
+                Some(Duration::ZERO) => return Ok(status::deadline_exceeded().into_http()),
+                Some(timeout) => match tokio::time::timeout(timeout, method).await {
+                    Ok(outcome) => outcome,
+                    Err(_) => return Ok(status::deadline_exceeded().into_http()),
+                },
+                None => method.await,
+            };
+            outcome.unwrap_or_else(|_| Ok(status::internal(&Panicked).into_http()))
+        };
+        match span.is_none() {
+            true => Box::pin(call),
+            false => Box::pin(call.instrument(span)),
+        }
+    }
+}
+
+/// The code of a method panicked; the panic hook has logged where.
+#[derive(Debug, thiserror::Error)]
+#[error("a method panicked")]
+struct Panicked;
+
+/// The method's name for the log: text from outside is only quoted if it can be one.
+fn method(path: &str) -> &str {
+    let is_path_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"/._".contains(&byte);
+    match path.len() <= 100 && path.bytes().all(is_path_byte) {
+        true => path,
+        false => "(not a method)",
+    }
+}
+
+/// The caller's deadline, as the gRPC protocol spells it: up to eight digits and a unit. Anything else is ignored.
+fn asked_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+/// What ties the log lines of one request together: the caller's `x-request-id` if it is well-formed, else a new one.
+enum RequestId<'a> {
+    Given(&'a str),
+    New([u8; 10]),
+}
+
+impl<'a> RequestId<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let is_id_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let given = headers.get("x-request-id").map(HeaderValue::to_str);
+        match given {
+            Some(Ok(id)) if (1..=64).contains(&id.len()) && id.bytes().all(is_id_byte) => Self::Given(id),
+            // Without randomness an id is still worth having, and the call will fail where it matters.
+            _ => Self::New(RandomTokens.id_bits().unwrap_or_default()),
+        }
+    }
+}
+
+impl fmt::Display for RequestId<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Given(id) => f.write_str(id),
+            Self::New(bits) => bits.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timeout(text: &'static str) -> Option<Duration> {
+        asked_timeout(&HeaderMap::from_iter([(
+            http::header::HeaderName::from_static("grpc-timeout"),
+            HeaderValue::from_static(text),
+        )]))
+    }
+
+    #[test]
+    fn s_86_a_timeout_is_read_as_the_protocol_spells_it() {
+        assert_eq!(timeout("200m"), Some(Duration::from_millis(200)));
+        assert_eq!(timeout("1M"), Some(Duration::from_secs(60)));
+        assert_eq!(timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(timeout("0n"), Some(Duration::ZERO));
+        for garbage in ["", "m", "1", "-1S", "1.5S", "123456789S", "1s", "1 S", "\u{e9}"] {
+            assert_eq!(timeout(garbage), None, "{garbage:?}");
+        }
+    }
+
+    #[test]
+    fn s_92_a_request_id_from_outside_cannot_forge_a_log_line() {
+        let id = |text: &'static str| {
+            let value = HeaderValue::from_static(text);
+            RequestId::of(&HeaderMap::from_iter([(
+                http::HeaderName::from_static("x-request-id"),
+                value,
+            )]))
+            .to_string()
+        };
+        assert_eq!(id("abc-123"), "abc-123");
+        assert_eq!(id("a b").len(), 20);
+        assert_eq!(id("").len(), 20);
+    }
+
+    #[tokio::test]
+    async fn s_95_a_panic_becomes_internal() {
+        let request = Request::new(());
+        let call = Call::of(&request, Duration::from_secs(1));
+        let response = call.run(async { panic!("a defect") }).await.unwrap();
+        assert_eq!(
+            tonic::Status::from_header_map(response.headers()).unwrap().code(),
+            tonic::Code::Internal
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s_86_a_call_that_is_too_slow_answers_deadline_exceeded() {
+        let request = Request::new(());
+        let call = Call::of(&request, Duration::from_secs(1));
+        let response = call.run(std::future::pending()).await.unwrap();
+        let status = tonic::Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+    }
+}

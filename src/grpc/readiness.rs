@@ -1,0 +1,75 @@
+//! The health service: serving while the stores answer, not serving while they do not or while the server drains.
+
+use crate::auth::Auth;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::watch as signal,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tonic_health::{ServingStatus, server::HealthReporter};
+use tracing::{error, info};
+
+/// How often the stores are asked, and how long they may take to answer.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The names that health is asked for: the server as a whole, and each service.
+const SERVICES: [&str; 3] = ["", "auth.v1.AuthService", "auth.v1.UserService"];
+
+/// Whether the server serves.
+#[derive(Clone)]
+pub(super) struct Lifecycle {
+    health: HealthReporter,
+    draining: Arc<signal::Sender<bool>>,
+}
+
+impl Lifecycle {
+    pub(super) fn new(health: HealthReporter, draining: signal::Sender<bool>) -> Self {
+        Self {
+            health,
+            draining: Arc::new(draining),
+        }
+    }
+
+    /// Asks the stores again and again and reports what they say, until the server drains.
+    pub(super) async fn follow(self, auth: Auth) {
+        let mut probes = interval(PROBE_INTERVAL);
+        probes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut draining = self.draining.subscribe();
+        let mut was_ready = None;
+        loop {
+            tokio::select! {
+                _ = probes.tick() => {}
+                _ = draining.wait_for(|is_draining| *is_draining) => return,
+            }
+            let answer = timeout(PROBE_INTERVAL, auth.ping()).await;
+            let is_ready = matches!(answer, Ok(Ok(())));
+            if was_ready.replace(is_ready) == Some(is_ready) || *self.draining.borrow() {
+                continue;
+            }
+            match answer {
+                Ok(Ok(())) => info!(event = "store_answers", "the store answers: serving"),
+                Ok(Err(failure)) => {
+                    error!(event = "store_silent", cause = %failure, "the store does not answer: not serving");
+                }
+                Err(_) => error!(event = "store_silent", cause = "no answer in time", "not serving"),
+            }
+            let status = if is_ready {
+                ServingStatus::Serving
+            } else {
+                ServingStatus::NotServing
+            };
+            self.report(status).await;
+        }
+    }
+
+    pub(super) async fn drain(&self) {
+        self.draining.send_replace(true);
+        self.report(ServingStatus::NotServing).await;
+    }
+
+    async fn report(&self, status: ServingStatus) {
+        for service in SERVICES {
+            self.health.set_service_status(service, status).await;
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The stream of revocations: what the log tells, with heartbeats in between.
+
+use super::convert::wire_duration;
+use crate::{
+    domain::Revocation,
+    pb::{self, watch_revocations_response::Event},
+    store::{Cursor, RevocationLog, Revocations, Told, monotonic_millis},
+};
+use futures_util::{Stream, StreamExt as _, stream};
+use std::{collections::VecDeque, pin::Pin, time::Duration};
+use tokio::{
+    sync::watch as signal,
+    time::{Interval, MissedTickBehavior, interval},
+};
+use tonic::Status;
+
+/// How often a subscriber hears that the stream is alive.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Entries taken from the log at a time.
+const ENTRIES_AT_ONCE: usize = 256;
+
+/// The messages that one subscriber is sent.
+pub(super) type Watching = Pin<Box<dyn Stream<Item = Result<pb::WatchRevocationsResponse, Status>> + Send>>;
+
+struct Subscriber {
+    log: RevocationLog,
+    reader: Revocations,
+    started_at: i64,
+    heartbeats: Interval,
+    unsent: VecDeque<pb::WatchRevocationsResponse>,
+}
+
+/// Tells what follows the cursor, until the client goes or the server drains.
+pub(super) fn watch(
+    log: RevocationLog,
+    after: Option<Cursor>,
+    mut draining: signal::Receiver<bool>,
+) -> Watching {
+    let mut heartbeats = interval(HEARTBEAT_INTERVAL);
+    heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let subscriber = Subscriber {
+        reader: log.read(after),
+        started_at: monotonic_millis(),
+        heartbeats,
+        unsent: VecDeque::new(),
+        log,
+    };
+    let drained = async move {
+        // An error means that the server is gone, which ends the stream as well.
+        let _ = draining.wait_for(|is_draining| *is_draining).await;
+    };
+    let messages = stream::unfold(subscriber, |mut subscriber| async move {
+        Some((Ok(subscriber.next().await), subscriber))
+    });
+    Box::pin(messages.take_until(drained))
+}
+
+impl Subscriber {
+    async fn next(&mut self) -> pb::WatchRevocationsResponse {
+        loop {
+            if let Some(message) = self.unsent.pop_front() {
+                return message;
+            }
+            tokio::select! {
+                biased;
+                told = self.reader.next(ENTRIES_AT_ONCE) => self.tell(told),
+                _ = self.heartbeats.tick() => self.beat(),
+            }
+        }
+    }
+
+    fn tell(&mut self, told: Vec<(Cursor, Told)>) {
+        self.unsent.extend(
+            told.into_iter()
+                .map(|(cursor, told)| message(cursor, event(told))),
+        );
+    }
+
+    fn beat(&mut self) {
+        // Asked before the log is read out: everything until then is told before the heartbeat.
+        let complete_until = self.log.complete_until();
+        let told = self.reader.ready(ENTRIES_AT_ONCE);
+        let has_more = told.len() == ENTRIES_AT_ONCE;
+        self.tell(told);
+        if has_more {
+            return;
+        }
+        let complete_until = u64::try_from(complete_until.saturating_sub(self.started_at)).ok();
+        let heartbeat = pb::Heartbeat {
+            complete_until: complete_until.map(|millis| wire_duration(Duration::from_millis(millis))),
+        };
+        self.unsent
+            .push_back(message(self.reader.cursor(), Event::Heartbeat(heartbeat)));
+    }
+}
+
+fn message(cursor: Cursor, event: Event) -> pb::WatchRevocationsResponse {
+    pb::WatchRevocationsResponse {
+        cursor: cursor.to_string(),
+        event: Some(event),
+    }
+}
+
+fn event(told: Told) -> Event {
+    match told {
+        Told::Forget => Event::ForgetEverything(pb::ForgetEverything {}),
+        Told::Revoked(Revocation::Everyone) => Event::Everyone(pb::EveryoneRevoked {}),
+        Told::Revoked(Revocation::User { user, except }) => Event::User(pb::UserRevoked {
+            user_id: user.to_string(),
+            except_session_id: except.map(|id| id.to_string()).unwrap_or_default(),
+        }),
+        Told::Revoked(Revocation::Session { session, user }) => Event::Session(pb::SessionRevoked {
+            session_id: session.to_string(),
+            user_id: user.to_string(),
+        }),
+    }
+}

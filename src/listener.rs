@@ -1,1 +1,0 @@
-//! Accepts connections, within limits, and drains them.

@@ -1,0 +1,135 @@
+//! The accept loop: takes connections, refuses those over the limits, hands each to the worker with the fewest.
+
+use super::{
+    admission::{Admission, Refusal},
+    worker::{Handover, Worker},
+};
+use crate::shutdown::Shutdown;
+use socket2::SockRef;
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+use tokio::net::{TcpListener, TcpStream};
+
+/// The first and the longest wait after an error that will not go away by trying again at once.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+pub(super) struct Acceptor {
+    pub(super) socket: TcpListener,
+    pub(super) admission: Admission,
+    pub(super) workers: Vec<Worker>,
+    /// How long sent bytes may stay unacknowledged.
+    pub(super) user_timeout: Duration,
+    pub(super) shutdown: Shutdown,
+}
+
+impl Acceptor {
+    /// Accepts until the stop is ordered, then waits for the workers. Says how many requests were cut off.
+    pub(super) async fn run(mut self) -> usize {
+        let mut back_off = BACK_OFF.0;
+        let mut refused = Occasional::default();
+        let mut failed = Occasional::default();
+        let mut next_worker = 0;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.shutdown.draining() => break,
+                accepted = self.socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    back_off = BACK_OFF.0;
+                    match self.admission.admit(peer) {
+                        Ok(seat) => {
+                            // A socket that refuses its options is a closed one.
+                            if let Ok(stream) = prepare(stream, self.user_timeout) {
+                                let handover = Handover { stream, peer, seat };
+                                next_worker = self.hand_over(handover, next_worker);
+                            }
+                        }
+                        Err(refusal) => refused.note(|count| {
+                            let limit = match refusal {
+                                Refusal::Full => "connections",
+                                Refusal::SourceFull => "connections of one source",
+                            };
+                            tracing::warn!(count, limit, peer.ip = %peer.ip(), "connections refused");
+                        }),
+                    }
+                }
+                // The client is gone again; the next one waits already.
+                Err(error) if is_about_one_connection(&error) => {}
+                // Out of file descriptors or memory: the connection stays in the queue, so trying again at once would spin.
+                Err(error) => {
+                    failed.note(|count| tracing::error!(count, %error, "cannot accept connections"));
+                    tokio::select! {
+                        () = self.shutdown.draining() => break,
+                        () = tokio::time::sleep(back_off) => {}
+                    }
+                    back_off = (back_off * 2).min(BACK_OFF.1);
+                }
+            }
+        }
+        drop(self.socket);
+        let mut cut_off = 0;
+        for worker in self.workers {
+            cut_off += worker.drained().await;
+        }
+        cut_off
+    }
+
+    /// Gives the connection to the least loaded worker, from `start` on among equals. Says where to start next.
+    fn hand_over(&self, handover: Handover, start: usize) -> usize {
+        let count = self.workers.len();
+        let chosen = (0..count)
+            .map(|step| (start + step) % count)
+            .min_by_key(|&index| self.workers.get(index).map_or(usize::MAX, Worker::load));
+        if let Some(worker) = chosen.and_then(|index| self.workers.get(index)) {
+            worker.take(handover);
+        }
+        chosen.map_or(0, |index| index + 1)
+    }
+}
+
+/// Takes the socket off this runtime, for a worker's.
+fn prepare(stream: TcpStream, user_timeout: Duration) -> io::Result<std::net::TcpStream> {
+    let stream = stream.into_std()?;
+    stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_tcp_user_timeout(Some(user_timeout))?;
+    Ok(stream)
+}
+
+/// accept(2): errors that are already pending on the new connection are returned by `accept` and say nothing of the next.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// Tells of something that may happen often: at most once a second, with the number of times since it last did.
+#[derive(Debug, Default)]
+struct Occasional {
+    told_at: Option<Instant>,
+    untold: u64,
+}
+
+impl Occasional {
+    fn note(&mut self, tell: impl FnOnce(u64)) {
+        self.untold += 1;
+        let is_due = self
+            .told_at
+            .is_none_or(|told_at| told_at.elapsed() >= Duration::from_secs(1));
+        if is_due {
+            tell(self.untold);
+            self.told_at = Some(Instant::now());
+            self.untold = 0;
+        }
+    }
+}

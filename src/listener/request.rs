@@ -1,0 +1,107 @@
+//! One request: told who sent it, and counted as open until its answer is out of our hands.
+
+use super::{Peer, connection::Presence};
+use http::{Request, Response};
+use hyper::{
+    body::{Body, Frame, Incoming, SizeHint},
+    service::{Service as HyperService, service_fn},
+};
+use std::{
+    error::Error as StdError,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+use tower::{Service, ServiceExt as _};
+
+/// What can be served: tonic's `Routes` and axum's `Router` both can. Implemented for every service that fits.
+pub trait Serve:
+    Service<
+        Request<Incoming>,
+        Response = Response<Self::Body>,
+        Error: Into<Box<dyn StdError + Send + Sync>>,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + 'static
+{
+    /// The body of an answer.
+    type Body: Body<Data: Send, Error: Into<Box<dyn StdError + Send + Sync>>> + Send + Unpin + 'static;
+}
+
+impl<S, B> Serve for S
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Error: Into<Box<dyn StdError + Send + Sync>>,
+    S::Future: Send + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn StdError + Send + Sync>>> + Send + Unpin + 'static,
+{
+    type Body = B;
+}
+
+/// The service for one connection.
+pub(super) fn counted<S: Serve>(
+    service: S,
+    peer: Peer,
+    presence: Arc<Presence>,
+) -> impl HyperService<
+    Request<Incoming>,
+    Response = Response<CountedBody<S::Body>>,
+    Error = Box<dyn StdError + Send + Sync>,
+    Future: Send + 'static,
+> + Send
++ 'static {
+    service_fn(move |mut request: Request<Incoming>| {
+        let open = OpenRequest::begin(&presence, request.version());
+        request.extensions_mut().insert(peer);
+        let answer = service.clone().oneshot(request);
+        async move {
+            let response = answer.await.map_err(Into::into)?;
+            Ok(response.map(|body| CountedBody { body, _open: open }))
+        }
+    })
+}
+
+/// Counts a request as open until it is dropped.
+#[derive(Debug)]
+struct OpenRequest(Arc<Presence>);
+
+impl OpenRequest {
+    fn begin(presence: &Arc<Presence>, version: http::Version) -> Self {
+        presence.request_begins(version);
+        Self(Arc::clone(presence))
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.request_ends();
+    }
+}
+
+/// The body of an answer; the request is open as long as it lives.
+#[derive(Debug)]
+pub(super) struct CountedBody<B> {
+    body: B,
+    _open: OpenRequest,
+}
+
+impl<B: Body + Unpin> Body for CountedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

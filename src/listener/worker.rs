@@ -1,0 +1,293 @@
+//! A worker: one thread, one single-threaded runtime, and the patrol over its connections.
+
+use super::{
+    Options, Peer, Protocol,
+    admission::Seat,
+    connection::{Presence, Watched},
+    heard::Heard,
+    request::{Serve, counted},
+};
+use crate::shutdown::Shutdown;
+use hyper::server::conn::http2;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use std::{
+    error::Error as StdError,
+    io,
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+use tokio::{
+    runtime,
+    sync::{mpsc, oneshot},
+    time::{MissedTickBehavior, interval},
+};
+
+/// The header of one request: its size, and for HTTP/1 the number of its fields.
+const HEADER_BYTES: u32 = 16 * 1024;
+const HEADER_FIELDS: usize = 100;
+
+/// What a connection may send ahead of being read, in all its streams together. A request is far smaller.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// How long after its time limit a worker that does not come back is waited for.
+const LATE: Duration = Duration::from_secs(1);
+
+/// A connection on its way to a worker.
+pub(super) struct Handover {
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) seat: Seat,
+}
+
+/// The acceptor's end of a worker.
+pub(super) struct Worker {
+    connections: mpsc::UnboundedSender<(Handover, Load)>,
+    load: Arc<AtomicUsize>,
+    drained: oneshot::Receiver<usize>,
+    drain_timeout: Duration,
+}
+
+/// Counts as one of a worker's connections until it is dropped.
+struct Load(Arc<AtomicUsize>);
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Worker {
+    /// Connections that the worker has, those on their way included.
+    pub(super) fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// Takes a connection. If the worker is gone, the connection is closed.
+    pub(super) fn take(&self, handover: Handover) {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        let _ = self.connections.send((handover, Load(Arc::clone(&self.load))));
+    }
+
+    /// Waits until the worker has closed its connections. Says how many requests it cut off.
+    pub(super) async fn drained(self) -> usize {
+        drop(self.connections);
+        // A handler that blocks its thread must not keep the process.
+        let limit = self.drain_timeout + LATE;
+        tokio::time::timeout(limit, self.drained)
+            .await
+            .map_or(0, |drained| drained.unwrap_or(0))
+    }
+}
+
+/// Starts a worker thread.
+pub(super) fn start<S: Serve>(
+    number: usize,
+    options: &Options,
+    shutdown: Shutdown,
+    make_service: impl Fn() -> S + Send + 'static,
+) -> io::Result<Worker> {
+    let (sender, connections) = mpsc::unbounded_channel();
+    let (done, drained) = oneshot::channel();
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let patrol = Patrol {
+        server: Server::new(options),
+        options: options.clone(),
+        watched: Vec::new(),
+    };
+    let name = match options.protocol {
+        Protocol::Rpc => format!("rpc-{number}"),
+        Protocol::Web => format!("web-{number}"),
+    };
+    thread::Builder::new().name(name).spawn(move || {
+        let cut_off = runtime.block_on(async move {
+            let service = make_service();
+            patrol.run(connections, shutdown, service).await
+        });
+        // Nobody may be left to tell.
+        let _ = done.send(cut_off);
+    })?;
+    Ok(Worker {
+        connections: sender,
+        load: Arc::default(),
+        drained,
+        drain_timeout: options.drain_timeout,
+    })
+}
+
+/// How connections are spoken to.
+#[derive(Clone)]
+enum Server {
+    Rpc(http2::Builder<TokioExecutor>),
+    Web(auto::Builder<TokioExecutor>),
+}
+
+impl Server {
+    fn new(options: &Options) -> Self {
+        match options.protocol {
+            Protocol::Rpc => {
+                let mut builder = http2::Builder::new(TokioExecutor::new());
+                builder
+                    .timer(TokioTimer::new())
+                    // gRPC has no use for it.
+                    .auto_date_header(false)
+                    .max_concurrent_streams(options.streams_per_connection)
+                    .max_header_list_size(HEADER_BYTES)
+                    .initial_connection_window_size(CONNECTION_WINDOW)
+                    .keep_alive_interval(options.keepalive_interval)
+                    .keep_alive_timeout(options.keepalive_timeout);
+                Self::Rpc(builder)
+            }
+            Protocol::Web => {
+                let mut builder = auto::Builder::new(TokioExecutor::new());
+                builder
+                    .http1()
+                    // hyper's own limit would also end the pause between two requests; the patrol keeps ours.
+                    .header_read_timeout(None)
+                    .max_buf_size(HEADER_BYTES as usize)
+                    .max_headers(HEADER_FIELDS);
+                builder
+                    .http2()
+                    .timer(TokioTimer::new())
+                    .max_concurrent_streams(options.streams_per_connection)
+                    .max_header_list_size(HEADER_BYTES)
+                    .initial_connection_window_size(CONNECTION_WINDOW)
+                    .keep_alive_interval(options.keepalive_interval)
+                    .keep_alive_timeout(options.keepalive_timeout);
+                Self::Web(builder)
+            }
+        }
+    }
+}
+
+/// A worker's view of its connections. Must run on the worker's runtime.
+struct Patrol {
+    server: Server,
+    options: Options,
+    watched: Vec<Watched>,
+}
+
+impl Patrol {
+    async fn run<S: Serve>(
+        mut self,
+        mut connections: mpsc::UnboundedReceiver<(Handover, Load)>,
+        mut shutdown: Shutdown,
+        service: S,
+    ) -> usize {
+        let mut rounds = interval(self.round_length());
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.draining() => break,
+                handover = connections.recv() => match handover {
+                    Some(handover) => self.admit(handover, &service),
+                    None => break,
+                },
+                _ = rounds.tick(), if !self.watched.is_empty() => {
+                    self.round(self.options.leaving_timeout);
+                }
+            }
+        }
+        // The acceptor may have handed over one more before it heard of the stop.
+        connections.close();
+        while let Some(handover) = connections.recv().await {
+            self.admit(handover, &service);
+        }
+        self.drain(shutdown).await
+    }
+
+    /// How often the patrol goes round: often enough to keep every limit within a quarter of it, or half a second.
+    fn round_length(&self) -> Duration {
+        let shortest = self
+            .options
+            .header_timeout
+            .min(self.options.idle_timeout)
+            .min(self.options.quiet_grace);
+        (shortest / 4).clamp(Duration::from_millis(5), Duration::from_millis(500))
+    }
+
+    fn round(&mut self, leaving_timeout: Duration) {
+        self.watched.retain(|connection| !connection.is_closed());
+        let now = Instant::now();
+        for connection in &mut self.watched {
+            connection.inspect(now, &self.options, leaving_timeout);
+        }
+    }
+
+    async fn drain(mut self, mut shutdown: Shutdown) -> usize {
+        let now = Instant::now();
+        for connection in &mut self.watched {
+            connection.leave(now);
+        }
+        let deadline = tokio::time::Instant::from_std(now + self.options.drain_timeout);
+        let mut rounds = interval(Duration::from_millis(20));
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.immediate() => break,
+                () = tokio::time::sleep_until(deadline) => break,
+                _ = rounds.tick() => {}
+            }
+            self.round(self.options.drain_timeout);
+            if self.watched.is_empty() {
+                return 0;
+            }
+        }
+        let cut_off: u64 = self.watched.iter().map(Watched::open_requests).sum();
+        for connection in &self.watched {
+            connection.cut();
+        }
+        usize::try_from(cut_off).unwrap_or(usize::MAX)
+    }
+
+    fn admit<S: Serve>(&mut self, (handover, load): (Handover, Load), service: &S) {
+        let Handover { stream, peer, seat } = handover;
+        let stream = match tokio::net::TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::error!(%error, "cannot serve a connection");
+                return;
+            }
+        };
+        let presence = Arc::new(Presence::default());
+        let service = counted(service.clone(), Peer { address: peer }, Arc::clone(&presence));
+        let server = self.server.clone();
+        let attended = Arc::clone(&presence);
+        let task = tokio::spawn(async move {
+            let outcome: Result<(), Box<dyn StdError + Send + Sync>> = match server {
+                Server::Rpc(builder) => attended
+                    .attend(builder.serve_connection(TokioIo::new(stream), service))
+                    .await
+                    .map_err(Into::into),
+                Server::Web(builder) => {
+                    let stream = TokioIo::new(Heard::new(stream, Arc::clone(&attended)));
+                    attended.attend(builder.serve_connection(stream, service)).await
+                }
+            };
+            // A client that breaks the protocol or goes away is its own business.
+            if let Err(error) = outcome {
+                tracing::debug!(%error, %peer, "connection failed");
+            }
+            drop((seat, load));
+        });
+        let age_limit = self.options.connection_age.map(jittered);
+        self.watched.push(Watched::new(presence, task, age_limit));
+    }
+}
+
+/// The span, longer or shorter by up to a tenth, so that clients that connected together do not come back together.
+fn jittered(span: Duration) -> Duration {
+    let mut random = [0; 2];
+    // Without chance the ages are merely alike.
+    let _ = getrandom::fill(&mut random);
+    let tenths = f64::from(u16::from_ne_bytes(random)) / f64::from(u16::MAX);
+    span.mul_f64(0.9 + 0.2 * tenths)
+}

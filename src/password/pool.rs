@@ -1,0 +1,334 @@
+//! A fixed set of threads that hash, and a bounded queue before them.
+//!
+//! Threads of our own rather than the runtime's blocking ones, because they run at a lower priority: while every core hashes,
+//! the threads that check sessions still get theirs at once.
+
+use parking_lot::{Condvar, Mutex};
+use std::{
+    collections::VecDeque,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+use tokio::sync::oneshot;
+
+/// How much nicer than the rest of the process (setpriority(2)) a hashing thread is: it gets a tenth of a core that others want.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
+/// Threads and their queue. When it is dropped, the threads end; what still waits is not done.
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    has_work: Condvar,
+    threads: usize,
+    queue: usize,
+}
+
+struct State {
+    waiting: VecDeque<Box<dyn Job>>,
+    running: usize,
+    /// What a job takes, give or take: an average over the last few.
+    job_time: Duration,
+    is_closed: bool,
+}
+
+/// Nobody knows when there will be room, but this is when to ask again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Full {
+    pub(super) retry_after: Duration,
+}
+
+trait Job: Send {
+    fn is_wanted(&self) -> bool;
+    fn run(self: Box<Self>);
+}
+
+struct Asked<W, A> {
+    work: W,
+    answer: oneshot::Sender<A>,
+}
+
+impl<A: Send, W: FnOnce() -> A + Send> Job for Asked<W, A> {
+    fn is_wanted(&self) -> bool {
+        !self.answer.is_closed()
+    }
+
+    fn run(self: Box<Self>) {
+        // Whoever asked may have left meanwhile.
+        let _ = self.answer.send((self.work)());
+    }
+}
+
+impl Pool {
+    /// Starts `threads` threads, of which each job will take about `job_time`.
+    pub(super) fn start(threads: usize, queue: usize, job_time: Duration) -> io::Result<Self> {
+        let pool = Self {
+            shared: Arc::new(Shared {
+                state: Mutex::new(State {
+                    waiting: VecDeque::new(),
+                    running: 0,
+                    job_time,
+                    is_closed: false,
+                }),
+                has_work: Condvar::new(),
+                threads,
+                queue,
+            }),
+        };
+        for _ in 0..threads {
+            let shared = Arc::clone(&pool.shared);
+            thread::Builder::new()
+                .name("password-hash".to_owned())
+                .spawn(move || shared.work())?;
+        }
+        Ok(pool)
+    }
+
+    /// Does `work` on one of the threads.
+    ///
+    /// Dropped before a thread has taken it up, the work is never done; dropped later, it is done for nothing, and its thread is
+    /// free only then.
+    pub(super) async fn run<A, W>(&self, work: W) -> Result<A, Full>
+    where
+        A: Send + 'static,
+        W: FnOnce() -> A + Send + 'static,
+    {
+        let (answer, asked) = oneshot::channel();
+        self.shared.push(Box::new(Asked { work, answer }))?;
+        // No answer: the work panicked, and the log has it.
+        asked
+            .await
+            .map_err(|_| self.shared.state.lock().full(self.shared.threads))
+    }
+
+    /// How many jobs are being done now, and how many wait for a thread and are still wanted.
+    pub(super) fn load(&self) -> (usize, usize) {
+        let state = self.shared.state.lock();
+        let waiting = state.waiting.iter().filter(|job| job.is_wanted()).count();
+        (state.running, waiting)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.state.lock().is_closed = true;
+        self.shared.has_work.notify_all();
+    }
+}
+
+impl Shared {
+    fn push(&self, job: Box<dyn Job>) -> Result<(), Full> {
+        let mut state = self.state.lock();
+        // What an idle thread is about to take does not wait.
+        let room = self
+            .queue
+            .saturating_add(self.threads.saturating_sub(state.running));
+        if state.waiting.len() >= room {
+            state.waiting.retain(|job| job.is_wanted());
+        }
+        if state.waiting.len() >= room {
+            return Err(state.full(self.threads));
+        }
+        state.waiting.push_back(job);
+        self.has_work.notify_one();
+        Ok(())
+    }
+
+    /// The life of a thread.
+    fn work(&self) {
+        lower_priority();
+        while let Some(job) = self.next() {
+            let started_at = Instant::now();
+            // A panic is reported by the panic hook; the thread must live on, or the pool would shrink.
+            let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
+            let mut state = self.state.lock();
+            state.running -= 1;
+            state.job_time = (state.job_time * 7 + started_at.elapsed()) / 8;
+        }
+    }
+
+    /// Waits for a job that somebody still wants, and counts it as running; `None` when there will be no more.
+    fn next(&self) -> Option<Box<dyn Job>> {
+        let mut state = self.state.lock();
+        loop {
+            if state.is_closed {
+                return None;
+            }
+            match state.waiting.pop_front() {
+                Some(job) if job.is_wanted() => {
+                    state.running += 1;
+                    return Some(job);
+                }
+                Some(_) => {}
+                None => self.has_work.wait(&mut state),
+            }
+        }
+    }
+}
+
+impl State {
+    /// When all that waits now will be done.
+    fn full(&self, threads: usize) -> Full {
+        let jobs = self.waiting.len() + self.running;
+        let rounds = u32::try_from(jobs.div_ceil(threads.max(1))).unwrap_or(u32::MAX);
+        let secs = self.job_time.saturating_mul(rounds).as_secs().saturating_add(1);
+        Full {
+            retry_after: Duration::from_secs(secs.min(30)),
+        }
+    }
+}
+
+/// Relative to what the process has. Elsewhere than on Linux the call would slow the whole process down.
+fn lower_priority() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{getpriority_process, setpriority_process};
+        let lowered =
+            getpriority_process(None).and_then(|nice| setpriority_process(None, (nice + NICENESS).min(19)));
+        if let Err(error) = lowered {
+            tracing::warn!(%error, "hashing threads keep their priority: session checks may be slow while passwords are hashed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    };
+    use tokio::task::yield_now;
+
+    /// A job that says when it has started and ends when it is let go.
+    fn held() -> (
+        impl FnOnce() + Send + 'static,
+        mpsc::Receiver<()>,
+        mpsc::Sender<()>,
+    ) {
+        let (starts, started) = mpsc::channel();
+        let (let_go, lets_go) = mpsc::channel::<()>();
+        let work = move || {
+            starts.send(()).unwrap();
+            let _ = lets_go.recv();
+        };
+        (work, started, let_go)
+    }
+
+    fn pool(threads: usize, queue: usize) -> Arc<Pool> {
+        Arc::new(Pool::start(threads, queue, Duration::from_secs(2)).unwrap())
+    }
+
+    fn spawn<A: Send + 'static>(
+        pool: &Arc<Pool>,
+        work: impl FnOnce() -> A + Send + 'static,
+    ) -> tokio::task::JoinHandle<Result<A, Full>> {
+        let pool = Arc::clone(pool);
+        tokio::spawn(async move { pool.run(work).await })
+    }
+
+    #[tokio::test]
+    async fn s_48_what_exceeds_the_queue_is_refused_at_once_with_a_time_to_come_back() {
+        let pool = pool(1, 2);
+        let (work, started, let_go) = held();
+        let first = spawn(&pool, work);
+        yield_now().await;
+        started.recv().unwrap();
+        let waiting = [spawn(&pool, || 1), spawn(&pool, || 2)];
+        yield_now().await;
+        assert_eq!(pool.load(), (1, 2));
+
+        // Three jobs of two seconds stand before it.
+        let retry_after = Duration::from_secs(7);
+        assert_eq!(pool.run(|| ()).await, Err(Full { retry_after }));
+
+        let_go.send(()).unwrap();
+        first.await.unwrap().unwrap();
+        for (job, answer) in waiting.into_iter().zip([1, 2]) {
+            assert_eq!(job.await.unwrap(), Ok(answer));
+        }
+    }
+
+    #[tokio::test]
+    async fn s_48_a_job_whose_caller_left_is_never_begun_and_takes_no_room() {
+        let pool = pool(1, 2);
+        let (work, started, let_go) = held();
+        let first = spawn(&pool, work);
+        yield_now().await;
+        started.recv().unwrap();
+        let done = Arc::new(AtomicUsize::new(0));
+        for _ in 0..10_000 {
+            let done = Arc::clone(&done);
+            let job = spawn(&pool, move || done.fetch_add(1, Ordering::Relaxed));
+            yield_now().await;
+            job.abort();
+            assert!(job.await.unwrap_err().is_cancelled());
+        }
+        assert_eq!(pool.load(), (1, 0));
+        let wanted = spawn(&pool, || ());
+        yield_now().await;
+        let_go.send(()).unwrap();
+        first.await.unwrap().unwrap();
+        wanted.await.unwrap().unwrap();
+        assert_eq!(done.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn s_48_a_job_whose_caller_left_keeps_its_thread_until_it_is_done() {
+        let pool = pool(2, 8);
+        let mut let_go = Vec::new();
+        for _ in 0..2 {
+            let (work, started, go) = held();
+            let job = spawn(&pool, work);
+            yield_now().await;
+            started.recv().unwrap();
+            job.abort();
+            let _ = job.await;
+            let_go.push(go);
+        }
+        let third = spawn(&pool, || ());
+        yield_now().await;
+        assert_eq!(pool.load(), (2, 1));
+        let_go.clear();
+        third.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_costs_no_thread() {
+        let pool = pool(1, 8);
+        assert!(pool.run(|| panic!("as the test wants it")).await.is_err());
+        assert_eq!(pool.run(|| 7).await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn the_threads_end_with_the_pool() {
+        let pool = pool(3, 8);
+        pool.run(|| ()).await.unwrap();
+        let shared = Arc::downgrade(&pool.shared);
+        drop(pool);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while shared.strong_count() > 0 {
+            assert!(Instant::now() < deadline, "threads still live");
+            yield_now().await;
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn s_48_hashing_threads_give_way_to_all_others() {
+        use rustix::process::getpriority_process;
+        let ours = getpriority_process(None).unwrap();
+        let theirs = pool(1, 1)
+            .run(|| getpriority_process(None).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(theirs, (ours + NICENESS).min(19));
+        assert_eq!(getpriority_process(None).unwrap(), ours);
+    }
+}
