@@ -18,7 +18,7 @@ pub use sessions::{RevocationTarget, Rotated, SessionOwner, SessionsPage};
 pub use users::{NewUser, Stats, UserChanges, UserKey, UsersPage};
 
 use crate::{
-    domain::{Clock, SessionLimits, TokenSource},
+    domain::{Clock, SessionLimits, Timestamp, TokenSource},
     password::PasswordHasher,
     store::{RevocationLog, SessionStore, StoreError, UserStore},
 };
@@ -62,6 +62,12 @@ impl Auth {
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.parts.sessions.ping().await?;
         self.parts.users.ping().await
+    }
+
+    /// What time it is for sessions.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.parts.clock.now()
     }
 
     /// What has been revoked, for those who remember answers.

@@ -25,7 +25,7 @@ pub(super) struct Cache {
     trusted_until: AtomicI64,
     /// How long before a session's end its answer is no longer given, so that a use is reported while the session lives.
     margin: Duration,
-    /// Whether the stream of revocations was alive when it was last heard of, for those who wait for it.
+    /// Whether remembered answers could be given when the stream was last heard of, for those who wait for that.
     live: watch::Sender<bool>,
 }
 
@@ -129,6 +129,10 @@ impl Cache {
     pub(super) fn trust_until(&self, trusted_until: Timestamp) {
         self.trusted_until
             .fetch_max(trusted_until.as_millis(), Ordering::AcqRel);
+    }
+
+    /// Tells those who wait whether remembered answers may be given now.
+    pub(super) fn tell_whether_live(&self) {
         let is_live = self.is_trusted(self.clock.now());
         self.live
             .send_if_modified(|live| std::mem::replace(live, is_live) != is_live);
@@ -137,10 +141,10 @@ impl Cache {
     /// Learns that revocations may be missed from now on.
     pub(super) fn distrust(&self) {
         self.trusted_until.store(i64::MIN, Ordering::Release);
-        self.live.send_if_modified(|live| std::mem::replace(live, false));
+        self.tell_whether_live();
     }
 
-    /// Whether the stream was alive when last heard of, to wait on.
+    /// Whether remembered answers could be given when the stream was last heard of, to wait on.
     pub(super) fn live(&self) -> watch::Receiver<bool> {
         self.live.subscribe()
     }

@@ -1,9 +1,9 @@
 //! The stream of revocations, and for how long what was heard on it may be trusted.
 //!
-//! A heartbeat says how long after the stream's start it was sent, and the stream started after we asked for it. So it was sent
-//! no earlier than our asking plus that age, by a clock of ours that nobody sets, and every revocation before was told before
-//! it. Remembered answers are trusted until that instant plus the bound: a network that delays, buffers or stops the stream
-//! makes the trust lapse by itself.
+//! A heartbeat says until how long after the stream's start everything that was revoked has been told, and the stream started
+//! after we asked for it. So what we remember is true at least until our asking plus that span, by a clock of ours that nobody
+//! sets, and is trusted for the bound beyond that: a network that delays, buffers or stops the stream makes the trust lapse by
+//! itself.
 
 use super::{
     cache::Cache,
@@ -20,7 +20,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Status, transport::Endpoint};
 
-/// After so long a stream is asked for anew: the age of a stream is counted by two clocks, and what they drift apart in this
+/// After so long a stream is asked for anew: the time since its start is counted by two clocks, and what they drift apart in this
 /// time (at 200 ppm: 120 ms) is all that they ever do.
 const RENEW_AFTER: Duration = Duration::from_secs(600);
 /// The pause before a broken stream is asked for again: at first, and at most.
@@ -111,11 +111,11 @@ impl Watch {
                 Ok(Err(status)) => return Ended::Broken(self.refused(&status)),
                 Err(_) => return Ended::Broken("silence"),
             };
-            if let Some(age) = self.hear(message) {
+            if let Some(complete_until) = self.hear(message) {
                 let now = self.cache.now();
-                // It cannot have been sent after it came, whatever the server's clock says.
-                let sent_at = asked_at.after(age).min(now);
-                let trusted_until = sent_at.after(self.bound);
+                // Nobody knows what will be revoked after now, whatever the server's clock says.
+                let complete_until = asked_at.after(complete_until).min(now);
+                let trusted_until = complete_until.after(self.bound);
                 if trusted_until <= now {
                     return Ended::Broken("heartbeats come too late");
                 }
@@ -124,21 +124,20 @@ impl Watch {
                     tracing::info!("following the stream of revocations");
                 }
             }
+            self.cache.tell_whether_live();
             if self.cache.now().since(asked_at) >= RENEW_AFTER {
                 return Ended::DueForRenewal;
             }
         }
     }
 
-    /// Takes a message in. A heartbeat gives its age.
+    /// Takes a message in. A heartbeat gives until how long after the stream's start everything has been told, if it can.
     fn hear(&mut self, message: WatchRevocationsResponse) -> Option<Duration> {
-        let heartbeat = match message.event {
-            Some(Event::Heartbeat(heartbeat)) => Some(
-                heartbeat
-                    .stream_age
-                    .and_then(|age| Duration::try_from(age).ok())
-                    .unwrap_or_default(),
-            ),
+        let complete_until = match message.event {
+            Some(Event::Heartbeat(heartbeat)) => {
+                let span = heartbeat.complete_until;
+                span.and_then(|span| Duration::try_from(span).ok())
+            }
             event => {
                 // An event that this version does not know, or cannot read, may concern anyone.
                 self.cache
@@ -147,7 +146,7 @@ impl Watch {
             }
         };
         self.cursor = message.cursor;
-        heartbeat
+        complete_until
     }
 
     fn refused(&mut self, status: &Status) -> &'static str {

@@ -43,7 +43,8 @@ impl AuthService for Sessions {
         request: Request<pb::UserIdForSessionRequest>,
     ) -> Result<Response<pb::UserIdForSessionResponse>, Status> {
         let pb::UserIdForSessionRequest { session_token } = request.into_inner();
-        Ok(Response::new(self.auth.check(&session_token).await?.into()))
+        let session = self.auth.check(&session_token).await?;
+        Ok(Response::new(convert::found(session, self.auth.now())))
     }
 
     async fn current_user(

@@ -283,15 +283,16 @@ fn auth_method(method: AuthMethod) -> pb::AuthMethod {
     }
 }
 
-impl From<LiveSession> for pb::UserIdForSessionResponse {
-    fn from(session: LiveSession) -> Self {
-        Self {
-            user_id: session.user_id.to_string(),
-            session_id: session.id.to_string(),
-            authenticated_at: Some(timestamp(session.authenticated_at)),
-            auth_method: auth_method(session.auth_method).into(),
-            valid_until: Some(timestamp(session.valid_until())),
-        }
+/// The answer to a check that is given at `now`.
+pub(super) fn found(session: LiveSession, now: Timestamp) -> pb::UserIdForSessionResponse {
+    let valid_until = session.valid_until();
+    pb::UserIdForSessionResponse {
+        user_id: session.user_id.to_string(),
+        session_id: session.id.to_string(),
+        authenticated_at: Some(timestamp(session.authenticated_at)),
+        auth_method: auth_method(session.auth_method).into(),
+        valid_until: Some(timestamp(valid_until)),
+        valid_for: Some(wire_duration(valid_until.since(now))),
     }
 }
 
