@@ -10,7 +10,7 @@ mod passwords;
 mod sessions;
 mod users;
 
-pub use check::CurrentUser;
+pub use check::{Checked, CurrentUser};
 pub use error::AuthError;
 pub use log_in::{Credential, LogIn, LoggedIn};
 pub use passwords::{ChangedPassword, NewPassword, PasswordSubject};
@@ -18,7 +18,7 @@ pub use sessions::{RevocationTarget, Rotated, SessionOwner, SessionsPage};
 pub use users::{NewUser, Stats, UserChanges, UserKey, UsersPage};
 
 use crate::{
-    domain::{Clock, SessionLimits, Timestamp, TokenSource},
+    domain::{Clock, SessionLimits, TokenSource},
     password::PasswordHasher,
     store::{RevocationLog, SessionStore, StoreError, UserStore},
 };
@@ -62,12 +62,6 @@ impl Auth {
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.parts.sessions.ping().await?;
         self.parts.users.ping().await
-    }
-
-    /// What time it is for sessions.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        self.parts.clock.now()
     }
 
     /// What has been revoked, for those who remember answers.

@@ -43,8 +43,7 @@ impl AuthService for Sessions {
         request: Request<pb::UserIdForSessionRequest>,
     ) -> Result<Response<pb::UserIdForSessionResponse>, Status> {
         let pb::UserIdForSessionRequest { session_token } = request.into_inner();
-        let session = self.auth.check(&session_token).await?;
-        Ok(Response::new(convert::found(session, self.auth.now())))
+        Ok(Response::new(self.auth.check(&session_token).await?.into()))
     }
 
     async fn current_user(

@@ -1,9 +1,8 @@
 //! Many checks in one message, each with its own result.
 
-use super::convert;
 use crate::{
-    auth::{Auth, AuthError},
-    domain::{FieldViolation, LiveSession, Timestamp},
+    auth::{Auth, AuthError, Checked},
+    domain::FieldViolation,
     pb::{self, ErrorReason, session_check},
 };
 use futures_util::{Stream, StreamExt as _};
@@ -24,14 +23,12 @@ pub(super) async fn check_all(auth: &Auth, tokens: &[String]) -> Result<Vec<pb::
     if tokens.is_empty() || tokens.len() > MAX_TOKENS {
         return Err(FieldViolation::new("session_tokens", "must be 1 to 4096 tokens").into());
     }
-    let checked = auth.check_many(tokens).await;
-    let now = auth.now();
-    Ok(checked.into_iter().map(|checked| check(checked, now)).collect())
+    Ok(auth.check_many(tokens).await.into_iter().map(check).collect())
 }
 
-fn check(checked: Result<LiveSession, AuthError>, now: Timestamp) -> pb::SessionCheck {
+fn check(checked: Result<Checked, AuthError>) -> pb::SessionCheck {
     let result = match checked {
-        Ok(session) => session_check::Result::Found(convert::found(session, now)),
+        Ok(session) => session_check::Result::Found(session.into()),
         Err(AuthError::InvalidSession) => session_check::Result::Failure(ErrorReason::InvalidSession.into()),
         Err(failure) => {
             error!(event = "store_failed", cause = %failure, "a check within a batch failed");

@@ -121,3 +121,5 @@ macro_rules! service_over {
         )*)*
     };
 }
+
+service_over!(memory, users: crate::stores::memory_users, sessions: crate::stores::memory_sessions);

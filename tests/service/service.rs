@@ -14,7 +14,7 @@ use sessiond::{
     shutdown::{self, Trigger},
     store::{SessionStore, UserStore},
 };
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
@@ -27,6 +27,7 @@ pub(crate) struct Process {
     pub sessions: AuthServiceClient<Channel>,
     pub users: UserServiceClient<Channel>,
     pub channel: Channel,
+    pub address: SocketAddr,
     pub hasher: PasswordHasher,
 }
 
@@ -46,12 +47,16 @@ pub(crate) struct Service {
 impl Service {
     pub(crate) async fn start(users: Opened<dyn UserStore>, sessions: Opened<dyn SessionStore>) -> Self {
         // A clock near the real one: stores that expire by their server's clock must agree with it.
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
         let clock = Arc::new(ManualClock::standing_at(Timestamp::default().after(now)));
-        let limits = SessionLimits { span: SessionSpan::from_secs(12 * 3600, 1800), max_per_user: 20 };
-        let hashing = HashingConfig { cost: 10, threads: 2, queue: 2000, ..HashingConfig::default() };
+        let limits = SessionLimits {
+            span: SessionSpan::from_secs(12 * 3600, 1800),
+            max_per_user: 20,
+        };
         let process = |users, sessions| {
-            let hasher = PasswordHasher::start(hashing.clone()).unwrap();
+            let hasher = PasswordHasher::start(hashing()).unwrap();
             let auth = Auth::new(AuthParts {
                 users,
                 sessions,
@@ -89,6 +94,16 @@ impl Service {
     }
 }
 
+/// As cheap as the rules allow, with room for as many log-ins as a test starts at once.
+fn hashing() -> HashingConfig {
+    HashingConfig {
+        cost: 10,
+        threads: 2,
+        queue: 2000,
+        ..HashingConfig::default()
+    }
+}
+
 fn serve(auth: &Auth, hasher: PasswordHasher) -> (Process, Trigger) {
     let api = Api::new(auth, Options::default());
     tokio::spawn(api.keep_readiness(auth.clone()));
@@ -98,11 +113,14 @@ fn serve(auth: &Auth, hasher: PasswordHasher) -> (Process, Trigger) {
     options.workers = NonZeroUsize::new(2).unwrap();
     let (trigger, shutdown) = shutdown::channel();
     listener.serve(options, shutdown, move || api.clone()).unwrap();
-    let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+    let channel = Channel::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect_lazy();
     let process = Process {
         sessions: AuthServiceClient::new(channel.clone()),
         users: UserServiceClient::new(channel.clone()),
         channel,
+        address,
         hasher,
     };
     (process, trigger)
@@ -116,13 +134,30 @@ impl Process {
             credential: Some(pb::create_user_request::Credential::Password(PASSWORD.into())),
             ..Default::default()
         };
-        self.users.clone().create_user(request).await.unwrap().into_inner().user.unwrap()
+        self.users
+            .clone()
+            .create_user(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .user
+            .unwrap()
     }
 
     /// A user without a password: no hash to wait for.
     pub(crate) async fn quick_user(&self, email: &str) -> pb::User {
-        let request = pb::CreateUserRequest { email: email.into(), ..Default::default() };
-        self.users.clone().create_user(request).await.unwrap().into_inner().user.unwrap()
+        let request = pb::CreateUserRequest {
+            email: email.into(),
+            ..Default::default()
+        };
+        self.users
+            .clone()
+            .create_user(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .user
+            .unwrap()
     }
 
     pub(crate) async fn create(
@@ -146,8 +181,15 @@ impl Process {
     }
 
     pub(crate) async fn check(&self, token: &str) -> Result<pb::UserIdForSessionResponse, Status> {
-        let request = pb::UserIdForSessionRequest { session_token: token.into() };
-        Ok(self.sessions.clone().user_id_for_session(request).await?.into_inner())
+        let request = pb::UserIdForSessionRequest {
+            session_token: token.into(),
+        };
+        Ok(self
+            .sessions
+            .clone()
+            .user_id_for_session(request)
+            .await?
+            .into_inner())
     }
 
     pub(crate) async fn is_alive(&self, token: &str) -> bool {
@@ -160,8 +202,16 @@ impl Process {
 
     pub(crate) async fn destroy(&self, token: &str) -> bool {
         let session = pb::destroy_session_request::Session::SessionToken(token.into());
-        let request = pb::DestroySessionRequest { session: Some(session) };
-        self.sessions.clone().destroy_session(request).await.unwrap().into_inner().existed
+        let request = pb::DestroySessionRequest {
+            session: Some(session),
+        };
+        self.sessions
+            .clone()
+            .destroy_session(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .existed
     }
 
     pub(crate) async fn revoke_user(&self, user: &str, except: &str) -> i64 {
@@ -169,23 +219,40 @@ impl Process {
             target: Some(pb::revoke_sessions_request::Target::UserId(user.into())),
             except_session_id: except.into(),
         };
-        self.sessions.clone().revoke_sessions(request).await.unwrap().into_inner().revoked_count
+        self.sessions
+            .clone()
+            .revoke_sessions(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .revoked_count
     }
 }
 
 pub(crate) fn by_password(email: &str, password: &str) -> pb::CreateSessionRequest {
-    let credential = pb::PasswordCredential { email: email.into(), password: password.into() };
-    pb::CreateSessionRequest { credential: Some(Credential::Password(credential)), ..Default::default() }
+    let credential = pb::PasswordCredential {
+        email: email.into(),
+        password: password.into(),
+    };
+    pb::CreateSessionRequest {
+        credential: Some(Credential::Password(credential)),
+        ..Default::default()
+    }
 }
 
 pub(crate) fn by_user_id(id: &str) -> pb::CreateSessionRequest {
-    pb::CreateSessionRequest { credential: Some(Credential::UserId(id.into())), ..Default::default() }
+    pb::CreateSessionRequest {
+        credential: Some(Credential::UserId(id.into())),
+        ..Default::default()
+    }
 }
 
 /// The reason in a status's `ErrorInfo`, which must be of our domain.
 pub(crate) fn reason(status: &Status) -> String {
     let details = status.get_error_details();
-    let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
+    let info = details
+        .error_info()
+        .unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
     assert_eq!(info.domain, ERROR_DOMAIN);
     info.reason.clone()
 }
@@ -196,7 +263,10 @@ pub(crate) fn bad_fields(status: &Status) -> Vec<String> {
     assert_eq!(reason(status), "INVALID_FIELD");
     let details = status.get_error_details();
     let violations = &details.bad_request().expect("a BadRequest").field_violations;
-    violations.iter().map(|violation| violation.field.clone()).collect()
+    violations
+        .iter()
+        .map(|violation| violation.field.clone())
+        .collect()
 }
 
 /// Everything of a status that a caller sees.
@@ -210,5 +280,10 @@ pub(crate) fn visible(status: &Status) -> (Code, String, Vec<u8>, String) {
         .map(|(name, value)| format!("{name}: {value:?}"))
         .collect();
     headers.sort();
-    (status.code(), status.message().to_owned(), status.details().to_vec(), headers.join("\n"))
+    (
+        status.code(),
+        status.message().to_owned(),
+        status.details().to_vec(),
+        headers.join("\n"),
+    )
 }

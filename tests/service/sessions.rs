@@ -6,14 +6,32 @@ use std::{collections::BTreeSet, time::Duration};
 use tonic::Code;
 
 async fn destroy_by_id(process: &Process, id: &str) -> bool {
-    let request = pb::DestroySessionRequest { session: Some(Key::SessionId(id.into())) };
-    process.sessions.clone().destroy_session(request).await.unwrap().into_inner().existed
+    let request = pb::DestroySessionRequest {
+        session: Some(Key::SessionId(id.into())),
+    };
+    process
+        .sessions
+        .clone()
+        .destroy_session(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .existed
 }
 
 async fn list(process: &Process, owner: Owner, page_size: i32, page_token: &str) -> pb::ListSessionsResponse {
-    let request =
-        pb::ListSessionsRequest { owner: Some(owner), page_size, page_token: page_token.into() };
-    process.sessions.clone().list_sessions(request).await.unwrap().into_inner()
+    let request = pb::ListSessionsRequest {
+        owner: Some(owner),
+        page_size,
+        page_token: page_token.into(),
+    };
+    process
+        .sessions
+        .clone()
+        .list_sessions(request)
+        .await
+        .unwrap()
+        .into_inner()
 }
 
 pub(crate) async fn s_03_every_dead_token_has_one_answer(service: Service) {
@@ -26,7 +44,16 @@ pub(crate) async fn s_03_every_dead_token_has_one_answer(service: Service) {
     service.advance(1801);
     let unknown = format!("ses_{}", "B".repeat(43));
     let mut answers = BTreeSet::new();
-    for token in [destroyed.as_str(), &revoked, &expired, &unknown, "", "x", "ses_", &"y".repeat(1000)] {
+    for token in [
+        destroyed.as_str(),
+        &revoked,
+        &expired,
+        &unknown,
+        "",
+        "x",
+        "ses_",
+        &"y".repeat(1000),
+    ] {
         let refused = service.there.check(token).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unauthenticated);
         assert_eq!(reason(&refused), "INVALID_SESSION");
@@ -36,7 +63,11 @@ pub(crate) async fn s_03_every_dead_token_has_one_answer(service: Service) {
 }
 
 pub(crate) async fn s_08_an_idle_session_expires(service: Service) {
-    let token = service.here.session_of(&service.here.quick_user("ann@example.com").await).await.session_token;
+    let token = service
+        .here
+        .session_of(&service.here.quick_user("ann@example.com").await)
+        .await
+        .session_token;
     service.advance(1799);
     assert!(service.there.is_alive(&token).await);
     service.advance(1800);
@@ -45,7 +76,11 @@ pub(crate) async fn s_08_an_idle_session_expires(service: Service) {
 }
 
 pub(crate) async fn s_08_activity_keeps_a_session_alive(service: Service) {
-    let token = service.here.session_of(&service.here.quick_user("ann@example.com").await).await.session_token;
+    let token = service
+        .here
+        .session_of(&service.here.quick_user("ann@example.com").await)
+        .await
+        .session_token;
     for _ in 0..5 {
         service.advance(1500);
         let answer = service.here.check(&token).await.unwrap();
@@ -58,8 +93,14 @@ pub(crate) async fn s_08_activity_keeps_a_session_alive(service: Service) {
 
 pub(crate) async fn s_09_no_activity_extends_the_lifetime(service: Service) {
     let user = service.here.quick_user("ann@example.com").await;
-    let lifetime = Some(prost_types::Duration { seconds: 3600, nanos: 0 });
-    let request = pb::CreateSessionRequest { lifetime, ..by_user_id(&user.id) };
+    let lifetime = Some(prost_types::Duration {
+        seconds: 3600,
+        nanos: 0,
+    });
+    let request = pb::CreateSessionRequest {
+        lifetime,
+        ..by_user_id(&user.id)
+    };
     let token = service.here.create(request).await.unwrap().session_token;
     for _ in 0..3 {
         service.advance(1199);
@@ -85,7 +126,11 @@ pub(crate) async fn s_13_after_destroy_no_process_finds_the_session(service: Ser
 }
 
 pub(crate) async fn s_14_destroying_is_idempotent_and_no_oracle(service: Service) {
-    let token = service.here.session_of(&service.here.quick_user("ann@example.com").await).await.session_token;
+    let token = service
+        .here
+        .session_of(&service.here.quick_user("ann@example.com").await)
+        .await
+        .session_token;
     assert!(service.here.destroy(&token).await);
     assert!(!service.there.destroy(&token).await);
     for token in ["", "x", &format!("ses_{}", "C".repeat(43))] {
@@ -113,7 +158,14 @@ pub(crate) async fn s_17_all_sessions_of_a_user_or_of_everyone_can_be_revoked(se
         target: Some(pb::revoke_sessions_request::Target::Everyone(pb::Everyone {})),
         ..Default::default()
     };
-    let revoked = service.here.sessions.clone().revoke_sessions(everyone).await.unwrap().into_inner();
+    let revoked = service
+        .here
+        .sessions
+        .clone()
+        .revoke_sessions(everyone)
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(revoked.revoked_count, 2);
     assert!(!service.there.is_alive(&anns[2].session_token).await);
     assert!(!service.there.is_alive(&bobs).await);
@@ -128,8 +180,17 @@ pub(crate) async fn s_18_sessions_are_listed_without_their_tokens(service: Servi
     let second = service.here.session_of(&user).await;
     let owner = Owner::SessionToken(first.session_token.clone());
     let listed = list(&service.there, owner, 0, "").await.sessions;
-    let marks: Vec<_> = listed.iter().map(|session| (session.id.clone(), session.is_current)).collect();
-    assert_eq!(marks, [(second.session.unwrap().id, false), (first.session.clone().unwrap().id, true)]);
+    let marks: Vec<_> = listed
+        .iter()
+        .map(|session| (session.id.clone(), session.is_current))
+        .collect();
+    assert_eq!(
+        marks,
+        [
+            (second.session.unwrap().id, false),
+            (first.session.clone().unwrap().id, true)
+        ]
+    );
     let id = first.session.unwrap().id;
     assert!(!service.here.is_alive(&id).await, "an id proves nothing");
 
@@ -138,7 +199,10 @@ pub(crate) async fn s_18_sessions_are_listed_without_their_tokens(service: Servi
 }
 
 async fn list_refusal(process: &Process, owner: Owner) -> tonic::Status {
-    let request = pb::ListSessionsRequest { owner: Some(owner), ..Default::default() };
+    let request = pb::ListSessionsRequest {
+        owner: Some(owner),
+        ..Default::default()
+    };
     process.sessions.clone().list_sessions(request).await.unwrap_err()
 }
 
@@ -146,8 +210,14 @@ pub(crate) async fn s_21_callers_can_demand_a_recent_log_in(service: Service) {
     let user = service.here.user("ann@example.com").await;
     let created = service.here.log_in("ann@example.com", PASSWORD).await.unwrap();
     let current = async |token: &str, max_auth_age: i64| {
-        let max_auth_age = Some(prost_types::Duration { seconds: max_auth_age, nanos: 0 });
-        let request = pb::CurrentUserRequest { session_token: token.into(), max_auth_age };
+        let max_auth_age = Some(prost_types::Duration {
+            seconds: max_auth_age,
+            nanos: 0,
+        });
+        let request = pb::CurrentUserRequest {
+            session_token: token.into(),
+            max_auth_age,
+        };
         service.here.sessions.clone().current_user(request).await
     };
     service.advance(300);
@@ -155,7 +225,10 @@ pub(crate) async fn s_21_callers_can_demand_a_recent_log_in(service: Service) {
     let refused = current(&created.session_token, 299).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert_eq!(reason(&refused), "REAUTHENTICATION_REQUIRED");
-    assert_eq!(bad_fields(&current(&created.session_token, -1).await.unwrap_err()), ["max_auth_age"]);
+    assert_eq!(
+        bad_fields(&current(&created.session_token, -1).await.unwrap_err()),
+        ["max_auth_age"]
+    );
 
     let mut again = crate::service::by_password("ann@example.com", PASSWORD);
     again.replaces_session_token = created.session_token.clone();
@@ -172,11 +245,23 @@ pub(crate) async fn s_62_a_check_tells_no_more_than_it_must(service: Service) {
     let created = service.here.session_of(&user).await;
     let session = created.session.unwrap();
     // Taken apart in full: a field that is added to the answer has to be thought of here.
-    let pb::UserIdForSessionResponse { user_id, session_id, authenticated_at, auth_method, valid_until } =
-        service.here.check(&created.session_token).await.unwrap();
+    let pb::UserIdForSessionResponse {
+        user_id,
+        session_id,
+        authenticated_at,
+        auth_method,
+        valid_until,
+        valid_for,
+    } = service.here.check(&created.session_token).await.unwrap();
     assert_eq!((user_id, session_id), (user.id, session.id));
-    assert_eq!((authenticated_at, auth_method), (session.authenticated_at, session.auth_method));
-    assert_eq!(valid_until.unwrap().seconds, session.created_at.unwrap().seconds + 1800);
+    assert_eq!(
+        (authenticated_at, auth_method),
+        (session.authenticated_at, session.auth_method)
+    );
+    assert_eq!(
+        valid_until.unwrap().seconds,
+        session.created_at.unwrap().seconds + 1800
+    );
 }
 
 pub(crate) async fn lists_are_paged(service: Service) {
@@ -204,8 +289,17 @@ pub(crate) async fn a_session_is_rotated_with_and_without_grace(service: Service
     let created = service.here.session_of(&user).await;
     let rotate = async |token: &str, grace: Option<i64>| {
         let grace = grace.map(|seconds| prost_types::Duration { seconds, nanos: 0 });
-        let request = pb::RotateSessionRequest { session_token: token.into(), grace };
-        service.here.sessions.clone().rotate_session(request).await.map(tonic::Response::into_inner)
+        let request = pb::RotateSessionRequest {
+            session_token: token.into(),
+            grace,
+        };
+        service
+            .here
+            .sessions
+            .clone()
+            .rotate_session(request)
+            .await
+            .map(tonic::Response::into_inner)
     };
     let first = rotate(&created.session_token, None).await.unwrap();
     assert_eq!(first.session, created.session);
@@ -219,8 +313,14 @@ pub(crate) async fn a_session_is_rotated_with_and_without_grace(service: Service
     assert!(!service.there.is_alive(&first.session_token).await);
     assert!(service.there.is_alive(&second.session_token).await);
 
-    assert_eq!(reason(&rotate(&first.session_token, None).await.unwrap_err()), "INVALID_SESSION");
-    assert_eq!(bad_fields(&rotate(&second.session_token, Some(61)).await.unwrap_err()), ["grace"]);
+    assert_eq!(
+        reason(&rotate(&first.session_token, None).await.unwrap_err()),
+        "INVALID_SESSION"
+    );
+    assert_eq!(
+        bad_fields(&rotate(&second.session_token, Some(61)).await.unwrap_err()),
+        ["grace"]
+    );
     assert!(service.there.is_alive(&second.session_token).await);
 }
 
