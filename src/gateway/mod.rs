@@ -1,1 +1,123 @@
-//! The HTTP gateway: cookies and REST in, RPCs out.
+//! The HTTP gateway: cookies and REST in, RPCs out. An ordinary client of the contract, with no store and no state.
+
+mod arrival;
+mod body;
+mod client_address;
+mod cookie;
+mod cors;
+mod credentials;
+mod cross_site;
+mod edge;
+mod form;
+mod identity;
+mod origin;
+mod page;
+mod problem;
+mod representation;
+mod response_headers;
+mod routes;
+mod single_header;
+mod transport;
+mod upstream;
+mod verdict;
+
+pub use client_address::{AddressBlock, InvalidAddressBlock, PeerAddr};
+pub use cookie::{CookieName, InvalidCookieName};
+pub use origin::{InvalidOrigin, Origin};
+
+use axum::{
+    Router, middleware,
+    routing::{delete, get, post},
+};
+use routes::{auth_session, me, sessions, status, users};
+use std::{sync::Arc, time::Duration};
+use tonic::transport::Channel;
+use tower_http::{catch_panic::CatchPanicLayer, normalize_path::NormalizePath};
+use upstream::Upstream;
+
+/// How the gateway behaves.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// The session cookie's name. Over https it carries the prefix `__Host-`.
+    pub cookie_name: CookieName,
+    /// Whether the gateway listens on a loopback address without TLS. Then a request that names a loopback host and passed no proxy
+    /// gets a cookie without prefix and `Secure`; every other request gets the full one.
+    pub listens_on_plain_loopback: bool,
+    /// Where browsers find the gateway. Decides what is cross-site and whether the cookie is `Secure`. `None`: each request is
+    /// measured by the host that it names.
+    pub public_origin: Option<Origin>,
+    /// Other origins whose pages may use the gateway with the user's cookie.
+    pub allowed_origins: Vec<Origin>,
+    /// Whether everyone may create a user; otherwise only administrators.
+    pub registration: bool,
+    /// Whether a guarded route takes `Authorization: Basic` in place of a session, for that one request. A session cookie goes first.
+    ///
+    /// Each such request costs a password check, and creates and ends a session: at the cap of sessions per user, the user's oldest
+    /// makes room for it.
+    pub basic_auth: bool,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<AddressBlock>,
+    /// How long one call to the service may take.
+    pub call_timeout: Duration,
+    /// How fresh the log-in must be for a new email and for ending sessions. `None`: however old.
+    pub reauthentication_age: Option<Duration>,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            cookie_name: CookieName::default(),
+            listens_on_plain_loopback: false,
+            public_origin: None,
+            allowed_origins: Vec::new(),
+            registration: true,
+            basic_auth: false,
+            trusted_proxies: Vec::new(),
+            call_timeout: Duration::from_secs(10),
+            reauthentication_age: Some(Duration::from_secs(15 * 60)),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Gateway {
+    config: Arc<GatewayConfig>,
+    upstream: Upstream,
+}
+
+/// The gateway's routes over a connection to the service.
+///
+/// Whoever accepts connections puts a [`PeerAddr`] into the extensions of each request; without it sessions have no address. The
+/// channel may be lazy: while the service cannot be reached, answers are 503.
+pub fn router(config: GatewayConfig, channel: Channel) -> Router {
+    let gateway = Gateway {
+        upstream: Upstream::new(channel, config.call_timeout),
+        config: Arc::new(config),
+    };
+    let routes = Router::new()
+        .route("/api/v1/auth_session/login", post(auth_session::log_in))
+        .route("/api/v1/auth_session/logout", delete(auth_session::log_out))
+        .route("/api/v1/users/me", get(me::show).patch(me::change))
+        .route("/api/v1/users/me/password", post(me::change_password))
+        .route("/api/v1/users", get(users::list).post(users::register))
+        .route(
+            "/api/v1/users/{id}",
+            get(users::show).put(users::change).delete(users::delete),
+        )
+        .route(
+            "/api/v1/sessions",
+            get(sessions::list).delete(sessions::end_others),
+        )
+        .route("/api/v1/sessions/{id}", delete(sessions::end))
+        .route("/api/v1/status", get(status::status))
+        .route("/api/v1/stats", get(status::stats))
+        .fallback(edge::no_route)
+        .method_not_allowed_fallback(edge::no_method)
+        .layer(middleware::from_fn(edge::note_route))
+        .with_state(gateway.clone());
+    // Paths are trimmed before they are matched, so the trimming stands between two routers.
+    Router::new()
+        .fallback_service(NormalizePath::trim_trailing_slash(routes))
+        .layer(CatchPanicLayer::custom(edge::answer_panic))
+        .layer(middleware::from_fn_with_state(gateway, edge::pass))
+}

@@ -19,11 +19,13 @@ use async_trait::async_trait;
 use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 
 mod embedded;
+mod index;
 mod memory;
 mod postgres;
 mod redis;
 mod revocations;
 
+pub use memory::MemoryStore;
 pub(crate) use revocations::monotonic_millis;
 pub use revocations::{Cursor, RevocationLog, Revocations, Told};
 

@@ -197,3 +197,5 @@ macro_rules! store_contract {
         }
     };
 }
+
+store_contract!(memory, users: crate::stores::memory_users, sessions: crate::stores::memory_sessions);
