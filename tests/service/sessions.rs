@@ -251,6 +251,7 @@ pub(crate) async fn s_62_a_check_tells_no_more_than_it_must(service: Service) {
         authenticated_at,
         auth_method,
         valid_until,
+        valid_for,
     } = service.here.check(&created.session_token).await.unwrap();
     assert_eq!((user_id, session_id), (user.id, session.id));
     assert_eq!(
