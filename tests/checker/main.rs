@@ -1,0 +1,19 @@
+//! Histories of what clients asked and were told, and the rules that none may break.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the suite is test code, though the attribute that marks tests is on the functions that call it"
+)]
+
+mod chance;
+mod history;
+mod in_process;
+mod judging;
+mod lives;
+mod lying_store;
+mod recorder;
+mod rules;
+mod seeded_bugs;
+mod summary;
+mod workload;
