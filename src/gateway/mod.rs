@@ -115,9 +115,48 @@ pub fn router(config: GatewayConfig, channel: Channel) -> Router {
         .method_not_allowed_fallback(edge::no_method)
         .layer(middleware::from_fn(edge::note_route))
         .with_state(gateway.clone());
+    behind_edge(gateway, routes)
+}
+
+/// The routes with all that lies between them and the outside.
+fn behind_edge(gateway: Gateway, routes: Router) -> Router {
     // Paths are trimmed before they are matched, so the trimming stands between two routers.
     Router::new()
         .fallback_service(NormalizePath::trim_trailing_slash(routes))
         .layer(CatchPanicLayer::custom(edge::answer_panic))
         .layer(middleware::from_fn_with_state(gateway, edge::pass))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use axum::body::Body;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    #[tokio::test]
+    async fn s_94_a_panic_in_a_route_is_a_problem_without_its_message() {
+        let channel = Channel::from_static("http://127.0.0.1:1").connect_lazy();
+        let gateway = Gateway {
+            upstream: Upstream::new(channel, Duration::from_secs(1)),
+            config: Arc::default(),
+        };
+        async fn defect() -> &'static str {
+            panic!("a secret message")
+        }
+        let routes = Router::new().route("/", get(defect));
+        let request = http::Request::get("/")
+            .header("host", "a")
+            .body(Body::empty())
+            .unwrap();
+        let response = behind_edge(gateway, routes).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["type"], "urn:sessiond:problem:internal");
+        assert!(!body.to_string().contains("secret"));
+    }
 }

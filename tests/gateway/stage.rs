@@ -1,6 +1,9 @@
 //! The service and the gateway, started for one test and stopped with it.
 
-use crate::wire::{Ask, Jar, Reply, get, post};
+use crate::{
+    logs,
+    wire::{Ask, Jar, Reply, get, post},
+};
 use sessiond::{
     auth::{Auth, AuthParts},
     domain::{ManualClock, RandomTokens, SessionLimits, Timestamp},
@@ -108,8 +111,13 @@ impl Stage {
         Self::set_with(plain()).await
     }
 
-    /// With two users: one of no special role, and an administrator.
     pub(crate) async fn set_with(config: GatewayConfig) -> Self {
+        Self::set_within(config, SessionLimits::DEFAULT).await
+    }
+
+    /// With two users: one of no special role, and an administrator.
+    pub(crate) async fn set_within(config: GatewayConfig, limits: SessionLimits) -> Self {
+        logs::capture();
         let clock = Arc::new(ManualClock::standing_at(Timestamp::from_millis(
             1_795_000_000_000,
         )));
@@ -120,7 +128,7 @@ impl Stage {
             passwords: HASHER.clone(),
             clock: clock.clone(),
             tokens: Arc::new(RandomTokens),
-            limits: SessionLimits::DEFAULT,
+            limits,
         });
         let api = Api::new(&auth, Options::default());
         tokio::spawn(api.keep_readiness(auth.clone()));
@@ -134,6 +142,8 @@ impl Stage {
             service,
         };
         stage.create_user(EMAIL, &[]).await;
+        // Ids of one millisecond have no order.
+        stage.clock.advance(Duration::from_millis(1));
         stage.create_user(ADMIN_EMAIL, &["admin"]).await;
         stage
     }
@@ -148,6 +158,16 @@ impl Stage {
         };
         let created = self.users.clone().create_user(request).await.unwrap();
         created.into_inner().user.unwrap()
+    }
+
+    /// Creates a session, past the gateway and without a password.
+    pub(crate) async fn create_session(&self, user_id: &str) -> pb::Session {
+        let request = pb::CreateSessionRequest {
+            credential: Some(pb::create_session_request::Credential::UserId(user_id.to_owned())),
+            ..Default::default()
+        };
+        let created = self.sessions.clone().create_session(request).await.unwrap();
+        created.into_inner().session.unwrap()
     }
 
     pub(crate) async fn disable_user(&self, id: &str) {
