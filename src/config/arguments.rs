@@ -43,7 +43,10 @@ pub fn with_settings(command: Command, settings: &[&'static dyn Described]) -> C
             .help(help)
             .help_heading(HEADING);
         command.arg(match setting.kind() {
-            SWITCH => flag.num_args(0..=1).require_equals(true).default_missing_value("true"),
+            SWITCH => flag
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true"),
             _ => flag,
         })
     })
@@ -138,7 +141,9 @@ fn without_unknown(error: &clap::Error, arguments: &mut Vec<OsString>) -> bool {
         return false;
     };
     let removed = arguments.remove(at);
-    let is_flag_alone = removed.to_str().is_some_and(|text| text.starts_with("--") && !text.contains('='));
+    let is_flag_alone = removed
+        .to_str()
+        .is_some_and(|text| text.starts_with("--") && !text.contains('='));
     let has_value = arguments
         .get(at)
         .and_then(|next| next.to_str())

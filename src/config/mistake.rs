@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, path::PathBuf};
 
 /// Where a value comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// Nobody set it.
     Default,
@@ -49,7 +49,7 @@ impl fmt::Display for Mistake {
 pub struct Mistakes(pub(super) Vec<Mistake>);
 
 impl Mistakes {
-    /// The mistakes, in the order file, environment, command line, and last those that are about several settings.
+    /// The mistakes in the order of their places: file, environment, command line.
     #[must_use]
     pub fn as_slice(&self) -> &[Mistake] {
         &self.0

@@ -3,9 +3,13 @@
 use super::{
     setting::{Described, SWITCH, Setting},
     store_url::StoreUrl,
+    upstream::{InvalidUpstream, Upstream},
     value,
 };
-use crate::telemetry::{Filter, Format};
+use crate::{
+    gateway::{AddressBlock, CookieName, InvalidCookieName, Origin},
+    telemetry::{Filter, Format, InvalidFilter},
+};
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 /// Every setting, in the order of the example file.
@@ -29,6 +33,14 @@ pub static ALL: &[&'static dyn Described] = &[
     &PEPPER_FILE,
     &GATEWAY,
     &GATEWAY_LISTEN,
+    &UPSTREAM,
+    &PUBLIC_ORIGIN,
+    &ALLOWED_ORIGINS,
+    &TRUSTED_PROXIES,
+    &COOKIE_NAME,
+    &REGISTRATION,
+    &BASIC_AUTH,
+    &REAUTHENTICATION_AGE,
     &DANGER_PLAINTEXT_LISTEN,
     &WORKERS,
     &CONNECTIONS,
@@ -215,6 +227,70 @@ pub(super) static GATEWAY_LISTEN: Setting<SocketAddr> = Setting::new(
     value::address,
 );
 
+pub(super) static UPSTREAM: Setting<Upstream> = Setting::new(
+    "upstream",
+    "http://127.0.0.1:50051",
+    "URL",
+    "The service that sessiond-gateway asks. sessiond's own gateway asks the service beside it.",
+    |text| text.parse().map_err(|error: InvalidUpstream| error.to_string()),
+);
+
+pub(super) static PUBLIC_ORIGIN: Setting<Option<Origin>> = Setting::new(
+    "public_origin",
+    "",
+    "ORIGIN",
+    "Where browsers find the gateway, such as https://login.example.org. Needed behind a proxy that changes the host.",
+    value::optional,
+);
+
+pub(super) static ALLOWED_ORIGINS: Setting<Vec<Origin>> = Setting::new(
+    "allowed_origins",
+    "",
+    "ORIGINS",
+    "Other origins, separated by commas, whose pages may use the gateway with the user's cookie.",
+    value::list,
+);
+
+pub(super) static TRUSTED_PROXIES: Setting<Vec<AddressBlock>> = Setting::new(
+    "trusted_proxies",
+    "",
+    "BLOCKS",
+    "Proxies whose X-Forwarded-For is believed: addresses or blocks such as 10.0.0.0/8, separated by commas.",
+    value::list,
+);
+
+pub(super) static COOKIE_NAME: Setting<CookieName> = Setting::new(
+    "cookie_name",
+    "session",
+    "NAME",
+    "The session cookie's name. Over https it carries the prefix __Host- besides.",
+    |text| text.parse().map_err(|error: InvalidCookieName| error.to_string()),
+);
+
+pub(super) static REGISTRATION: Setting<bool> = Setting::new(
+    "registration",
+    "true",
+    SWITCH,
+    "Whether everyone may create a user through the gateway; otherwise only administrators.",
+    value::switch,
+);
+
+pub(super) static BASIC_AUTH: Setting<bool> = Setting::new(
+    "basic_auth",
+    "false",
+    SWITCH,
+    "Whether the gateway's guarded routes take Authorization: Basic in place of a session, at the price of a password check each.",
+    value::switch,
+);
+
+pub(super) static REAUTHENTICATION_AGE: Setting<Option<Duration>> = Setting::new(
+    "reauthentication_age",
+    "15m",
+    "SPAN",
+    "How fresh a log-in must be for changing one's email and ending sessions through the gateway.",
+    value::span_or_never,
+);
+
 pub(super) static DANGER_PLAINTEXT_LISTEN: Setting<bool> = Setting::new(
     "danger_plaintext_listen",
     "false",
@@ -285,7 +361,7 @@ pub(super) static LOG: Setting<Filter> = Setting::new(
     "info",
     "FILTER",
     "What is logged: a level, or levels by module such as info,sessiond::grpc=debug. Of other people's code nothing below info.",
-    |text| text.parse().map_err(|error: crate::telemetry::InvalidFilter| error.to_string()),
+    |text| text.parse().map_err(|error: InvalidFilter| error.to_string()),
 );
 
 pub(super) static LOG_FORMAT: Setting<Format> = Setting::new(

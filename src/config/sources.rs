@@ -7,7 +7,7 @@ use super::{
     settings,
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
@@ -21,6 +21,8 @@ const FILE_VARIABLE: &str = "SESSIOND_CONFIG";
 pub(super) struct Values {
     /// By key, the weightiest last: file, environment, command line.
     said: HashMap<&'static str, Vec<(Origin, String)>>,
+    /// Keys whose mistakes are noted already.
+    checked: HashSet<&'static str>,
     mistakes: Vec<Mistake>,
 }
 
@@ -29,6 +31,7 @@ impl Values {
     pub(super) fn collect(flags: Flags, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let mut values = Self {
             said: HashMap::new(),
+            checked: HashSet::new(),
             mistakes: Vec::new(),
         };
         let mut file = None;
@@ -68,7 +71,10 @@ impl Values {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) => {
-                self.object(named_by, format!("names {}, which cannot be read: {error}", path.display()));
+                self.object(
+                    named_by,
+                    format!("names {}, which cannot be read: {error}", path.display()),
+                );
                 return;
             }
         };
@@ -78,39 +84,59 @@ impl Values {
         };
         let (table, errors) = DeTable::parse_recoverable(&text);
         for error in errors {
-            self.object(line_of(error.span().map_or(0, |span| span.start)), error.message());
+            self.object(
+                line_of(error.span().map_or(0, |span| span.start)),
+                error.message(),
+            );
         }
         for (key, value) in table.get_ref() {
             let origin = line_of(key.span().start);
-            let Some(setting) = settings::ALL.iter().find(|setting| setting.key() == key.get_ref()) else {
+            let Some(setting) = settings::ALL
+                .iter()
+                .find(|setting| setting.key() == key.get_ref())
+            else {
                 self.object(origin, format!("{}: no such setting", key.get_ref()));
                 continue;
             };
             match text_of(value.get_ref()) {
                 Some(text) => self.said.entry(setting.key()).or_default().push((origin, text)),
-                None => self.object(origin, format!("{}: must be a text, a whole number, true or false", setting.key())),
+                None => self.object(
+                    origin,
+                    format!("{}: must be a text, a whole number, true or false", setting.key()),
+                ),
             }
         }
     }
 
-    /// The value of a setting; `None` if it is wrong somewhere, and then that is noted. A wrong value is a mistake even where
-    /// another outweighs it.
+    /// The value of a setting; `None` if it is wrong somewhere, and then that is noted.
     pub(super) fn take<T>(&mut self, setting: &Setting<T>) -> Option<T> {
+        match self.check(setting) {
+            true => self.peek(setting),
+            false => None,
+        }
+    }
+
+    /// Notes what is wrong with a setting, once. A wrong value is a mistake even where another outweighs it.
+    pub(super) fn check(&mut self, setting: &dyn Described) -> bool {
         let said = self.said.get(setting.key()).cloned().unwrap_or_default();
-        let has_default = said.is_empty();
-        let default = has_default.then(|| (Origin::Default, setting.default_text().to_owned()));
-        let mut value = None;
-        let mut is_wrong = false;
-        for (origin, text) in said.into_iter().chain(default) {
-            match setting.parse(&text) {
-                Ok(parsed) => value = Some(parsed),
-                Err(objection) => {
-                    is_wrong = true;
+        let is_first = self.checked.insert(setting.key());
+        let mut is_right = true;
+        for (origin, text) in said {
+            if let Some(objection) = setting.objection(&text) {
+                is_right = false;
+                if is_first {
                     self.object_to(setting, origin, &objection);
                 }
             }
         }
-        value.filter(|_| !is_wrong)
+        is_right
+    }
+
+    /// The weightiest value of a setting, if it is right. Notes nothing.
+    pub(super) fn peek<T>(&self, setting: &Setting<T>) -> Option<T> {
+        let weightiest = self.said.get(setting.key()).and_then(|said| said.last());
+        let text = weightiest.map_or(setting.default_text(), |(_, text)| text.as_str());
+        setting.parse(text).ok()
     }
 
     /// Whether anyone has set it.
@@ -129,7 +155,9 @@ impl Values {
     fn object_to(&mut self, setting: &dyn Described, origin: Origin, objection: &str) {
         let text = match origin {
             Origin::Flag(_) | Origin::Environment(_) => objection.to_owned(),
-            Origin::Default | Origin::File(..) | Origin::CommandLine => format!("{}: {objection}", setting.key()),
+            Origin::Default | Origin::File(..) | Origin::CommandLine => {
+                format!("{}: {objection}", setting.key())
+            }
         };
         self.object(origin, text);
     }
@@ -142,7 +170,8 @@ impl Values {
     }
 
     /// The configuration, if nothing was wrong.
-    pub(super) fn finish<T>(self, config: Option<T>) -> Result<T, Mistakes> {
+    pub(super) fn finish<T>(mut self, config: Option<T>) -> Result<T, Mistakes> {
+        self.mistakes.sort_by(|a, b| a.origin.cmp(&b.origin));
         match config {
             Some(config) if self.mistakes.is_empty() => Ok(config),
             Some(_) | None => Err(Mistakes(self.mistakes)),
@@ -156,7 +185,11 @@ fn text_of(value: &DeValue<'_>) -> Option<String> {
         DeValue::String(text) => Some(text.to_string()),
         DeValue::Integer(number) => Some(number.as_str().to_owned()),
         DeValue::Boolean(is_so) => Some(is_so.to_string()),
-        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
+        DeValue::Array(items) => {
+            let items: Option<Vec<_>> = items.iter().map(|item| text_of(item.get_ref())).collect();
+            items.map(|items| items.join(","))
+        }
+        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => None,
     }
 }
 

@@ -60,12 +60,16 @@ fn holds_password(url: &str) -> bool {
         None => (rest, ""),
     };
     // Up to the last @: an unescaped slash or @ in a password must not hide it.
-    let has_userinfo_password = authority
-        .rsplit_once('@')
-        .is_some_and(|(userinfo, _)| userinfo.split_once(':').is_some_and(|(_, password)| !password.is_empty()));
+    let has_userinfo_password = authority.rsplit_once('@').is_some_and(|(userinfo, _)| {
+        userinfo
+            .split_once(':')
+            .is_some_and(|(_, password)| !password.is_empty())
+    });
     let has_parameter = query.split('&').any(|parameter| {
         let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
-        ["password", "pass", "sslpassword"].iter().any(|secret| name.eq_ignore_ascii_case(secret))
+        ["password", "pass", "sslpassword"]
+            .iter()
+            .any(|secret| name.eq_ignore_ascii_case(secret))
     });
     has_userinfo_password || has_parameter
 }
@@ -94,15 +98,28 @@ mod tests {
 
     #[test]
     fn a_url_without_a_password_may_stand_anywhere() {
-        for url in ["postgres://db/app", "postgresql://app@db:5432/app?sslmode=verify-full", "postgres://app:@db/app"] {
-            assert!(StoreUrl::from_open(url, SCHEMES, "store_url_file").is_ok(), "{url}");
+        for url in [
+            "postgres://db/app",
+            "postgresql://app@db:5432/app?sslmode=verify-full",
+            "postgres://app:@db/app",
+        ] {
+            assert!(
+                StoreUrl::from_open(url, SCHEMES, "store_url_file").is_ok(),
+                "{url}"
+            );
         }
     }
 
     #[test]
     fn s_89_what_is_no_url_is_not_quoted() {
         let objection = StoreUrl::from_secret("hunter2\n", SCHEMES).unwrap_err();
-        assert_eq!(objection, "must be a URL that begins with postgres:// or postgresql://");
-        assert_eq!(format!("{:?}", StoreUrl::from_secret("postgres://db", SCHEMES).unwrap()), "StoreUrl(..)");
+        assert_eq!(
+            objection,
+            "must be a URL that begins with postgres:// or postgresql://"
+        );
+        assert_eq!(
+            format!("{:?}", StoreUrl::from_secret("postgres://db", SCHEMES).unwrap()),
+            "StoreUrl(..)"
+        );
     }
 }

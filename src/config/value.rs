@@ -140,7 +140,18 @@ mod tests {
         assert_eq!(span("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(span("12h"), Ok(Duration::from_secs(12 * 3600)));
         assert_eq!(span_or_never("never"), Ok(None));
-        for text in ["", "5", "s", "5 s", "-5s", "1.5h", "5S", "0s", "99999999999999999999s", "18446744073709551615d"] {
+        for text in [
+            "",
+            "5",
+            "s",
+            "5 s",
+            "-5s",
+            "1.5h",
+            "5S",
+            "0s",
+            "99999999999999999999s",
+            "18446744073709551615d",
+        ] {
             assert!(span(text).is_err(), "{text:?}");
         }
     }

@@ -40,7 +40,8 @@ pub struct HashingConfig {
     /// Threads that hash; 0: one for each core but one, at least one.
     ///
     /// Capacity (S-49): log-ins per second = threads / the time of one hash, about 12 with three threads at cost 12. Half as many
-    /// while users' hashes are replaced at log-in.
+    /// while users' hashes are replaced at log-in, and fewer while session checks want every core: checks go first, and leave
+    /// hashing a tenth. Each thread may need 128 MiB to verify an imported argon2id or scrypt hash.
     pub threads: usize,
     /// Log-ins that may wait for a thread; 0: as many as are through within 5 s by the speed measured at start. More are refused
     /// at once.
@@ -180,7 +181,7 @@ impl PasswordHasher {
     }
 
     /// A hash that another system has made, if it can be verified here: bcrypt (`$2a$`, `$2b$`, `$2y$`) up to cost 16, or a PHC
-    /// string of argon2id, scrypt (both up to 128 MiB), PBKDF2-SHA-256 or PBKDF2-SHA-512 (up to 5,000,000 iterations). A hash of
+    /// string of argon2id, scrypt (both up to 128 MiB), PBKDF2-SHA-256 or PBKDF2-SHA-512 (up to 2,000,000 iterations). A hash of
     /// our own scheme is one too.
     ///
     /// # Errors
@@ -194,7 +195,7 @@ impl PasswordHasher {
             )),
             Err(Defect::Unusable(Unusable::TooCostly)) => Err(FieldViolation::new(
                 field,
-                "must be a hash that takes no more than bcrypt at cost 16, 128 MiB or 5000000 iterations",
+                "must be a hash that takes no more than bcrypt at cost 16, scrypt or argon2id with 128 MiB, or PBKDF2 with 2000000 iterations",
             )),
             Err(Defect::UnknownPepper) => Err(FieldViolation::new(
                 field,

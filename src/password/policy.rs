@@ -151,6 +151,7 @@ mod tests {
             "12345678900987654321",
             "qwertyuiopasdfghjkl",
             "abcdefghijklmnop",
+            "567890qwertyuiopasdf",
             "aaaaaaaaaaaaaaaa",
             "121212121212121212",
             "               ",

@@ -257,26 +257,29 @@ mod tests {
 
     #[tokio::test]
     async fn s_48_a_job_whose_caller_left_is_never_begun_and_takes_no_room() {
-        let pool = pool(1, 2);
-        let (work, started, let_go) = held();
-        let first = spawn(&pool, work);
-        yield_now().await;
-        started.recv().unwrap();
-        let done = Arc::new(AtomicUsize::new(0));
-        for _ in 0..10_000 {
-            let done = Arc::clone(&done);
-            let job = spawn(&pool, move || done.fetch_add(1, Ordering::Relaxed));
+        // Room for two at a time, and for all at once.
+        for queue in [2, 20_000] {
+            let pool = pool(1, queue);
+            let (work, started, let_go) = held();
+            let first = spawn(&pool, work);
             yield_now().await;
-            job.abort();
-            assert!(job.await.unwrap_err().is_cancelled());
+            started.recv().unwrap();
+            let done = Arc::new(AtomicUsize::new(0));
+            for _ in 0..10_000 {
+                let done = Arc::clone(&done);
+                let job = spawn(&pool, move || done.fetch_add(1, Ordering::Relaxed));
+                yield_now().await;
+                job.abort();
+                assert!(job.await.unwrap_err().is_cancelled());
+            }
+            assert_eq!(pool.load(), (1, 0));
+            let wanted = spawn(&pool, || ());
+            yield_now().await;
+            let_go.send(()).unwrap();
+            first.await.unwrap().unwrap();
+            wanted.await.unwrap().unwrap();
+            assert_eq!(done.load(Ordering::Relaxed), 0);
         }
-        assert_eq!(pool.load(), (1, 0));
-        let wanted = spawn(&pool, || ());
-        yield_now().await;
-        let_go.send(()).unwrap();
-        first.await.unwrap().unwrap();
-        wanted.await.unwrap().unwrap();
-        assert_eq!(done.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]

@@ -198,4 +198,4 @@ macro_rules! store_contract {
     };
 }
 
-store_contract!(memory, users: crate::stores::memory_users, sessions: crate::stores::memory_sessions);
+store_contract!(memory, users: crate::stores::memory::users, sessions: crate::stores::memory::sessions);
