@@ -24,6 +24,7 @@ mod verdict;
 pub use client_address::{AddressBlock, InvalidAddressBlock, PeerAddr};
 pub use cookie::{CookieName, InvalidCookieName};
 pub use origin::{InvalidOrigin, Origin};
+pub use upstream::connect;
 
 use axum::{
     Router, middleware,
@@ -88,7 +89,7 @@ struct Gateway {
 /// The gateway's routes over a connection to the service.
 ///
 /// Whoever accepts connections puts a [`PeerAddr`] into the extensions of each request; without it sessions have no address. The
-/// channel may be lazy: while the service cannot be reached, answers are 503.
+/// channel is best made by [`connect`]; while the service cannot be reached, answers are 503.
 pub fn router(config: GatewayConfig, channel: Channel) -> Router {
     let gateway = Gateway {
         upstream: Upstream::new(channel, config.call_timeout),

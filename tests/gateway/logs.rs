@@ -58,10 +58,8 @@ async fn s_05_s_89_the_log_names_the_request_and_holds_no_secret() {
         .await
         .expect(401);
     stage.send(get(&format!("/{token}"))).await.expect(404);
-    stage
-        .send(log_in_as(EMAIL, "a wrong one that nobody has"))
-        .await
-        .expect(401);
+    let failed = log_in_as(EMAIL, "a wrong one that nobody has").header("X-Request-Id", "a-failed-log-in");
+    stage.send(failed).await.expect(401);
     stage
         .send(post(ME).basic("a-unique-one@hbtn.io", PASSWORD))
         .await
@@ -77,6 +75,10 @@ async fn s_05_s_89_the_log_names_the_request_and_holds_no_secret() {
         "{line}"
     );
     assert!(log.contains("/api/v1/users/{id}"));
+    // The service's own lines carry the same id.
+    let of_service =
+        |line: &str| line.contains("a-failed-log-in") && line.contains("AuthService/CreateSession");
+    assert!(log.lines().any(of_service));
     for secret in [
         token,
         PASSWORD,

@@ -7,7 +7,7 @@ use crate::{
 use sessiond::{
     auth::{Auth, AuthParts},
     domain::{ManualClock, RandomTokens, SessionLimits, Timestamp},
-    gateway::{GatewayConfig, PeerAddr, router},
+    gateway::{GatewayConfig, PeerAddr, connect, router},
     grpc::{Api, Options},
     listener::{self, Listener, Peer, Protocol, Serve},
     password::{HashingConfig, PasswordHasher},
@@ -69,9 +69,7 @@ pub(crate) fn serve<S: Serve>(protocol: Protocol, make: impl Fn() -> S + Clone +
 }
 
 pub(crate) fn channel_to(address: SocketAddr) -> Channel {
-    Endpoint::from_shared(format!("http://{address}"))
-        .unwrap()
-        .connect_lazy()
+    connect(Endpoint::from_shared(format!("http://{address}")).unwrap())
 }
 
 /// A gateway in front of whatever answers at an address.
