@@ -21,7 +21,7 @@ mod transport;
 mod upstream;
 mod verdict;
 
-pub use client_address::{AddressBlock, InvalidAddressBlock, PeerAddr};
+pub use client_address::{AddressBlock, InvalidAddressBlock};
 pub use cookie::{CookieName, InvalidCookieName};
 pub use origin::{InvalidOrigin, Origin};
 pub use upstream::connect;
@@ -88,8 +88,9 @@ struct Gateway {
 
 /// The gateway's routes over a connection to the service.
 ///
-/// Whoever accepts connections puts a [`PeerAddr`] into the extensions of each request; without it sessions have no address. The
-/// channel is best made by [`connect`]; while the service cannot be reached, answers are 503.
+/// The client's address is taken from the [`Peer`](crate::listener::Peer) that a listener puts into each request's extensions;
+/// without it sessions have no address. The channel is best made by [`connect`]; while the service cannot be reached, answers are
+/// 503.
 pub fn router(config: GatewayConfig, channel: Channel) -> Router {
     let gateway = Gateway {
         upstream: Upstream::new(channel, config.call_timeout),

@@ -7,9 +7,9 @@ use crate::{
 use sessiond::{
     auth::{Auth, AuthParts},
     domain::{ManualClock, RandomTokens, SessionLimits, Timestamp},
-    gateway::{GatewayConfig, PeerAddr, connect, router},
+    gateway::{GatewayConfig, connect, router},
     grpc::{Api, Options},
-    listener::{self, Listener, Peer, Protocol, Serve},
+    listener::{self, Listener, Protocol, Serve},
     password::{HashingConfig, PasswordHasher},
     pb::{self, auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
     shutdown::{self, Trigger},
@@ -22,7 +22,6 @@ use std::{
     time::Duration,
 };
 use tonic::transport::{Channel, Endpoint};
-use tower::ServiceExt as _;
 
 pub(crate) const EMAIL: &str = "bobsession@hbtn.io";
 pub(crate) const PASSWORD: &str = "a quiet harbour at dawn";
@@ -75,16 +74,7 @@ pub(crate) fn channel_to(address: SocketAddr) -> Channel {
 /// A gateway in front of whatever answers at an address.
 pub(crate) fn serve_gateway(config: GatewayConfig, channel: Channel) -> Served {
     let routes = router(config, channel);
-    serve(Protocol::Web, move || {
-        routes
-            .clone()
-            .map_request(|mut request: http::Request<hyper::body::Incoming>| {
-                if let Some(peer) = request.extensions().get::<Peer>().copied() {
-                    request.extensions_mut().insert(PeerAddr(peer.address));
-                }
-                request.map(axum::body::Body::new)
-            })
-    })
+    serve(Protocol::Web, move || routes.clone())
 }
 
 /// The service with its gateway.
