@@ -139,7 +139,11 @@ impl Auth {
         for _ in 0..ATTEMPTS {
             let found = self.parts.users.by_email(email.key()).await?;
             let (id, stored) = match found {
-                Some(UserRecord { user, password_hash }) => (Some(user.id), password_hash),
+                Some(UserRecord { user, password_hash }) if user.disabled_at.is_none() => {
+                    (Some(user.id), password_hash)
+                }
+                // Nothing that a right password costs more may be spent on who cannot log in.
+                Some(UserRecord { user, .. }) => (Some(user.id), None),
                 None => (None, None),
             };
             let presented = Password::new(password.expose().to_owned());

@@ -122,4 +122,4 @@ macro_rules! service_over {
     };
 }
 
-service_over!(memory, users: crate::stores::memory_users, sessions: crate::stores::memory_sessions);
+service_over!(memory, users: crate::stores::memory::users, sessions: crate::stores::memory::sessions);
