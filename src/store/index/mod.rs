@@ -22,7 +22,7 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     sync::atomic::{AtomicU64, Ordering},
 };
-pub(super) use writer::{Creation, Ended, IndexWriter, Moved, Refused, UserRevoked};
+pub(super) use writer::{Creation, IndexWriter};
 
 /// Shards of records, by token digest.
 pub(super) const SHARDS: usize = 1024;

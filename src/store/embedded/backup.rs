@@ -1,0 +1,1 @@
+//! A copy of everything while the store runs, and the way back.
