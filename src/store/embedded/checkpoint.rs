@@ -72,22 +72,20 @@ impl Drop for Checkpointer {
     }
 }
 
-/// Empties the log as far as it got, again while that is worthwhile. SQLite starts it anew only if not one page is left: the last
-/// few, which a busy writer keeps adding, are the writer's own to finish.
+/// Empties the log as far as it got, again while that is worthwhile. SQLite starts it anew only when not one page is left: the last
+/// ones, which a busy writer keeps adding, are the writer's own to finish.
 fn empty(connection: &Connection, state: &State) -> rusqlite::Result<()> {
-    let mut backlog = checkpoint(connection, "noop")?;
-    if backlog.0 < WORTHWHILE_PAGES {
+    if checkpoint(connection, "noop")?.0 < WORTHWHILE_PAGES {
         return Ok(());
     }
     for _ in 0..ROUNDS {
-        backlog = checkpoint(connection, "passive")?;
-        if backlog.0 <= FEW_PAGES {
+        checkpoint(connection, "passive")?;
+        // What came meanwhile.
+        if checkpoint(connection, "noop")?.0 <= FEW_PAGES {
             break;
         }
     }
-    if backlog.0 > 0 {
-        state.wants_checkpoint.store(true, Ordering::Release);
-    }
+    state.wants_checkpoint.store(true, Ordering::Release);
     Ok(())
 }
 

@@ -13,6 +13,8 @@ mod readers;
 mod seal;
 mod session_rows;
 mod state;
+#[cfg(test)]
+mod tests;
 mod user_rows;
 mod writer;
 
@@ -26,6 +28,7 @@ use crate::domain::{
     last_seen_slack,
 };
 use async_trait::async_trait;
+pub use backup::ExistingData;
 use checkpoint::Checkpointer;
 use load::Loaded;
 pub use open::OpenError;

@@ -265,11 +265,13 @@ pub(super) fn open_and_migrate(path: &Path) -> Result<Connection, OpenError> {
     open().map_err(|error| database_error(path)(error.into()))
 }
 
-/// Whether the file is whole as SQLite sees it: pages, trees and types. What rows hold, their sums tell.
+/// Whether the file is whole as SQLite sees it: pages, trees, types, and the index of users. What rows hold, their sums tell.
 pub(super) fn check_structure(connection: &Connection) -> Result<(), Box<dyn StdError + Send + Sync>> {
-    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    match found.as_str() {
-        "ok" => Ok(()),
-        _ => Err(found.into()),
+    for check in ["quick_check(1)", "integrity_check(users)"] {
+        let found: String = connection.query_row(&format!("PRAGMA {check}"), [], |row| row.get(0))?;
+        if found != "ok" {
+            return Err(found.into());
+        }
     }
+    Ok(())
 }

@@ -92,6 +92,16 @@ pub(super) fn list(connection: &Connection, after: Option<UserId>, limit: u32) -
     Ok(users)
 }
 
+/// Reads every row.
+pub(super) fn check(connection: &Connection) -> Result<(), Failed> {
+    let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM users"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        decode(row)?;
+    }
+    Ok(())
+}
+
 pub(super) fn count(connection: &Connection) -> Result<u64, Failed> {
     let count: i64 = connection.query_row("SELECT count(*) FROM users", [], |row| row.get(0))?;
     Ok(u64::try_from(count)?)

@@ -180,7 +180,8 @@ impl Writer {
                 }
                 (verb, Err(not_written)) => verb.refuse(not_written),
             }
-            if taken < VERBS_AT_ONCE {
+            // After a failure, those that wait get another commit.
+            if taken < VERBS_AT_ONCE && (done.is_ok() || begun.is_err()) {
                 next = self.verbs.try_recv().ok();
             }
         }
@@ -445,7 +446,7 @@ impl Writer {
     }
 
     /// Writes down a part of the touches, and how far the clock got. Whether that was all.
-    fn flush(&mut self) -> bool {
+    pub(super) fn flush(&mut self) -> bool {
         let is_clock_due = self.state.latest().since(self.clock) >= CLOCK_SLACK;
         let (locations, is_all) = {
             let mut touched = self.state.touched.lock();
@@ -541,7 +542,7 @@ fn hold<T: Send + 'static>(
             Ok(())
         }
         Err(Failure::Commit(error)) => {
-            refuse(reply, doing, NotWritten::CommitFailed);
+            answers.push(Box::new(move |_| refuse(reply, doing, NotWritten::CommitFailed)));
             Err(error)
         }
     }
