@@ -26,6 +26,9 @@ mod redis;
 mod revocations;
 
 pub use memory::MemoryStore;
+pub use postgres::{
+    InvalidPostgresUrl, PostgresConfig, PostgresConnectError, PostgresStore, PostgresTlsError, PostgresUrl,
+};
 pub(crate) use revocations::monotonic_millis;
 pub use revocations::{Cursor, RevocationLog, Revocations, Told};
 
