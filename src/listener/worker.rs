@@ -37,6 +37,9 @@ const HEADER_FIELDS: usize = 100;
 /// What a connection may send ahead of being read, in all its streams together. A request is far smaller.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
+/// How long work may go on that no connection waits for: a use case that runs to its end though its caller has gone.
+const DETACHED_WORK: Duration = Duration::from_secs(1);
+
 /// How long after its time limit a worker that does not come back is waited for.
 const LATE: Duration = Duration::from_secs(1);
 
@@ -80,7 +83,7 @@ impl Worker {
     pub(super) async fn drained(self) -> usize {
         drop(self.connections);
         // A handler that blocks its thread must not keep the process.
-        let limit = self.drain_timeout + LATE;
+        let limit = self.drain_timeout + DETACHED_WORK + LATE;
         tokio::time::timeout(limit, self.drained)
             .await
             .map_or(0, |drained| drained.unwrap_or(0))
@@ -238,6 +241,7 @@ impl Patrol {
             }
             self.round(self.options.drain_timeout);
             if self.watched.is_empty() {
+                finish_detached_work(&mut shutdown).await;
                 return 0;
             }
         }
@@ -280,6 +284,21 @@ impl Patrol {
         });
         let age_limit = self.options.connection_age.map(jittered);
         self.watched.push(Watched::new(presence, task, age_limit));
+    }
+}
+
+/// Waits until nothing runs on this worker any more: what is left when its runtime goes is cut off in the middle.
+async fn finish_detached_work(shutdown: &mut Shutdown) {
+    let metrics = runtime::Handle::current().metrics();
+    let idle = async {
+        while metrics.num_alive_tasks() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = shutdown.immediate() => {}
+        () = tokio::time::sleep(DETACHED_WORK) => {}
+        () = idle => {}
     }
 }
 

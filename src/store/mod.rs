@@ -69,7 +69,7 @@ impl StdError for StoreError {
 pub enum Answer<'a, T> {
     /// Here it is.
     Now(Result<T, StoreError>),
-    /// It takes a round trip.
+    /// It takes a round trip. Nothing has been sent yet: who drops it has asked nothing.
     Later(Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>),
 }
 
