@@ -22,7 +22,7 @@ mod embedded;
 mod index;
 mod memory;
 mod postgres;
-mod redis;
+pub mod redis;
 mod revocations;
 
 pub use embedded::{EmbeddedStore, ExistingData, OpenError};
