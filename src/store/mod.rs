@@ -25,6 +25,7 @@ mod postgres;
 mod redis;
 mod revocations;
 
+pub use embedded::{EmbeddedStore, ExistingData, OpenError};
 pub use memory::MemoryStore;
 pub(crate) use revocations::monotonic_millis;
 pub use revocations::{Cursor, RevocationLog, Revocations, Told};

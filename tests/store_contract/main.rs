@@ -199,3 +199,4 @@ macro_rules! store_contract {
 }
 
 store_contract!(memory, users: crate::stores::memory::users, sessions: crate::stores::memory::sessions);
+store_contract!(embedded, users: crate::stores::embedded::users, sessions: crate::stores::embedded::sessions);
