@@ -97,7 +97,6 @@ fn group(name: &'static str, about: &'static str) -> Command {
     Command::new(name)
         .about(about)
         .subcommand_required(true)
-        .arg_required_else_help(true)
         .disable_help_subcommand(true)
 }
 

@@ -10,8 +10,8 @@ use std::{
 use tokio::{net::TcpStream, time::timeout};
 use tonic::transport::Channel;
 
-/// How long a service on this machine may take to accept a connection.
-const ACCEPT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a service may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A service that can be asked.
 pub(super) struct Reached {
@@ -21,15 +21,11 @@ pub(super) struct Reached {
 impl Reached {
     pub(super) async fn by(matches: &ArgMatches, config: ServiceConfig) -> Result<Self, Failure> {
         if let Some(upstream) = named(matches)? {
-            return Ok(Self {
-                channel: upstream.channel()?,
-            });
+            return Self::at(&upstream);
         }
         let address = reachable(config.address);
-        if let Ok(Ok(_)) = timeout(ACCEPT_TIMEOUT, TcpStream::connect(address)).await {
-            return Ok(Self {
-                channel: configured(address)?.channel()?,
-            });
+        if let Ok(Ok(_)) = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+            return Self::at(&configured(address)?);
         }
         if config.stores.users == UserStoreConfig::Memory {
             let text =
@@ -40,6 +36,13 @@ impl Reached {
         let built = Built::over(&opened, config.hashing, config.limits, config.api)?;
         Ok(Self {
             channel: in_process::channel(built.api),
+        })
+    }
+
+    fn at(upstream: &Upstream) -> Result<Self, Failure> {
+        let endpoint = upstream.endpoint()?.connect_timeout(CONNECT_TIMEOUT);
+        Ok(Self {
+            channel: endpoint.connect_lazy(),
         })
     }
 }
