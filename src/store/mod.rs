@@ -25,7 +25,11 @@ mod postgres;
 mod redis;
 mod revocations;
 
+pub use embedded::{EmbeddedStore, ExistingData, OpenError};
 pub use memory::MemoryStore;
+pub use postgres::{
+    InvalidPostgresUrl, PostgresConfig, PostgresConnectError, PostgresStore, PostgresTlsError, PostgresUrl,
+};
 pub(crate) use revocations::monotonic_millis;
 pub use revocations::{Cursor, RevocationLog, Revocations, Told};
 
