@@ -66,6 +66,14 @@ enum Proof {
 }
 
 impl Proof {
+    /// For the log.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Password { .. } => "password",
+            Self::Caller(_) => "caller",
+        }
+    }
+
     fn method(&self) -> AuthMethod {
         match self {
             Self::Password { .. } => AuthMethod::Password,
@@ -125,7 +133,11 @@ impl Auth {
                 max_per_user: self.parts.limits.max_per_user,
             };
             match self.parts.sessions.create(new, now).await? {
-                Created::Yes => return Ok(LoggedIn { token, session, user }),
+                Created::Yes => {
+                    let (session_id, user_id) = (session.live.id, user.id);
+                    info!(event = "session_created", %session_id, %user_id, by = proof.name(), "logged in");
+                    return Ok(LoggedIn { token, session, user });
+                }
                 Created::EpochMoved => {}
             }
         }

@@ -53,6 +53,80 @@ pub static ALL: &[&'static dyn Described] = &[
     &LOG_FORMAT,
 ];
 
+/// What `sessiond` takes as flags: all but the address of another service.
+pub static OF_SESSIOND: &[&'static dyn Described] = &[
+    &LISTEN,
+    &REFLECTION,
+    &CALL_TIMEOUT,
+    &STORE,
+    &DATA_DIR,
+    &STORE_URL_FILE,
+    &SESSION_STORE,
+    &SESSION_STORE_URL_FILE,
+    &SESSION_LIFETIME,
+    &SESSION_IDLE_TIMEOUT,
+    &SESSIONS_PER_USER,
+    &SWEEP_INTERVAL,
+    &PASSWORD_MIN_CHARS,
+    &PASSWORD_COST,
+    &PASSWORD_THREADS,
+    &PASSWORD_QUEUE,
+    &PEPPER_FILE,
+    &GATEWAY,
+    &GATEWAY_LISTEN,
+    &PUBLIC_ORIGIN,
+    &ALLOWED_ORIGINS,
+    &TRUSTED_PROXIES,
+    &COOKIE_NAME,
+    &REGISTRATION,
+    &BASIC_AUTH,
+    &REAUTHENTICATION_AGE,
+    &DANGER_PLAINTEXT_LISTEN,
+    &WORKERS,
+    &CONNECTIONS,
+    &CONNECTIONS_PER_SOURCE,
+    &STREAMS_PER_CONNECTION,
+    &CONNECTION_IDLE_TIMEOUT,
+    &CONNECTION_AGE,
+    &DRAIN_TIMEOUT,
+    &LOG,
+    &LOG_FORMAT,
+];
+
+/// What `sessiond-gateway` takes as flags.
+pub static OF_SESSIOND_GATEWAY: &[&'static dyn Described] = &[
+    &UPSTREAM,
+    &GATEWAY_LISTEN,
+    &PUBLIC_ORIGIN,
+    &ALLOWED_ORIGINS,
+    &TRUSTED_PROXIES,
+    &COOKIE_NAME,
+    &REGISTRATION,
+    &BASIC_AUTH,
+    &REAUTHENTICATION_AGE,
+    &CALL_TIMEOUT,
+    &DANGER_PLAINTEXT_LISTEN,
+    &WORKERS,
+    &CONNECTIONS,
+    &CONNECTIONS_PER_SOURCE,
+    &STREAMS_PER_CONNECTION,
+    &CONNECTION_IDLE_TIMEOUT,
+    &CONNECTION_AGE,
+    &DRAIN_TIMEOUT,
+    &LOG,
+    &LOG_FORMAT,
+];
+
+/// What those commands of `sessiond` take as flags that may open the stores themselves.
+pub static OF_COMMANDS: &[&'static dyn Described] = &[
+    &STORE,
+    &DATA_DIR,
+    &STORE_URL_FILE,
+    &SESSION_STORE,
+    &SESSION_STORE_URL_FILE,
+    &PEPPER_FILE,
+];
+
 pub(super) static LISTEN: Setting<SocketAddr> = Setting::new(
     "listen",
     "127.0.0.1:50051",

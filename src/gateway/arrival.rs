@@ -2,12 +2,13 @@
 
 use super::{
     GatewayConfig,
-    client_address::{PeerAddr, client_address},
+    client_address::client_address,
     origin::Origin,
     problem::Kind,
     single_header::{Said, said},
     transport::Transport,
 };
+use crate::listener::Peer;
 use http::{HeaderName, HeaderValue, Version, header, request};
 use std::net::IpAddr;
 
@@ -36,14 +37,14 @@ impl Arrival {
     /// not have had anyway.
     pub(super) fn of(request: &request::Parts, config: &GatewayConfig) -> Self {
         let host = host_of(request);
-        let peer = request.extensions.get::<PeerAddr>();
+        let peer = request.extensions.get::<Peer>();
         Self {
             request_id: match said(&request.headers, &REQUEST_ID) {
                 Said::Once(id) if is_request_id(id) => id.to_owned(),
                 Said::Once(_) | Said::Nothing | Said::Unclear => uuid::Uuid::now_v7().simple().to_string(),
             },
             client_ip: peer
-                .map(|peer| client_address(peer.0.ip(), &request.headers, &config.trusted_proxies)),
+                .map(|peer| client_address(peer.address.ip(), &request.headers, &config.trusted_proxies)),
             user_agent: request
                 .headers
                 .get(header::USER_AGENT)

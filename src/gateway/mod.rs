@@ -21,9 +21,10 @@ mod transport;
 mod upstream;
 mod verdict;
 
-pub use client_address::{AddressBlock, InvalidAddressBlock, PeerAddr};
+pub use client_address::{AddressBlock, InvalidAddressBlock};
 pub use cookie::{CookieName, InvalidCookieName};
 pub use origin::{InvalidOrigin, Origin};
+pub use upstream::connect;
 
 use axum::{
     Router, middleware,
@@ -87,8 +88,9 @@ struct Gateway {
 
 /// The gateway's routes over a connection to the service.
 ///
-/// Whoever accepts connections puts a [`PeerAddr`] into the extensions of each request; without it sessions have no address. The
-/// channel may be lazy: while the service cannot be reached, answers are 503.
+/// The client's address is taken from the [`Peer`](crate::listener::Peer) that a listener puts into each request's extensions;
+/// without it sessions have no address. The channel is best made by [`connect`]; while the service cannot be reached, answers are
+/// 503.
 pub fn router(config: GatewayConfig, channel: Channel) -> Router {
     let gateway = Gateway {
         upstream: Upstream::new(channel, config.call_timeout),
@@ -115,9 +117,48 @@ pub fn router(config: GatewayConfig, channel: Channel) -> Router {
         .method_not_allowed_fallback(edge::no_method)
         .layer(middleware::from_fn(edge::note_route))
         .with_state(gateway.clone());
+    behind_edge(gateway, routes)
+}
+
+/// The routes with all that lies between them and the outside.
+fn behind_edge(gateway: Gateway, routes: Router) -> Router {
     // Paths are trimmed before they are matched, so the trimming stands between two routers.
     Router::new()
         .fallback_service(NormalizePath::trim_trailing_slash(routes))
         .layer(CatchPanicLayer::custom(edge::answer_panic))
         .layer(middleware::from_fn_with_state(gateway, edge::pass))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use axum::body::Body;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    #[tokio::test]
+    async fn s_94_a_panic_in_a_route_is_a_problem_without_its_message() {
+        let channel = Channel::from_static("http://127.0.0.1:1").connect_lazy();
+        let gateway = Gateway {
+            upstream: Upstream::new(channel, Duration::from_secs(1)),
+            config: Arc::default(),
+        };
+        async fn defect() -> &'static str {
+            panic!("a secret message")
+        }
+        let routes = Router::new().route("/", get(defect));
+        let request = http::Request::get("/")
+            .header("host", "a")
+            .body(Body::empty())
+            .unwrap();
+        let response = behind_edge(gateway, routes).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["type"], "urn:sessiond:problem:internal");
+        assert!(!body.to_string().contains("secret"));
+    }
 }

@@ -6,11 +6,30 @@ use super::{
     verdict::{problem_of, reason_of},
 };
 use crate::pb::{self, auth_service_client::AuthServiceClient, user_service_client::UserServiceClient};
-use std::{error::Error as _, time::Duration};
-use tonic::{Request, Response, Status, transport::Channel};
+use std::{error::Error as _, sync::Arc, time::Duration};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tonic::{
+    Request, Response, Status,
+    transport::{Channel, Endpoint},
+};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
+
+/// Calls that wait for a password to be hashed, at most. The service takes 256 calls at once on a connection: log-ins, however many,
+/// leave room for session checks.
+const HASHING_CALLS: usize = 128;
+
+/// A connection to the service that is made when it is first needed and made again when it breaks. A service that is gone without
+/// a word is noticed within 15 s, also while nothing is asked of it.
+pub fn connect(endpoint: Endpoint) -> Channel {
+    endpoint
+        .connect_timeout(Duration::from_secs(2))
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(5))
+        .keep_alive_while_idle(true)
+        .connect_lazy()
+}
 
 /// sessiond, as the gateway sees it. Clones share one connection.
 #[derive(Debug, Clone)]
@@ -19,11 +38,13 @@ pub(super) struct Upstream {
     users: UserServiceClient<Channel>,
     health: HealthClient<Channel>,
     call_timeout: Duration,
+    hashing_calls: Arc<Semaphore>,
 }
 
 macro_rules! rpcs {
-    ($($service:ident: $rpc:ident($request:ident) -> $response:ident;)*) => {$(
+    ($($service:ident: $rpc:ident($request:ident) -> $response:ident $(, $hashes:ident)?;)*) => {$(
         pub(super) async fn $rpc(&self, arrival: &Arrival, message: pb::$request) -> Result<pb::$response, Problem> {
+            $(let _room = self.$hashes()?;)?
             let mut client = self.$service.clone();
             let request = self.request(arrival, message);
             self.answer(arrival, stringify!($rpc), client.$rpc(request)).await
@@ -39,22 +60,23 @@ impl Upstream {
             users: UserServiceClient::new(channel.clone()),
             health: HealthClient::new(channel),
             call_timeout,
+            hashing_calls: Arc::new(Semaphore::new(HASHING_CALLS)),
         }
     }
 
     rpcs! {
-        auth: create_session(CreateSessionRequest) -> CreateSessionResponse;
+        auth: create_session(CreateSessionRequest) -> CreateSessionResponse, room_to_hash;
         auth: current_user(CurrentUserRequest) -> CurrentUserResponse;
         auth: destroy_session(DestroySessionRequest) -> DestroySessionResponse;
         auth: list_sessions(ListSessionsRequest) -> ListSessionsResponse;
         auth: revoke_sessions(RevokeSessionsRequest) -> RevokeSessionsResponse;
         auth: get_stats(GetStatsRequest) -> GetStatsResponse;
-        users: create_user(CreateUserRequest) -> CreateUserResponse;
+        users: create_user(CreateUserRequest) -> CreateUserResponse, room_to_hash;
         users: get_user(GetUserRequest) -> GetUserResponse;
         users: list_users(ListUsersRequest) -> ListUsersResponse;
         users: update_user(UpdateUserRequest) -> UpdateUserResponse;
         users: delete_user(DeleteUserRequest) -> DeleteUserResponse;
-        users: change_password(ChangePasswordRequest) -> ChangePasswordResponse;
+        users: change_password(ChangePasswordRequest) -> ChangePasswordResponse, room_to_hash;
     }
 
     /// Succeeds while the service says that it can serve, which it says while its store answers.
@@ -70,6 +92,13 @@ impl Upstream {
                 Err(Kind::Unavailable.into())
             }
         }
+    }
+
+    /// # Errors
+    /// [`Kind::TooMany`], at once, while too many passwords are being hashed for this gateway.
+    fn room_to_hash(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        let busy = |_| Problem::from(Kind::TooMany).retry_after(Some(Duration::from_secs(1)));
+        self.hashing_calls.try_acquire().map_err(busy)
     }
 
     fn request<T>(&self, arrival: &Arrival, message: T) -> Request<T> {

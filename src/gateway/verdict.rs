@@ -3,7 +3,7 @@
 use super::problem::{Kind, Problem, Violation};
 use crate::pb::ErrorReason;
 use std::{error::Error as _, time::Duration};
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt as _;
 
 const DOMAIN: &str = "auth.v1";
@@ -15,7 +15,7 @@ const DOMAIN: &str = "auth.v1";
 pub(super) fn problem_of(status: &Status) -> Problem {
     // A status with a source was made on this side: the service was not reached, or the connection broke.
     if status.source().is_some() {
-        return match matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded) {
+        return match has_timed_out(status) {
             true => Kind::TimedOut.into(),
             false => Kind::Unavailable.into(),
         };
@@ -53,6 +53,18 @@ pub(super) fn problem_of(status: &Status) -> Problem {
         | Code::Internal
         | Code::DataLoss => Kind::ServiceFailed.into(),
     }
+}
+
+/// Whether the deadline is what ended the call. The code does not tell: a connection that breaks off is "cancelled" too.
+fn has_timed_out(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.is::<TimeoutExpired>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The reason that the service gave; `None` if whoever failed was not the service, or it is one that this release does not know.
@@ -168,10 +180,12 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_connection_cannot_tell() {
+    fn a_broken_connection_and_a_deadline_of_our_own_are_told_apart() {
         let broken = Status::from_error("connection reset".into());
         assert_eq!(broken.code(), Code::Unknown);
         assert_eq!(kind(&broken), Kind::Unavailable);
+        let expired = Status::from_error(Box::new(TimeoutExpired(())));
+        assert_eq!(kind(&expired), Kind::TimedOut);
     }
 
     #[test]

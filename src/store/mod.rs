@@ -22,10 +22,14 @@ mod embedded;
 mod index;
 mod memory;
 mod postgres;
-mod redis;
+pub mod redis;
 mod revocations;
 
+pub use embedded::{EmbeddedStore, ExistingData, OpenError};
 pub use memory::MemoryStore;
+pub use postgres::{
+    InvalidPostgresUrl, PostgresConfig, PostgresConnectError, PostgresStore, PostgresTlsError, PostgresUrl,
+};
 pub(crate) use revocations::monotonic_millis;
 pub use revocations::{Cursor, RevocationLog, Revocations, Told};
 
@@ -66,7 +70,7 @@ impl StdError for StoreError {
 pub enum Answer<'a, T> {
     /// Here it is.
     Now(Result<T, StoreError>),
-    /// It takes a round trip.
+    /// It takes a round trip. Nothing has been sent yet: who drops it has asked nothing.
     Later(Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>),
 }
 

@@ -17,10 +17,12 @@ from grpc_status import rpc_status
 from grpc_tools import protoc
 
 PROTO = Path(__file__).resolve().parents[2] / "proto"
+# Where the tool keeps the types of Google's that every proto may import.
+WELL_KNOWN = Path(protoc.__file__).parent / "_proto"
 
 
 def generate_stubs(directory):
-    arguments = ["protoc", f"-I{PROTO}", f"--python_out={directory}", f"--grpc_python_out={directory}"]
+    arguments = ["protoc", f"-I{PROTO}", f"-I{WELL_KNOWN}", f"--python_out={directory}", f"--grpc_python_out={directory}"]
     assert protoc.main([*arguments, "auth/v1/auth.proto"]) == 0, "the proto does not compile"
     sys.path.insert(0, directory)
 

@@ -1,7 +1,7 @@
 //! When the service fails, refuses or is gone: never "logged out", and the cookie is kept.
 
 use crate::{
-    scripted::{Scripted, failure},
+    scripted::{Scripted, SlowLogIns, failure},
     stage::{
         EMAIL, LOGOUT, ME, PASSWORD, SESSIONS, Stage, USERS, channel_to, log_in_as, plain, serve_gateway,
     },
@@ -176,4 +176,19 @@ async fn the_gateway_goes_on_when_the_service_comes_back() {
     let patience = Duration::from_secs(30);
     let back = async { while get(ME).cookies(&jar()).send(web.address).await.status != 401 {} };
     tokio::time::timeout(patience, back).await.unwrap();
+}
+
+#[tokio::test]
+async fn log_ins_that_pile_up_leave_room_for_session_checks() {
+    let slow = SlowLogIns::start();
+    let address = slow.web.address;
+    let mut log_ins = tokio::task::JoinSet::new();
+    for _ in 0..128 {
+        log_ins.spawn(async move { log_in_as(EMAIL, PASSWORD).send(address).await });
+    }
+    let _all_begun = slow.begun.acquire_many(128).await.unwrap();
+    let one_more = log_in_as(EMAIL, PASSWORD).send(address).await.expect(429);
+    assert_eq!(one_more.header("retry-after"), Some("1"));
+    get(ME).cookies(&jar()).send(address).await.expect(401);
+    log_ins.abort_all();
 }

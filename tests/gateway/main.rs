@@ -14,6 +14,7 @@ mod failures;
 mod headers;
 
 mod input;
+mod logs;
 mod my_sessions;
 mod scripted;
 mod stage;

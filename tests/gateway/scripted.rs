@@ -5,6 +5,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use sessiond::{gateway::GatewayConfig, listener::Protocol};
 use std::{convert::Infallible, sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 use tonic::{Code, Status, body::Body};
 
 /// A gateway in front of a service that answers so.
@@ -43,6 +44,44 @@ impl Scripted {
         Self {
             web: serve_gateway(config, channel_to(service.address)),
             _service: service,
+        }
+    }
+}
+
+/// A service whose log-ins take for ever while it refuses every session at once.
+pub(crate) struct SlowLogIns {
+    _service: Served,
+    pub(crate) web: Served,
+    /// Gets a permit for each log-in that has reached the service.
+    pub(crate) begun: Arc<Semaphore>,
+}
+
+impl SlowLogIns {
+    pub(crate) fn start() -> Self {
+        let begun = Arc::new(Semaphore::new(0));
+        let of_service = Arc::clone(&begun);
+        let service = serve(Protocol::Rpc, move || {
+            let begun = Arc::clone(&of_service);
+            tower::service_fn(move |request: Request<Incoming>| {
+                let is_log_in = request.uri().path().ends_with("/CreateSession");
+                if is_log_in {
+                    begun.add_permits(1);
+                }
+                async move {
+                    match is_log_in {
+                        true => std::future::pending().await,
+                        false => {
+                            let refusal = failure(Code::Unauthenticated, "INVALID_SESSION", None);
+                            Ok::<Response<Body>, Infallible>(refusal.into_http())
+                        }
+                    }
+                }
+            })
+        });
+        Self {
+            web: serve_gateway(plain(), channel_to(service.address)),
+            _service: service,
+            begun,
         }
     }
 }

@@ -1,12 +1,15 @@
 //! The service and the gateway, started for one test and stopped with it.
 
-use crate::wire::{Ask, Jar, Reply, get, post};
+use crate::{
+    logs,
+    wire::{Ask, Jar, Reply, get, post},
+};
 use sessiond::{
     auth::{Auth, AuthParts},
     domain::{ManualClock, RandomTokens, SessionLimits, Timestamp},
-    gateway::{GatewayConfig, PeerAddr, router},
+    gateway::{GatewayConfig, connect, router},
     grpc::{Api, Options},
-    listener::{self, Listener, Peer, Protocol, Serve},
+    listener::{self, Listener, Protocol, Serve},
     password::{HashingConfig, PasswordHasher},
     pb::{self, auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
     shutdown::{self, Trigger},
@@ -19,7 +22,6 @@ use std::{
     time::Duration,
 };
 use tonic::transport::{Channel, Endpoint};
-use tower::ServiceExt as _;
 
 pub(crate) const EMAIL: &str = "bobsession@hbtn.io";
 pub(crate) const PASSWORD: &str = "a quiet harbour at dawn";
@@ -66,24 +68,13 @@ pub(crate) fn serve<S: Serve>(protocol: Protocol, make: impl Fn() -> S + Clone +
 }
 
 pub(crate) fn channel_to(address: SocketAddr) -> Channel {
-    Endpoint::from_shared(format!("http://{address}"))
-        .unwrap()
-        .connect_lazy()
+    connect(Endpoint::from_shared(format!("http://{address}")).unwrap())
 }
 
 /// A gateway in front of whatever answers at an address.
 pub(crate) fn serve_gateway(config: GatewayConfig, channel: Channel) -> Served {
     let routes = router(config, channel);
-    serve(Protocol::Web, move || {
-        routes
-            .clone()
-            .map_request(|mut request: http::Request<hyper::body::Incoming>| {
-                if let Some(peer) = request.extensions().get::<Peer>().copied() {
-                    request.extensions_mut().insert(PeerAddr(peer.address));
-                }
-                request.map(axum::body::Body::new)
-            })
-    })
+    serve(Protocol::Web, move || routes.clone())
 }
 
 /// The service with its gateway.
@@ -108,8 +99,13 @@ impl Stage {
         Self::set_with(plain()).await
     }
 
-    /// With two users: one of no special role, and an administrator.
     pub(crate) async fn set_with(config: GatewayConfig) -> Self {
+        Self::set_within(config, SessionLimits::DEFAULT).await
+    }
+
+    /// With two users: one of no special role, and an administrator.
+    pub(crate) async fn set_within(config: GatewayConfig, limits: SessionLimits) -> Self {
+        logs::capture();
         let clock = Arc::new(ManualClock::standing_at(Timestamp::from_millis(
             1_795_000_000_000,
         )));
@@ -120,7 +116,7 @@ impl Stage {
             passwords: HASHER.clone(),
             clock: clock.clone(),
             tokens: Arc::new(RandomTokens),
-            limits: SessionLimits::DEFAULT,
+            limits,
         });
         let api = Api::new(&auth, Options::default());
         tokio::spawn(api.keep_readiness(auth.clone()));
@@ -134,6 +130,8 @@ impl Stage {
             service,
         };
         stage.create_user(EMAIL, &[]).await;
+        // Ids of one millisecond have no order.
+        stage.clock.advance(Duration::from_millis(1));
         stage.create_user(ADMIN_EMAIL, &["admin"]).await;
         stage
     }
@@ -148,6 +146,16 @@ impl Stage {
         };
         let created = self.users.clone().create_user(request).await.unwrap();
         created.into_inner().user.unwrap()
+    }
+
+    /// Creates a session, past the gateway and without a password.
+    pub(crate) async fn create_session(&self, user_id: &str) -> pb::Session {
+        let request = pb::CreateSessionRequest {
+            credential: Some(pb::create_session_request::Credential::UserId(user_id.to_owned())),
+            ..Default::default()
+        };
+        let created = self.sessions.clone().create_session(request).await.unwrap();
+        created.into_inner().session.unwrap()
     }
 
     pub(crate) async fn disable_user(&self, id: &str) {

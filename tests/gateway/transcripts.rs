@@ -98,6 +98,32 @@ async fn the_old_applications_transcripts_run_with_curl() {
 }
 
 #[tokio::test]
+async fn http_2_is_spoken_as_well() {
+    let stage = Stage::set().await;
+    let directory = tempfile::tempdir().unwrap();
+    let jar = directory.path().join("cookies");
+    let http_2 = "--http2-prior-knowledge";
+    let own = format!("Origin: http://{}", stage.address());
+    let form = format!("email={EMAIL}&password={PASSWORD}");
+    let log_in = [
+        http_2,
+        "-H",
+        &own,
+        "-H",
+        "Sec-Fetch-Site: same-origin",
+        "-d",
+        &form,
+    ];
+    let (status, user) = curl(&stage, &jar, LOGIN, &log_in).await;
+    assert_eq!((status, &user["email"]), (200, &EMAIL.into()));
+    let (status, me) = curl(&stage, &jar, ME, &[http_2]).await;
+    assert_eq!((status, me), (200, user));
+    let elsewhere = [http_2, "-H", "Origin: http://evil.example", "-XDELETE"];
+    let (status, _) = curl(&stage, &jar, LOGOUT, &elsewhere).await;
+    assert_eq!(status, 403);
+}
+
+#[tokio::test]
 async fn trailing_slashes_are_tolerated() {
     let stage = Stage::set().await;
     let jar = stage.log_in(EMAIL).await;
@@ -126,6 +152,10 @@ async fn s_25_s_26_methods_change_what_they_say_and_there_are_no_others() {
     for method in ["TRACE", "FOO", "PROPFIND"] {
         stage.send(ask(method, ME).cookies(&jar)).await.expect(501);
     }
+    stage
+        .send(ask("CONNECT", "localhost:80").cookies(&jar))
+        .await
+        .expect(501);
     for header in ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"] {
         stage
             .send(post(LOGOUT).cookies(&jar).header(header, "DELETE"))

@@ -112,7 +112,9 @@ fn serve(auth: &Auth, hasher: PasswordHasher) -> (Process, Trigger) {
     let mut options = listener::Options::new(Protocol::Rpc);
     options.workers = NonZeroUsize::new(2).unwrap();
     let (trigger, shutdown) = shutdown::channel();
-    listener.serve(options, shutdown, move || api.clone()).unwrap();
+    listener
+        .serve(options, shutdown, move || api.for_thread())
+        .unwrap();
     let channel = Channel::from_shared(format!("http://{address}"))
         .unwrap()
         .connect_lazy();

@@ -1,0 +1,78 @@
+//! The accept loop without file descriptors. A process of its own: the limit is the process's.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use http::{Request, Response};
+use http_body_util::Empty;
+use hyper::body::{Bytes, Incoming};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sessiond::{
+    listener::{Listener, Options, Protocol},
+    shutdown,
+};
+use std::{
+    convert::Infallible,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    num::NonZeroUsize,
+    time::{Duration, Instant},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_26_without_descriptors_the_accept_loop_neither_ends_nor_spins() {
+    let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = listener.local_address();
+    let (_trigger, shutdown) = shutdown::channel();
+    let options = Options {
+        workers: NonZeroUsize::MIN,
+        ..Options::new(Protocol::Web)
+    };
+    let make_service = || {
+        tower::service_fn(async |_: Request<Incoming>| {
+            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+        })
+    };
+    let _serving = listener.serve(options, shutdown, make_service).unwrap();
+    assert!(is_answered(address));
+
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit {
+        current: Some(u64::try_from(open).unwrap() + 20),
+        maximum,
+    };
+    setrlimit(Resource::Nofile, limit).unwrap();
+    // Both ends of each connection are this process's, so the server's run out while clients still come.
+    let clients: Vec<TcpStream> = std::iter::from_fn(|| TcpStream::connect(address).ok()).collect();
+    assert!(!clients.is_empty());
+
+    let (started, before) = (Instant::now(), cpu_time());
+    std::thread::sleep(Duration::from_secs(1));
+    let busy = cpu_time().saturating_sub(before);
+    assert!(busy < started.elapsed() / 5, "{busy:?}");
+
+    drop(clients);
+    let started = Instant::now();
+    while !is_answered(address) {
+        assert!(started.elapsed() < Duration::from_secs(20));
+    }
+}
+
+fn is_answered(address: SocketAddr) -> bool {
+    let exchange = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer.starts_with("HTTP/1.1 200"))
+    };
+    exchange().unwrap_or(false)
+}
+
+fn cpu_time() -> Duration {
+    let clock = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(
+        u64::try_from(clock.tv_sec).unwrap(),
+        u32::try_from(clock.tv_nsec).unwrap(),
+    )
+}
