@@ -12,6 +12,9 @@ mod in_process;
 mod judging;
 mod lives;
 mod lying_store;
+#[path = "../support/proxy.rs"]
+mod proxy;
+mod proxying;
 mod recorder;
 mod rules;
 mod seeded_bugs;
