@@ -259,6 +259,7 @@ pub(crate) async fn s_62_a_check_tells_no_more_than_it_must(service: Service) {
         valid_until.unwrap().seconds,
         session.created_at.unwrap().seconds + 1800
     );
+    assert_eq!(valid_for.unwrap().seconds, 1800);
 }
 
 pub(crate) async fn lists_are_paged(service: Service) {
