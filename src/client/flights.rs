@@ -80,7 +80,7 @@ struct Flying {
     /// The call that checks may join, and those that did.
     joinable: Option<u64>,
     joined: Vec<oneshot::Sender<Outcome>>,
-    /// One of these calls came back with a no, so a yes among the others is from before it.
+    /// One of these calls came back with a no, or the session was ended by this program: a yes that comes may be from before.
     is_refused: bool,
 }
 
@@ -141,6 +141,19 @@ impl Flights {
             self.runtime.spawn(seat.fly_while_anyone_waits());
         }
         Ok(outcome)
+    }
+
+    /// Learns from elsewhere that a token's session has ended: forgets it, and believes no yes that is under way.
+    pub(super) fn refuse(&self, token: &str) {
+        let mut ground = self.ground.lock();
+        if let Some(digest) = TokenDigest::of_presented(token)
+            && let Some(flying) = ground.flying.get_mut(&digest)
+        {
+            flying.is_refused = true;
+        }
+        if let Some(cache) = &self.cache {
+            cache.forget(token);
+        }
     }
 
     /// Asks about these tokens, at most [`MAX_TOKENS`], although nobody waits for the answers, and remembers them. Gives back

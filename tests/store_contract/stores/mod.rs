@@ -2,3 +2,5 @@
 
 pub(crate) mod embedded;
 pub(crate) mod memory;
+pub(crate) mod postgres;
+pub(crate) mod redis;
