@@ -7,6 +7,7 @@ mod arguments;
 mod gateway;
 mod listeners;
 mod mistake;
+#[cfg(feature = "server")]
 mod secret_file;
 #[cfg(feature = "server")]
 mod service;

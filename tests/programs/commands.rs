@@ -1,68 +1,13 @@
 //! The commands that look after users and sessions, against a running service.
 
-use crate::running::{Running, SESSIOND, Terminal, program, run_with_input, text};
-use serde_json::Value;
-use sessiond::pb::{
-    CreateSessionRequest, PasswordCredential, auth_service_client::AuthServiceClient,
-    create_session_request::Credential,
+use crate::{
+    desk::{Desk, log_in},
+    running::{Running, SESSIOND, Terminal, program, text},
 };
-use std::{path::Path, process::Output};
-use tonic::{Code, Status};
+use tonic::Code;
 
 const PASSWORD: &str = "blue lamp over the river";
 const OTHER_PASSWORD: &str = "red lamp under the bridge";
-
-/// Where commands are run, and what they are given besides.
-struct Desk<'a> {
-    dir: &'a Path,
-    arguments: Vec<String>,
-}
-
-impl Desk<'_> {
-    fn run(&self, line: &str, input: &str) -> Output {
-        let mut command = program(SESSIOND, self.dir);
-        command.args(line.split(' ')).args(&self.arguments);
-        run_with_input(command, input)
-    }
-
-    /// What a command that succeeds prints.
-    fn done(&self, line: &str, input: &str) -> String {
-        let output = self.run(line, input);
-        assert!(output.status.success(), "{line}\n{}", text(&output.stderr));
-        text(&output.stdout)
-    }
-
-    /// The JSON lines that a command prints.
-    fn json(&self, line: &str) -> Vec<Value> {
-        let printed = self.done(&format!("{line} --json"), "");
-        printed
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
-    }
-
-    /// Why a command fails.
-    fn refused(&self, line: &str, input: &str) -> String {
-        let output = self.run(line, input);
-        assert!(!output.status.success(), "{line}\n{}", text(&output.stdout));
-        text(&output.stderr)
-    }
-}
-
-async fn log_in(running: &Running, password: &str) -> Result<String, Status> {
-    let url = format!("http://{}", running.grpc.unwrap());
-    let mut client = AuthServiceClient::connect(url).await.unwrap();
-    let credential = PasswordCredential {
-        email: "ada@example.org".to_owned(),
-        password: password.to_owned(),
-    };
-    let request = CreateSessionRequest {
-        credential: Some(Credential::Password(credential)),
-        ..CreateSessionRequest::default()
-    };
-    let answer = client.create_session(request).await?.into_inner();
-    Ok(answer.session.unwrap().id)
-}
 
 #[tokio::test]
 async fn users_and_sessions_are_looked_after_through_the_running_service() {

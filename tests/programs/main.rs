@@ -8,6 +8,8 @@
 
 mod commands;
 mod configuration;
+mod data_directory;
+mod desk;
 mod running;
 mod secrets;
 mod serving;

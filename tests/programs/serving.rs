@@ -21,10 +21,7 @@ fn what_sessiond_prints_works_as_it_stands() {
         let answer = shell(dir.path(), &line.replacen("curl", "curl -f", 1));
         assert!(answer.contains("ada@example.org"), "{line}\n{answer}");
     }
-    assert!(
-        printed.contains(&format!("grpcurl -plaintext -d '{{\"password\":{{")),
-        "{printed}"
-    );
+    assert!(printed.contains("grpcurl -plaintext -d"), "{printed}");
     assert!(printed.contains(&sessiond.grpc.unwrap().to_string()), "{printed}");
 }
 

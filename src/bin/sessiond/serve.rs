@@ -62,6 +62,7 @@ pub(crate) async fn serve(mut config: ServiceConfig) -> Result<(), Failure> {
         }
     };
     let (cut_off, gateway_cut_off) = tokio::join!(serving.drained(), gateway_drained);
+    opened.close().await?;
     tracing::info!(event = "stopped", cut_off = cut_off + gateway_cut_off, "stopped");
     Ok(())
 }

@@ -19,7 +19,7 @@ fn text(rpc: SocketAddr, http: Option<SocketAddr>, store: &str) -> String {
         text += &format!(" and HTTP on http://{http}");
     }
     text += &format!(
-        "\nStore: {store}\n\nThere is no user until you create one. To try it, from another terminal:\n\n"
+        "\nUsers and sessions live {store}.\n\nThere is no user until you create one. To try it, from another terminal:\n\n"
     );
     if let Some(http) = http {
         text += &format!(

@@ -3,8 +3,8 @@
 use super::{
     EmbeddedStore, load, mark_rows,
     open::{
-        DataDir, OpenError, database_error, io_error, open_and_migrate, open_to_read, open_to_write,
-        sync_dir, version_of,
+        DataDir, OpenError, database_error, database_in, io_error, open_and_migrate, open_to_read,
+        open_to_write, sync_dir, version_of,
     },
     user_rows,
 };
@@ -38,13 +38,18 @@ impl EmbeddedStore {
     /// # Errors
     /// [`OpenError::Exists`] if there is such a file; [`OpenError::Io`], [`OpenError::Corrupt`].
     pub fn backup(&self, to: &Path) -> Result<(), OpenError> {
-        refuse_existing(to)?;
-        let partial = with_suffix(to, ".partial");
-        copy(&self.data_dir.database(), &partial)
-            .and_then(|()| put(&partial, to))
-            .inspect_err(|_| drop(fs::remove_file(&partial)))
+        backup_database(&self.data_dir.database(), to)
     }
 
+    /// As [`backup`](Self::backup), of a data directory that another process may have open.
+    ///
+    /// # Errors
+    /// As [`backup`](Self::backup); [`OpenError::Newer`].
+    pub fn backup_of(data_dir: &Path, to: &Path) -> Result<(), OpenError> {
+        let database = database_in(data_dir);
+        version_of(&database)?;
+        backup_database(&database, to)
+    }
     /// Puts a backup into a data directory that no process uses. Users are as they were; sessions are not: whatever has been
     /// destroyed since the backup must stay so, and nobody can tell which, so everyone has to log in again.
     ///
@@ -70,6 +75,14 @@ impl EmbeddedStore {
             .and_then(|()| put(&restored, &database))
             .inspect_err(|_| drop(remove_log_files(&restored).map(|()| fs::remove_file(&restored))))
     }
+}
+
+fn backup_database(database: &Path, to: &Path) -> Result<(), OpenError> {
+    refuse_existing(to)?;
+    let partial = with_suffix(to, ".partial");
+    copy(database, &partial)
+        .and_then(|()| put(&partial, to))
+        .inspect_err(|_| drop(fs::remove_file(&partial)))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -148,7 +148,7 @@ impl DataDir {
 
     /// Where the database is, or goes.
     pub(super) fn database(&self) -> PathBuf {
-        self.path.join("sessiond.db")
+        database_in(&self.path)
     }
 
     /// Makes sure that files which were made or renamed in the directory stay so.
@@ -172,6 +172,11 @@ impl DataDir {
         version_of(&path)?;
         open_and_migrate(&path)
     }
+}
+
+/// Where a data directory has its database.
+pub(super) fn database_in(data_dir: &Path) -> PathBuf {
+    data_dir.join("sessiond.db")
 }
 
 /// Makes sure that the names in a directory are on disk.
