@@ -10,12 +10,17 @@ mod chance;
 mod history;
 mod in_process;
 mod judging;
+mod kill_rounds;
 mod lives;
 mod lying_store;
+mod node;
 #[path = "../support/proxy.rs"]
 mod proxy;
 mod proxying;
 mod recorder;
+#[path = "../programs/running.rs"]
+#[allow(dead_code, reason = "shared with the tests of the programs")]
+mod running;
 mod rules;
 mod seeded_bugs;
 mod summary;
