@@ -12,13 +12,13 @@ fn open() -> (Arc<EmbeddedStore>, tempfile::TempDir) {
 pub(crate) async fn users() -> Opened<dyn UserStore> {
     let (store, data_dir) = open();
     let mut opened = Opened::<dyn UserStore>::alone(store);
-    opened.keeps.push(Box::new(data_dir));
+    opened._keeps.push(Box::new(data_dir));
     opened
 }
 
 pub(crate) async fn sessions() -> Opened<dyn SessionStore> {
     let (store, data_dir) = open();
     let mut opened = Opened::<dyn SessionStore>::alone(store);
-    opened.keeps.push(Box::new(data_dir));
+    opened._keeps.push(Box::new(data_dir));
     opened
 }
