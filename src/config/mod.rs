@@ -48,7 +48,7 @@ fn telemetry_options(values: &mut Values) -> Option<telemetry::Options> {
 
 /// Notes what is wrong with settings that this program has not taken: they stand in the file for another.
 fn check_the_rest(values: &mut Values) {
-    for setting in settings::ALL {
-        values.check(*setting);
+    for setting in settings::all() {
+        values.check(setting);
     }
 }
