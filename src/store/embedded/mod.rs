@@ -60,7 +60,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Leftovers that the sweep frees in one commit.
-const REAPED_AT_ONCE: usize = 256;
+const REAPED_AT_ONCE: usize = 1024;
 
 /// Shards that the sweep and the count look at before others have their turn.
 const SHARDS_AT_ONCE: usize = 8;

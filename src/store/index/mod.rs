@@ -26,11 +26,9 @@ use std::{
 };
 pub(super) use writer::{Creation, IndexWriter};
 
-/// Shards of records, by token digest.
-pub(super) const SHARDS: usize = 1024;
-
-/// Shards of users. Another number than [`SHARDS`], so that not all tables double at the same count of sessions.
-const USER_SHARDS: usize = 768;
+/// Shards of records by token digest, and of users; tables of session ids. So many that the tables, which double, are well filled
+/// with a million sessions and with ten.
+pub(super) const SHARDS: usize = 720;
 
 /// On cache lines of its own, so that checks of different sessions do not slow each other down.
 #[derive(Debug)]
@@ -91,7 +89,7 @@ impl SessionIndex {
         let shard = || Aligned(RwLock::new(Shard::with_capacity(sessions / SHARDS)));
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
-            users: (0..USER_SHARDS).map(|_| RwLock::default()).collect(),
+            users: (0..SHARDS).map(|_| RwLock::default()).collect(),
             hasher: RandomState::new(),
             everyone: AtomicU64::new(0),
             revoked_through: AtomicU64::new(0),
@@ -343,7 +341,7 @@ impl SessionIndex {
 
 fn user_shard(hash: u64) -> usize {
     // The table takes the bits at both ends.
-    (hash >> 16) as u32 as usize % USER_SHARDS
+    (hash >> 16) as u32 as usize % SHARDS
 }
 
 fn is_leftover(record: &Record, revoked_through: u64, now: Timestamp) -> bool {
