@@ -16,8 +16,6 @@ mod ending;
 mod finding;
 mod model;
 mod opened;
-#[path = "../support/postgres.rs"]
-mod postgres_server;
 mod revoking;
 mod rotating;
 mod samples;
@@ -91,6 +89,8 @@ macro_rules! session_promises {
                 an_old_token_cannot_rotate
                 a_rotation_does_not_touch
                 of_two_parallel_rotations_one_finds_the_session
+                s_13_destroying_by_a_token_ends_the_session_whatever_rotates_beside_it
+                s_07_replacing_a_token_ends_the_session_whatever_rotates_beside_it
                 what_does_not_live_cannot_be_rotated
                 s_13_no_token_outlives_its_session
                 s_13_no_rotated_session_outlives_a_revocation
