@@ -30,11 +30,11 @@ pub mod sweeper;
 
 pub mod domain;
 
-#[cfg(feature = "config")]
+#[cfg(feature = "gateway")]
 pub mod config;
 
-#[cfg(feature = "config")]
+#[cfg(feature = "gateway")]
 pub mod telemetry;
 
-#[cfg(feature = "config")]
+#[cfg(any(feature = "server", feature = "gateway"))]
 pub mod shutdown;

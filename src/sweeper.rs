@@ -1,1 +1,139 @@
-//! Frees the space of sessions that have ended.
+//! Frees the space of sessions that have ended, and watches the clocks.
+//!
+//! Nothing depends on it but space: a session that has ended is over whether it has been swept or not.
+
+use crate::{
+    domain::{Clock, SystemClock, Timestamp},
+    shutdown::Shutdown,
+    store::SessionStore,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::sleep;
+
+/// How much is swept, and how often.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// From one sweep to the next, give or take a tenth, so that processes that share a store do not sweep in step.
+    pub interval: Duration,
+    /// Sessions that are swept in one step.
+    pub batch: u32,
+    /// The pause between two steps, for everybody else.
+    pub pause: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(60),
+            batch: 1000,
+            pause: Duration::from_millis(50),
+        }
+    }
+}
+
+/// How far ahead of the last instant that the store knows the clock may stand at the start: the store may have been down that
+/// long. Beyond it the clock is doubted for [`DOUBT_LASTS`].
+const UNSUSPICIOUS_GAP: Duration = Duration::from_secs(60 * 60);
+
+/// How long a doubtful clock keeps the sweeper waiting. A clock that was set right within it has purged nothing, once sessiond has
+/// been restarted.
+const DOUBT_LASTS: Duration = Duration::from_secs(60 * 60);
+
+/// Sweeps until the stop is ordered.
+///
+/// `known_until` is the last instant that the store is known to have reached before the start, if it knows one. A clock that
+/// stands far ahead of it may be wrong, and then almost every session would look expired (F-08, F-09): for an hour nothing is
+/// swept.
+pub async fn sweep_on(
+    sessions: Arc<dyn SessionStore>,
+    clock: Arc<dyn Clock>,
+    known_until: Option<Timestamp>,
+    options: Options,
+    mut shutdown: Shutdown,
+) {
+    let sweeping = async {
+        if let Some(gap) = doubtful_gap(known_until, clock.now()) {
+            tracing::error!(
+                event = "clock_doubtful",
+                gap_seconds = gap.as_secs(),
+                "the clock is far ahead of the last instant that the store knows: nothing is swept for an hour. If the clock is \
+                 wrong, set it right and restart; if sessiond was stopped that long, all is well"
+            );
+            sleep(DOUBT_LASTS).await;
+        }
+        loop {
+            sleep(jittered(options.interval)).await;
+            sweep(&*sessions, &*clock, &options).await;
+        }
+    };
+    tokio::select! {
+        () = shutdown.draining() => {}
+        () = sweeping => {}
+    }
+}
+
+/// Sweeps until nothing is left, in batches. An error ends the sweep; the next one comes.
+async fn sweep(sessions: &dyn SessionStore, clock: &dyn Clock, options: &Options) {
+    let mut swept = 0;
+    loop {
+        match sessions.sweep(clock.now(), options.batch).await {
+            Ok(count) => {
+                swept += count;
+                if count < u64::from(options.batch) {
+                    break;
+                }
+            }
+            Err(failure) => {
+                tracing::warn!(event = "sweep_failed", cause = ?failure, "{failure}");
+                break;
+            }
+        }
+        sleep(options.pause).await;
+    }
+    if swept > 0 {
+        tracing::debug!(event = "swept", count = swept, "space of ended sessions freed");
+    }
+}
+
+fn doubtful_gap(known_until: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
+    known_until
+        .map(|known| now.since(known))
+        .filter(|gap| *gap > UNSUSPICIOUS_GAP)
+}
+
+/// How often the wall clock is looked at, and how far it may be off before that is worth a line.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+const TOLERATED_MILLIS: i64 = 1000;
+
+/// Warns when the wall clock moves away from the clock that sessions live by, until the stop is ordered.
+pub async fn watch_wall_clock(clock: Arc<SystemClock>, mut shutdown: Shutdown) {
+    let watching = async {
+        let mut told = 0_i64;
+        loop {
+            sleep(LOOK_INTERVAL).await;
+            let offset = clock.wall_clock_offset_millis();
+            if offset.saturating_sub(told).saturating_abs() > TOLERATED_MILLIS {
+                told = offset;
+                tracing::warn!(
+                    event = "wall_clock_moved",
+                    offset_millis = offset,
+                    "the wall clock was set while sessiond runs. Sessions go by the time since its start; a restart takes the new \
+                     time over"
+                );
+            }
+        }
+    };
+    tokio::select! {
+        () = shutdown.draining() => {}
+        () = watching => {}
+    }
+}
+
+/// The span, longer or shorter by up to a tenth.
+fn jittered(span: Duration) -> Duration {
+    let mut random = [0; 2];
+    // Without chance the intervals are merely alike.
+    let _ = getrandom::fill(&mut random);
+    let part = f64::from(u16::from_ne_bytes(random)) / f64::from(u16::MAX);
+    span.mul_f64(0.9 + 0.2 * part)
+}

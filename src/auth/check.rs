@@ -11,6 +11,15 @@ use std::time::Duration;
 /// Checks of one batch that wait for a store at the same time.
 const CONCURRENT_CHECKS: usize = 256;
 
+/// A session that a token proves, and when it did.
+#[derive(Debug, Clone, Copy)]
+pub struct Checked {
+    /// The session.
+    pub session: LiveSession,
+    /// The instant that the answer is true for.
+    pub at: Timestamp,
+}
+
 /// A session and its user, whole.
 #[derive(Debug)]
 pub struct CurrentUser {
@@ -25,7 +34,7 @@ impl Auth {
     ///
     /// # Errors
     /// [`AuthError::InvalidSession`] is a definite no; [`AuthError::Store`]: nobody can tell.
-    pub async fn check(&self, token: &str) -> Result<LiveSession, AuthError> {
+    pub async fn check(&self, token: &str) -> Result<Checked, AuthError> {
         let Some(digest) = TokenDigest::of_presented(token) else {
             return Err(AuthError::InvalidSession);
         };
@@ -34,8 +43,20 @@ impl Auth {
         self.judge(found, &digest, now)
     }
 
+    /// [`check`](Self::check) where the store has the answer at hand; `None`: it takes a round trip, and nothing was asked.
+    pub fn check_at_once(&self, token: &str) -> Option<Result<Checked, AuthError>> {
+        let Some(digest) = TokenDigest::of_presented(token) else {
+            return Some(Err(AuthError::InvalidSession));
+        };
+        let now = self.parts.clock.now();
+        match self.parts.sessions.check(&digest, now) {
+            Answer::Now(found) => Some(self.judge(found, &digest, now)),
+            Answer::Later(_) => None,
+        }
+    }
+
     /// [`check`](Self::check) for many tokens: a result for each, in their order.
-    pub async fn check_many(&self, tokens: &[String]) -> Vec<Result<LiveSession, AuthError>> {
+    pub async fn check_many(&self, tokens: &[String]) -> Vec<Result<Checked, AuthError>> {
         let now = self.parts.clock.now();
         let digests: Vec<_> = tokens
             .iter()
@@ -68,9 +89,12 @@ impl Auth {
         found: Result<Option<LiveSession>, StoreError>,
         digest: &TokenDigest,
         now: Timestamp,
-    ) -> Result<LiveSession, AuthError> {
+    ) -> Result<Checked, AuthError> {
         match found? {
-            Some(session) if !session.is_expired(now) => Ok(self.seen(session, digest, now)),
+            Some(session) if !session.is_expired(now) => Ok(Checked {
+                session: self.seen(session, digest, now),
+                at: now,
+            }),
             Some(_) | None => Err(AuthError::InvalidSession),
         }
     }

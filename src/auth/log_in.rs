@@ -66,6 +66,14 @@ enum Proof {
 }
 
 impl Proof {
+    /// For the log.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Password { .. } => "password",
+            Self::Caller(_) => "caller",
+        }
+    }
+
     fn method(&self) -> AuthMethod {
         match self {
             Self::Password { .. } => AuthMethod::Password,
@@ -125,7 +133,11 @@ impl Auth {
                 max_per_user: self.parts.limits.max_per_user,
             };
             match self.parts.sessions.create(new, now).await? {
-                Created::Yes => return Ok(LoggedIn { token, session, user }),
+                Created::Yes => {
+                    let (session_id, user_id) = (session.live.id, user.id);
+                    info!(event = "session_created", %session_id, %user_id, by = proof.name(), "logged in");
+                    return Ok(LoggedIn { token, session, user });
+                }
                 Created::EpochMoved => {}
             }
         }
@@ -139,7 +151,11 @@ impl Auth {
         for _ in 0..ATTEMPTS {
             let found = self.parts.users.by_email(email.key()).await?;
             let (id, stored) = match found {
-                Some(UserRecord { user, password_hash }) => (Some(user.id), password_hash),
+                Some(UserRecord { user, password_hash }) if user.disabled_at.is_none() => {
+                    (Some(user.id), password_hash)
+                }
+                // Nothing that a right password costs more may be spent on who cannot log in.
+                Some(UserRecord { user, .. }) => (Some(user.id), None),
                 None => (None, None),
             };
             let presented = Password::new(password.expose().to_owned());

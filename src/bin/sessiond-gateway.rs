@@ -1,3 +1,76 @@
-//! The HTTP gateway as a process of its own.
+//! The HTTP gateway as a process of its own: an ordinary client of a `sessiond` elsewhere.
 
-fn main() {}
+use clap::Command;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use sessiond::{
+    config::{self, GatewayProgramConfig, Parsed, settings},
+    gateway,
+    listener::{Listener, fit_to_descriptors},
+    shutdown, telemetry,
+};
+use std::{
+    env,
+    error::Error,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const EXAMPLES: &str = "\
+Examples:
+  sessiond-gateway --upstream http://127.0.0.1:50051
+  sessiond-gateway --config /etc/sessiond.toml --public-origin https://login.example.org";
+
+fn main() -> ExitCode {
+    let command = Command::new("sessiond-gateway")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("The HTTP gateway of sessiond: cookies and REST in, gRPC out.")
+        .after_help(EXAMPLES);
+    let command = config::with_settings(command, settings::OF_SESSIOND_GATEWAY);
+    let (parsed, flags) = config::parse(&command, env::args_os().collect());
+    if let Parsed::Text(text) = parsed {
+        let _ = io::stdout().write_all(text.as_bytes());
+        return ExitCode::SUCCESS;
+    }
+    let outcome = match GatewayProgramConfig::load(flags, env::vars_os()) {
+        Ok(config) => run(config),
+        Err(mistakes) => {
+            let _ = writeln!(io::stderr(), "sessiond-gateway: {mistakes}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "sessiond-gateway: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(mut config: GatewayProgramConfig) -> Result<(), Box<dyn Error>> {
+    // No core dumps, and no other process of this user reads this one's memory: passwords and tokens pass through it (S-98).
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let _flushed = telemetry::start(&config.telemetry)?;
+    let (trigger, mut shutdown) = shutdown::channel();
+    trigger.follow_signals()?;
+    fit_to_descriptors(&mut [&mut config.parts.listener]);
+
+    let address = config.parts.address;
+    let listener = Listener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let address = listener.local_address();
+    let router = gateway::router(
+        config.parts.gateway,
+        gateway::connect(config.upstream.endpoint()?),
+    );
+    let serving = listener.serve(config.parts.listener, shutdown.clone(), move || router.clone())?;
+    tracing::info!(event = "serving", http = %address, upstream = %config.upstream, "serving");
+
+    shutdown.draining().await;
+    let cut_off = serving.drained().await;
+    tracing::info!(event = "stopped", cut_off, "stopped");
+    Ok(())
+}

@@ -21,6 +21,9 @@ const TOKEN_BYTES: usize = PREFIX.len() + ENCODED_BYTES;
 pub struct SessionToken([u8; TOKEN_BYTES]);
 
 impl SessionToken {
+    /// How many bytes the text of every token has.
+    pub const TEXT_BYTES: usize = TOKEN_BYTES;
+
     /// The token over these random bytes.
     #[must_use]
     pub fn from_random(mut random: [u8; RANDOM_BYTES]) -> Self {
@@ -112,7 +115,7 @@ pub trait TokenSource: Send + Sync + 'static {
 /// The operating system gave no random bytes.
 #[derive(Debug, thiserror::Error)]
 #[error("the operating system gave no random bytes")]
-pub struct NoRandomness(#[source] getrandom::Error);
+pub struct NoRandomness(#[source] pub(crate) getrandom::Error);
 
 /// Tokens and ids from the operating system's generator.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,8 +1,8 @@
 //! Many checks in one message, each with its own result.
 
 use crate::{
-    auth::{Auth, AuthError},
-    domain::{FieldViolation, LiveSession},
+    auth::{Auth, AuthError, Checked},
+    domain::FieldViolation,
     pb::{self, ErrorReason, session_check},
 };
 use futures_util::{Stream, StreamExt as _};
@@ -26,7 +26,7 @@ pub(super) async fn check_all(auth: &Auth, tokens: &[String]) -> Result<Vec<pb::
     Ok(auth.check_many(tokens).await.into_iter().map(check).collect())
 }
 
-fn check(checked: Result<LiveSession, AuthError>) -> pb::SessionCheck {
+fn check(checked: Result<Checked, AuthError>) -> pb::SessionCheck {
     let result = match checked {
         Ok(session) => session_check::Result::Found(session.into()),
         Err(AuthError::InvalidSession) => session_check::Result::Failure(ErrorReason::InvalidSession.into()),

@@ -1,15 +1,12 @@
 //! What every call has, whichever method it is for: a deadline, a request id, and a status even if its code panics.
 
-use super::status;
+use super::{at_once::CHECK, status};
 use crate::domain::{RandomTokens, TokenSource as _};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use std::{convert::Infallible, fmt, future::Future, panic::AssertUnwindSafe, pin::Pin, time::Duration};
 use tonic::body::Body;
 use tracing::Instrument as _;
-
-/// The hot call. It logs nothing when it succeeds, so it is spared the span that log lines stand in.
-const CHECK: &str = "/auth.v1.AuthService/UserIdForSession";
 
 const STREAMING_METHODS: [&str; 4] = [
     "/auth.v1.AuthService/StreamUserIdForSession",
@@ -26,10 +23,14 @@ pub(super) struct Call {
 
 type Outcome = Result<Response<Body>, Infallible>;
 
+/// A method under way.
+pub(super) type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
 impl Call {
     pub(super) fn of<B>(request: &Request<B>, call_timeout: Duration) -> Self {
         let path = request.uri().path();
         let headers = request.headers();
+        // The hot call logs nothing when it succeeds, so it is spared the span that log lines stand in.
         let span = match path == CHECK {
             true => tracing::Span::none(),
             false => tracing::info_span!("call", request_id = %RequestId::of(headers), method = method(path)),
@@ -43,10 +44,7 @@ impl Call {
 
     /// Runs the method under the deadline. A method that does not end in time is dropped where it waits; use cases of several
     /// steps go on by themselves.
-    pub(super) fn run(
-        self,
-        method: impl Future<Output = Outcome> + Send + 'static,
-    ) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
+    pub(super) fn run(self, method: impl Future<Output = Outcome> + Send + 'static) -> Running {
         let Self { timeout, span } = self;
         let method = AssertUnwindSafe(method).catch_unwind();
         let call = async move {
@@ -71,7 +69,7 @@ impl Call {
 /// The code of a method panicked; the panic hook has logged where.
 #[derive(Debug, thiserror::Error)]
 #[error("a method panicked")]
-struct Panicked;
+pub(super) struct Panicked;
 
 /// The method's name for the log: text from outside is only quoted if it can be one.
 fn method(path: &str) -> &str {
@@ -135,7 +133,7 @@ mod tests {
     fn timeout(text: &'static str) -> Option<Duration> {
         asked_timeout(&HeaderMap::from_iter([(
             http::header::HeaderName::from_static("grpc-timeout"),
-            HeaderValue::from_static(text),
+            HeaderValue::from_bytes(text.as_bytes()).unwrap(),
         )]))
     }
 

@@ -2,10 +2,10 @@
 //! somebody decides about it; every broken field of a request is reported, not just the first.
 
 use crate::{
-    auth::{Credential, LogIn, LoggedIn, NewPassword, NewUser, Rotated, UserChanges},
+    auth::{Checked, Credential, LogIn, LoggedIn, NewPassword, NewUser, Rotated, UserChanges},
     domain::{
-        Attributes, AuthMethod, Client, Email, FieldViolation, LiveSession, Names, Password, Roles, Session,
-        SessionId, Timestamp, TokenDigest, User,
+        Attributes, AuthMethod, Client, Email, FieldViolation, Names, Password, Roles, Session, SessionId,
+        Timestamp, TokenDigest, User,
     },
     pb,
 };
@@ -283,14 +283,17 @@ fn auth_method(method: AuthMethod) -> pb::AuthMethod {
     }
 }
 
-impl From<LiveSession> for pb::UserIdForSessionResponse {
-    fn from(session: LiveSession) -> Self {
+impl From<Checked> for pb::UserIdForSessionResponse {
+    fn from(checked: Checked) -> Self {
+        let Checked { session, at } = checked;
+        let valid_until = session.valid_until();
         Self {
             user_id: session.user_id.to_string(),
             session_id: session.id.to_string(),
             authenticated_at: Some(timestamp(session.authenticated_at)),
             auth_method: auth_method(session.auth_method).into(),
-            valid_until: Some(timestamp(session.valid_until())),
+            valid_until: Some(timestamp(valid_until)),
+            valid_for: Some(wire_duration(valid_until.since(at))),
         }
     }
 }

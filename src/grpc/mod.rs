@@ -2,7 +2,9 @@
 //!
 //! [`Api`] is the whole of it as one `tower` service, for [`listener`](crate::listener) or any other HTTP/2 server.
 
+mod at_once;
 mod auth_service;
+mod begun;
 mod bulk;
 mod call;
 mod convert;
@@ -11,6 +13,7 @@ mod status;
 mod user_service;
 mod watch;
 
+pub use at_once::AnswerBody;
 pub use status::ERROR_DOMAIN;
 
 use crate::{
@@ -18,6 +21,7 @@ use crate::{
     pb::{DESCRIPTOR_SET, auth_service_server::AuthServiceServer, user_service_server::UserServiceServer},
 };
 use auth_service::Sessions;
+use begun::Begun;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
@@ -25,14 +29,12 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 use tokio::sync::watch as signal;
-use tonic::{
-    body::Body,
-    service::{Routes, RoutesBuilder},
-};
+use tonic::service::{Routes, RoutesBuilder};
 use tower::Service;
 use user_service::Users;
 
@@ -69,6 +71,12 @@ impl Default for Options {
 /// `AuthService`, `UserService`, health and reflection as one service. Cheap to clone: clones share everything.
 #[derive(Clone)]
 pub struct Api {
+    parts: Arc<Parts>,
+}
+
+#[derive(Clone)]
+struct Parts {
+    auth: Auth,
     sessions: AuthServiceServer<Sessions>,
     bulk: AuthServiceServer<Sessions>,
     rest: Routes,
@@ -99,34 +107,47 @@ impl Api {
                     .add_service(v1alpha.max_decoding_message_size(MAX_MESSAGE_BYTES));
             }
         }
-        Self {
+        let parts = Parts {
+            auth: auth.clone(),
             sessions: AuthServiceServer::new(sessions.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             bulk: AuthServiceServer::new(sessions).max_decoding_message_size(MAX_BULK_MESSAGE_BYTES),
             rest: rest.routes().prepare(),
             call_timeout: options.call_timeout,
             lifecycle: readiness::Lifecycle::new(health, draining),
+        };
+        Self {
+            parts: Arc::new(parts),
+        }
+    }
+
+    /// The same service for another thread. A clone works there as well, but every call would count on one counter that all
+    /// cores then fight for.
+    #[must_use]
+    pub fn for_thread(&self) -> Self {
+        Self {
+            parts: Arc::new(Parts::clone(&self.parts)),
         }
     }
 
     /// Keeps the health service true to what the stores answer. Runs until it is dropped.
     pub fn keep_readiness(&self, auth: Auth) -> impl Future<Output = ()> + Send + 'static {
-        self.lifecycle.clone().follow(auth)
+        self.parts.lifecycle.clone().follow(auth)
     }
 
     /// Says NOT_SERVING from now on and ends the streams that would not end by themselves. Calls under way go on.
     pub async fn drain(&self) {
-        self.lifecycle.drain().await;
+        self.parts.lifecycle.drain().await;
     }
 }
 
 impl<B> Service<Request<B>> for Api
 where
-    B: HttpBody<Data = Bytes> + Send + 'static,
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<tonic::codegen::StdError> + Send + 'static,
 {
-    type Response = Response<Body>;
+    type Response = Response<AnswerBody>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Answering<B>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // All parts are always ready: none of them limits or queues.
@@ -134,15 +155,77 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        let parts = Arc::clone(&self.parts);
+        match at_once::is_candidate(&request) {
+            true => Answering(Stage::Arrived(parts, request)),
+            false => Answering(Stage::Generated(parts.run(request))),
+        }
+    }
+}
+
+impl Parts {
+    /// Runs a call through the generated code.
+    fn run<B>(&self, request: Request<B>) -> call::Running
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<tonic::codegen::StdError> + Send + 'static,
+    {
         let call = call::Call::of(&request, self.call_timeout);
         // The path alone decides, as it does for the generated code; a query never takes part.
         let path = request.uri().path();
         if BULK_METHODS.contains(&path) {
-            call.run(self.bulk.call(request))
+            call.run(self.bulk.clone().call(request))
         } else if path.starts_with("/auth.v1.AuthService/") {
-            call.run(self.sessions.call(request))
+            call.run(self.sessions.clone().call(request))
         } else {
-            call.run(self.rest.call(request))
+            call.run(self.rest.clone().call(request))
+        }
+    }
+}
+
+/// A call that is being answered.
+pub struct Answering<B>(Stage<B>);
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would be the allocation that this exists to save"
+)]
+enum Stage<B> {
+    /// Not looked at yet; it may be answered at once.
+    Arrived(Arc<Parts>, Request<B>),
+    /// Under way in the generated code.
+    Generated(call::Running),
+    /// Answered.
+    Done,
+}
+
+impl<B> Future for Answering<B>
+where
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<tonic::codegen::StdError> + Send + 'static,
+{
+    type Output = Result<Response<AnswerBody>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut running = match std::mem::replace(&mut self.0, Stage::Done) {
+            Stage::Arrived(parts, mut request) => {
+                let begun = Begun::read(request.body_mut(), cx);
+                if let Some(message) = begun.whole(request.body())
+                    && let Some(response) = at_once::answer(&parts.auth, message)
+                {
+                    return Poll::Ready(Ok(response));
+                }
+                parts.run(request.map(|rest| begun.before(rest)))
+            }
+            Stage::Generated(running) => running,
+            Stage::Done => return Poll::Pending,
+        };
+        match running.as_mut().poll(cx) {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(AnswerBody::from))),
+            Poll::Pending => {
+                self.0 = Stage::Generated(running);
+                Poll::Pending
+            }
         }
     }
 }

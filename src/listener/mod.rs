@@ -7,10 +7,12 @@
 mod accept;
 mod admission;
 mod connection;
+mod descriptors;
 mod heard;
 mod request;
 mod worker;
 
+pub use descriptors::fit_to_descriptors;
 pub use request::Serve;
 
 use crate::shutdown::Shutdown;

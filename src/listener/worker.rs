@@ -37,6 +37,9 @@ const HEADER_FIELDS: usize = 100;
 /// What a connection may send ahead of being read, in all its streams together. A request is far smaller.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
+/// How long work may go on that no connection waits for: a use case that runs to its end though its caller has gone.
+const DETACHED_WORK: Duration = Duration::from_secs(1);
+
 /// How long after its time limit a worker that does not come back is waited for.
 const LATE: Duration = Duration::from_secs(1);
 
@@ -66,8 +69,13 @@ impl Drop for Load {
 
 impl Worker {
     /// Connections that the worker has, those on their way included.
+    ///
+    /// A worker that has ended has more than any: it would otherwise be chosen for ever.
     pub(super) fn load(&self) -> usize {
-        self.load.load(Ordering::Relaxed)
+        match self.connections.is_closed() {
+            true => usize::MAX,
+            false => self.load.load(Ordering::Relaxed),
+        }
     }
 
     /// Takes a connection. If the worker is gone, the connection is closed.
@@ -80,7 +88,7 @@ impl Worker {
     pub(super) async fn drained(self) -> usize {
         drop(self.connections);
         // A handler that blocks its thread must not keep the process.
-        let limit = self.drain_timeout + LATE;
+        let limit = self.drain_timeout + DETACHED_WORK + LATE;
         tokio::time::timeout(limit, self.drained)
             .await
             .map_or(0, |drained| drained.unwrap_or(0))
@@ -238,6 +246,7 @@ impl Patrol {
             }
             self.round(self.options.drain_timeout);
             if self.watched.is_empty() {
+                finish_detached_work(&mut shutdown).await;
                 return 0;
             }
         }
@@ -280,6 +289,21 @@ impl Patrol {
         });
         let age_limit = self.options.connection_age.map(jittered);
         self.watched.push(Watched::new(presence, task, age_limit));
+    }
+}
+
+/// Waits until nothing runs on this worker any more: what is left when its runtime goes is cut off in the middle.
+async fn finish_detached_work(shutdown: &mut Shutdown) {
+    let metrics = runtime::Handle::current().metrics();
+    let idle = async {
+        while metrics.num_alive_tasks() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = shutdown.immediate() => {}
+        () = tokio::time::sleep(DETACHED_WORK) => {}
+        () = idle => {}
     }
 }
 

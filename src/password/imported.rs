@@ -9,17 +9,20 @@ use sha2::{Sha256, Sha512};
 use std::str::FromStr as _;
 use subtle::ConstantTimeEq as _;
 
-/// bcrypt costs: what its definition allows, up to about 4 s.
+/// bcrypt's cost: about 4 s.
 pub(super) const MAX_BCRYPT_COST: u32 = 16;
 
 /// Memory of one verification by argon2id or scrypt, in KiB. Each hashing thread may need as much.
 const MAX_MEMORY_KIB: u64 = 128 * 1024;
 
-/// Memory written by one verification over all its passes, in KiB: about 2 s.
-const MAX_FILLED_KIB: u64 = 4 * 1024 * 1024;
+/// Memory that argon2id writes over all its passes, in KiB: about 2 s.
+const MAX_ARGON2_FILLED_KIB: u64 = 4 * 1024 * 1024;
 
-/// Iterations of PBKDF2: about 4 s.
-const MAX_ITERATIONS: u32 = 5_000_000;
+/// Memory that scrypt writes over all its parallel parts, in KiB: about 2 s.
+const MAX_SCRYPT_FILLED_KIB: u64 = 1024 * 1024;
+
+/// Iterations of PBKDF2: about 2 s with SHA-512.
+const MAX_ITERATIONS: u32 = 2_000_000;
 
 /// Longer texts are no hash of any scheme here.
 pub(super) const MAX_TEXT_BYTES: usize = 256;
@@ -155,7 +158,7 @@ fn phc(text: &str) -> Result<Imported, Unusable> {
 fn argon2id(version: Option<u32>, params: &ParamsString, output_len: usize) -> Result<Function, Unusable> {
     let [memory_kib, passes, lanes] = numbers(params, ["m", "t", "p"])?;
     let is_small = u64::from(memory_kib) <= MAX_MEMORY_KIB;
-    if !is_small || u64::from(memory_kib) * u64::from(passes) > MAX_FILLED_KIB {
+    if !is_small || u64::from(memory_kib) * u64::from(passes) > MAX_ARGON2_FILLED_KIB {
         return Err(Unusable::TooCostly);
     }
     // Without a version, the one before versions were written (RFC 9106 has 0x13 only).
@@ -176,7 +179,7 @@ fn scrypt(params: &ParamsString) -> Result<Function, Unusable> {
     let n = 1_u64.checked_shl(u32::from(log_n)).unwrap_or(u64::MAX);
     let memory_kib = n.saturating_mul(u64::from(block_size)).div_ceil(8);
     let filled_kib = memory_kib.saturating_mul(u64::from(parallelism));
-    if log_n >= 64 || memory_kib > MAX_MEMORY_KIB || filled_kib > MAX_FILLED_KIB {
+    if log_n >= 64 || memory_kib > MAX_MEMORY_KIB || filled_kib > MAX_SCRYPT_FILLED_KIB {
         return Err(Unusable::TooCostly);
     }
     let params = scrypt::Params::new(log_n, block_size, parallelism);
@@ -210,5 +213,141 @@ fn numbers<const N: usize>(params: &ParamsString, names: [&str; N]) -> Result<[u
     match params.iter().count() == N {
         true => Ok(numbers),
         false => Err(Unusable::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PASSWORD: &[u8] = "p\u{e4}ssphr\u{e4}se of L\u{e9}on".as_bytes();
+
+    /// Hashes of [`PASSWORD`], computed by other implementations.
+    const HASHES: [&str; 9] = [
+        "$2a$05$vcrhGm7dF4zIquGZ5D5nvOupyojoIzUSDXHS0bOyUAygaoLV94.9.",
+        "$2b$05$vcrhGm7dF4zIquGZ5D5nvOupyojoIzUSDXHS0bOyUAygaoLV94.9.",
+        "$2y$05$vcrhGm7dF4zIquGZ5D5nvOupyojoIzUSDXHS0bOyUAygaoLV94.9.",
+        "$argon2id$v=19$m=1024,t=2,p=1$AAECAwQFBgcICQoLDA0ODw$dwJwt0yJI/Oo5OUezreYuCUKYgRwwi5f1/K3Z6vB9aE",
+        "$argon2id$v=19$m=1024,t=1,p=4$AAECAwQFBgcICQoLDA0ODw$FvMxijv3Uv9CTmmTLFncgPliCR8pRjRVrzICNGtBfUg",
+        "$argon2id$v=16$m=1024,t=1,p=1$AAECAwQFBgcICQoLDA0ODw$r6QYFuikwVGoj4iAHJlKE9R+Gpw3VVwxOTzGjQtXeRk",
+        "$scrypt$ln=10,r=8,p=2$AAECAwQFBgcICQoLDA0ODw$N1jqhAKYaeLYo9Kd+q2oBqMBGWZvJXCBm6F+tyTeLcg",
+        "$pbkdf2-sha256$i=999$AAECAwQFBgcICQoLDA0ODw$A2Y+9n6chFTQy8KZcDPszxSAd4w",
+        "$pbkdf2-sha512$i=1000,l=64$AAECAwQFBgcICQoLDA0ODw\
+         $xFqK/dHAincsWimG2QnTGSw4BywARzHQyVaykP3UsWoHNfYXg2f7HVwtF5xTVXkSkdzSzGlDn1y/QzVoVsOD7g",
+    ];
+
+    #[test]
+    fn s_47_hashes_of_other_systems_verify() {
+        for text in HASHES {
+            let imported = Imported::parse(text).unwrap();
+            assert!(imported.is_right(PASSWORD), "{text}");
+            assert!(!imported.is_right(&PASSWORD[1..]), "{text}");
+            assert!(!imported.is_right(b""), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_imported_bcrypt_hash_knows_72_bytes_as_its_system_did() {
+        let text = "$2b$05$jdUmYnmEyfdMSzoL86aqsOUKiv3W6sAomA48fZe.P/KX3eVongwqC";
+        let imported = Imported::parse(text).unwrap();
+        let password = "0123456789".repeat(8).into_bytes();
+        assert!(imported.is_right(&password));
+        assert!(imported.is_right(&password[..72]));
+        assert!(!imported.is_right(&password[..71]));
+    }
+
+    #[test]
+    fn s_51_what_is_no_hash_known_here_is_refused() {
+        let bcrypt = HASHES[1];
+        let argon2 = HASHES[3];
+        for text in [
+            String::new(),
+            "$".to_owned(),
+            "$$$$".to_owned(),
+            "a password".to_owned(),
+            "$2b$".to_owned(),
+            bcrypt[..59].to_owned(),
+            format!("{bcrypt}."),
+            bcrypt.replace("$2b$", "$2x$"),
+            bcrypt.replace("$2b$", "$2$"),
+            bcrypt.replace("$05$", "$+5$"),
+            bcrypt.replace("$05$", "$03$"),
+            bcrypt.replace("$05$", "$5$0"),
+            bcrypt.replace("vcrh", "vcr\u{e9}")[..60].to_owned(),
+            format!("$2b$05${}", "\u{e9}".repeat(26) + "a"),
+            format!("$2b$\u{20ac}{}", "a".repeat(53)),
+            "\u{e9}".repeat(30),
+            argon2.replace("argon2id", "argon2i"),
+            argon2.replace("argon2id", "argon2d"),
+            argon2.replace("v=19", "v=18"),
+            argon2.replace("m=1024,", ""),
+            argon2.replace("m=1024", "m=1"),
+            argon2.replace("p=1", "p=0"),
+            argon2.replace("p=1", "p=1,keyid=AAAA"),
+            argon2.replace("t=2", "t=-2"),
+            argon2.rsplit_once('$').unwrap().0.to_owned(),
+            argon2.replace("AAECAwQFBgcICQoLDA0ODw", "AAEC"),
+            HASHES[6].replace("r=8", "r=0"),
+            HASHES[6].replace("$ln", "$v=1$ln"),
+            HASHES[7].replace("i=999", "i=0"),
+            HASHES[8].replace("l=64", "l=32"),
+            format!("{argon2}{}", "A".repeat(300)),
+        ] {
+            assert_eq!(Imported::parse(&text).err(), Some(Unusable::Malformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn s_51_what_costs_too_much_is_refused_before_it_is_computed() {
+        for (text, most, more) in [
+            (HASHES[1], "$16$", &["$17$", "$31$"][..]),
+            (
+                HASHES[3],
+                "m=131072,t=2",
+                &[
+                    "m=131073,t=2",
+                    "m=4294967295,t=2",
+                    "m=131072,t=33",
+                    "m=8,t=4294967295",
+                ],
+            ),
+            (
+                HASHES[6],
+                "ln=17,r=8,p=2",
+                &["ln=18,r=8,p=2", "ln=17,r=8,p=9", "ln=63,r=8,p=2", "ln=64,r=8,p=2"],
+            ),
+            (
+                HASHES[6],
+                "ln=1,r=8,p=2",
+                &[
+                    "ln=1,r=65536,p=65536",
+                    "ln=1,r=4294967295,p=4294967295",
+                    "ln=4294967295,r=8,p=2",
+                ],
+            ),
+            (HASHES[8], "i=2000000", &["i=2000001", "i=4294967295"]),
+        ] {
+            let original = ["$05$", "m=1024,t=2", "ln=10,r=8,p=2", "i=1000"]
+                .into_iter()
+                .find(|it| text.contains(it))
+                .unwrap();
+            assert!(Imported::parse(&text.replace(original, most)).is_ok(), "{most}");
+            for more in more {
+                let refused = Imported::parse(&text.replace(original, more));
+                assert_eq!(refused.err(), Some(Unusable::TooCostly), "{more}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn s_51_no_text_panics(text in ".{0,80}", tag in "[$a-z0-9=,-]{0,40}", at in 0..9_usize, cut in 0..120_usize) {
+            let _ = Imported::parse(&text);
+            let _ = Imported::parse(&format!("${tag}${text}"));
+            let hash = HASHES[at];
+            let spoiled: String = hash.chars().take(cut).chain(text.chars()).chain(hash.chars().skip(cut + 1)).collect();
+            let _ = Imported::parse(&spoiled);
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Password hashing behind a bounded pool, the schemes it knows, and the rules for new passwords.
 
 mod candidate;
+mod common;
+mod hashing;
 mod imported;
 mod pepper;
 mod policy;
@@ -12,18 +14,11 @@ pub use pepper::{InvalidPeppers, Peppers};
 
 use crate::domain::{FieldViolation, Password, PasswordHash};
 use candidate::Candidate;
-use imported::{Imported, Unusable};
+use hashing::{Defect, Hashing};
+use imported::Unusable;
 use pepper::KeyRing;
 use pool::{Full, Pool};
-use sealed::Sealed;
-use std::{
-    ops::RangeInclusive,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 /// bcrypt costs that can be configured. Above, one log-in takes longer than anyone waits for it; and what was once configured can
 /// always be verified.
@@ -45,7 +40,8 @@ pub struct HashingConfig {
     /// Threads that hash; 0: one for each core but one, at least one.
     ///
     /// Capacity (S-49): log-ins per second = threads / the time of one hash, about 12 with three threads at cost 12. Half as many
-    /// while users' hashes are replaced at log-in.
+    /// while users' hashes are replaced at log-in, and fewer while session checks want every core: checks go first, and leave
+    /// hashing a tenth. Each thread may need 128 MiB to verify an imported argon2id or scrypt hash.
     pub threads: usize,
     /// Log-ins that may wait for a thread; 0: as many as are through within 5 s by the speed measured at start. More are refused
     /// at once.
@@ -165,11 +161,7 @@ impl PasswordHasher {
             shared: Arc::new(Shared {
                 pool: Pool::start(threads, queue, hash_time)?,
                 min_chars: config.min_chars,
-                hashing: Arc::new(Hashing {
-                    cost: config.cost,
-                    keys: KeyRing::new(config.peppers),
-                    computed: AtomicU64::new(0),
-                }),
+                hashing: Arc::new(Hashing::new(config.cost, KeyRing::new(config.peppers))),
             }),
         })
     }
@@ -189,23 +181,23 @@ impl PasswordHasher {
     }
 
     /// A hash that another system has made, if it can be verified here: bcrypt (`$2a$`, `$2b$`, `$2y$`) up to cost 16, or a PHC
-    /// string of argon2id, scrypt (both up to 128 MiB), PBKDF2-SHA-256 or PBKDF2-SHA-512 (up to 5,000,000 iterations). A hash of
+    /// string of argon2id, scrypt (both up to 128 MiB), PBKDF2-SHA-256 or PBKDF2-SHA-512 (up to 2,000,000 iterations). A hash of
     /// our own scheme is one too.
     ///
     /// # Errors
     /// A violation of `field`.
     pub fn check_import(&self, field: &str, text: &str) -> Result<PasswordHash, FieldViolation> {
-        match Stored::parse(text, &self.shared.hashing.keys) {
-            Ok(_) => Ok(PasswordHash::from_stored(text.to_owned())),
+        match self.shared.hashing.check_stored(text) {
+            Ok(()) => Ok(PasswordHash::from_stored(text.to_owned())),
             Err(Defect::Unusable(Unusable::Malformed)) => Err(FieldViolation::new(
                 field,
                 "must be a bcrypt hash ($2a$, $2b$, $2y$) or a PHC string of argon2id, scrypt, pbkdf2-sha256 or pbkdf2-sha512",
             )),
             Err(Defect::Unusable(Unusable::TooCostly)) => Err(FieldViolation::new(
                 field,
-                "must be a hash that takes no more than bcrypt at cost 16, 128 MiB or 5000000 iterations",
+                "must be a hash that takes no more than bcrypt at cost 16, scrypt or argon2id with 128 MiB, or PBKDF2 with 2000000 iterations",
             )),
-            Err(Defect::UnknownKey) => Err(FieldViolation::new(
+            Err(Defect::UnknownPepper) => Err(FieldViolation::new(
                 field,
                 "must be a hash made with a pepper that is configured here",
             )),
@@ -231,7 +223,8 @@ impl PasswordHasher {
     /// [`Verdict::Wrong`] takes the work of one hash at the current cost, whatever is or is not stored (S-60); only a stored hash
     /// that costs more takes longer, until its user's password changes. A text that cannot be a password (empty, U+0000, more than
     /// 256 code points or 1 KiB) is wrong at once: that depends on nothing stored. [`Verdict::Right`] takes the work of the stored
-    /// hash, and of another if it is replaced; the answer says more than the time does.
+    /// hash, and of another if it is replaced: the answer says more than the time does. Where the answer will be the same, because
+    /// the user may not log in, give `None`, so that the time is the same too.
     ///
     /// # Errors
     /// The queue is full.
@@ -244,20 +237,34 @@ impl PasswordHasher {
             return Ok(Verdict::Wrong);
         };
         let hashing = Arc::clone(&self.shared.hashing);
-        Ok(self
-            .shared
-            .pool
-            .run(move || hashing.verify(&password, stored.as_ref()))
-            .await?)
+        let verify = move || hashing.verify(&password, stored.as_ref());
+        let (verdict, defect) = self.shared.pool.run(verify).await?;
+        // Said here rather than on the thread that hashed, so that the log has it under the request.
+        match defect {
+            Some(Defect::Unusable(reason)) => {
+                tracing::error!(
+                    ?reason,
+                    "the stored password hash cannot be verified: its user cannot log in"
+                );
+            }
+            Some(Defect::UnknownPepper) => {
+                tracing::error!(
+                    "the stored password hash names a pepper that is not configured: its user cannot log in"
+                );
+            }
+            None => {}
+        }
+        Ok(verdict)
     }
 
     /// What the pool is doing now.
     #[must_use]
     pub fn stats(&self) -> HashingStats {
+        let (running, waiting) = self.shared.pool.load();
         HashingStats {
-            computed: self.shared.hashing.computed.load(Ordering::Relaxed),
-            running: self.shared.pool.running(),
-            waiting: self.shared.pool.waiting(),
+            computed: self.shared.hashing.computed(),
+            running,
+            waiting,
         }
     }
 }
@@ -270,97 +277,4 @@ fn queue_for(hash_time: Duration, threads: usize) -> usize {
         .saturating_sub(1)
         .max(1);
     threads.saturating_mul(rounds).min(10_000)
-}
-
-/// What the threads need to know.
-struct Hashing {
-    cost: u32,
-    keys: KeyRing,
-    computed: AtomicU64,
-}
-
-/// A stored hash, understood.
-enum Stored<'a> {
-    Ours {
-        sealed: Sealed<'a>,
-        key: &'a pepper::Key,
-        cost: u32,
-    },
-    Imported(Imported),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Defect {
-    Unusable(Unusable),
-    UnknownKey,
-}
-
-impl<'a> Stored<'a> {
-    fn parse(text: &'a str, keys: &'a KeyRing) -> Result<Self, Defect> {
-        let Some(sealed) = Sealed::parse(text) else {
-            return Imported::parse(text)
-                .map(Self::Imported)
-                .map_err(Defect::Unusable);
-        };
-        let cost = imported::bcrypt_cost(sealed.bcrypt).map_err(Defect::Unusable)?;
-        let key = keys.get(sealed.key_id).ok_or(Defect::UnknownKey)?;
-        Ok(Self::Ours { sealed, key, cost })
-    }
-}
-
-impl Hashing {
-    fn hash(&self, password: &Candidate) -> Option<PasswordHash> {
-        self.computed.fetch_add(1, Ordering::Relaxed);
-        sealed::hash(password.normalized(), &self.keys, self.cost)
-    }
-
-    fn verify(&self, password: &Candidate, stored: Option<&PasswordHash>) -> Verdict {
-        self.computed.fetch_add(1, Ordering::Relaxed);
-        let stored = stored.map(|stored| Stored::parse(stored.expose(), &self.keys));
-        match stored {
-            Some(Ok(Stored::Ours { sealed, key, cost })) => {
-                let is_right = sealed::is_right(password.normalized(), key, sealed.bcrypt);
-                let is_current = cost >= self.cost && sealed.key_id == self.keys.current().0;
-                match is_right {
-                    true if is_current => Verdict::Right { rehashed: None },
-                    true => Verdict::Right {
-                        rehashed: self.hash(password),
-                    },
-                    false => {
-                        work::costs_left_after(cost, self.cost).for_each(work::burn);
-                        Verdict::Wrong
-                    }
-                }
-            }
-            Some(Ok(Stored::Imported(imported))) => {
-                let started = work::thread_time();
-                if imported.is_right(password.raw()) {
-                    return Verdict::Right {
-                        rehashed: self.hash(password),
-                    };
-                }
-                match imported {
-                    Imported::Bcrypt { cost, .. } => {
-                        work::costs_left_after(cost, self.cost).for_each(work::burn)
-                    }
-                    Imported::Phc { .. } => {
-                        work::burn_rest_of(work::thread_time().saturating_sub(started), self.cost);
-                    }
-                }
-                Verdict::Wrong
-            }
-            Some(Err(defect)) => {
-                tracing::error!(
-                    ?defect,
-                    "a stored password hash cannot be verified: its user cannot log in"
-                );
-                work::burn(self.cost);
-                Verdict::Wrong
-            }
-            None => {
-                work::burn(self.cost);
-                Verdict::Wrong
-            }
-        }
-    }
 }

@@ -107,15 +107,11 @@ impl Pool {
             .map_err(|_| self.shared.state.lock().full(self.shared.threads))
     }
 
-    /// How many jobs are being done now.
-    pub(super) fn running(&self) -> usize {
-        self.shared.state.lock().running
-    }
-
-    /// How many jobs wait for a thread.
-    pub(super) fn waiting(&self) -> usize {
+    /// How many jobs are being done now, and how many wait for a thread and are still wanted.
+    pub(super) fn load(&self) -> (usize, usize) {
         let state = self.shared.state.lock();
-        state.waiting.iter().filter(|job| job.is_wanted()).count()
+        let waiting = state.waiting.iter().filter(|job| job.is_wanted()).count();
+        (state.running, waiting)
     }
 }
 
@@ -129,7 +125,10 @@ impl Drop for Pool {
 impl Shared {
     fn push(&self, job: Box<dyn Job>) -> Result<(), Full> {
         let mut state = self.state.lock();
-        let room = self.queue + (self.threads - state.running.min(self.threads));
+        // What an idle thread is about to take does not wait.
+        let room = self
+            .queue
+            .saturating_add(self.threads.saturating_sub(state.running));
         if state.waiting.len() >= room {
             state.waiting.retain(|job| job.is_wanted());
         }
@@ -185,10 +184,154 @@ impl State {
     }
 }
 
-/// Elsewhere than on Linux the call would slow the whole process down.
+/// Relative to what the process has. Elsewhere than on Linux the call would slow the whole process down.
 fn lower_priority() {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        tracing::warn!(%error, "hashing threads run at normal priority: session checks may be slow while passwords are hashed");
+    {
+        use rustix::process::{getpriority_process, setpriority_process};
+        let lowered =
+            getpriority_process(None).and_then(|nice| setpriority_process(None, (nice + NICENESS).min(19)));
+        if let Err(error) = lowered {
+            tracing::warn!(%error, "hashing threads keep their priority: session checks may be slow while passwords are hashed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    };
+    use tokio::task::yield_now;
+
+    /// A job that says when it has started and ends when it is let go.
+    fn held() -> (
+        impl FnOnce() + Send + 'static,
+        mpsc::Receiver<()>,
+        mpsc::Sender<()>,
+    ) {
+        let (starts, started) = mpsc::channel();
+        let (let_go, lets_go) = mpsc::channel::<()>();
+        let work = move || {
+            starts.send(()).unwrap();
+            let _ = lets_go.recv();
+        };
+        (work, started, let_go)
+    }
+
+    fn pool(threads: usize, queue: usize) -> Arc<Pool> {
+        Arc::new(Pool::start(threads, queue, Duration::from_secs(2)).unwrap())
+    }
+
+    fn spawn<A: Send + 'static>(
+        pool: &Arc<Pool>,
+        work: impl FnOnce() -> A + Send + 'static,
+    ) -> tokio::task::JoinHandle<Result<A, Full>> {
+        let pool = Arc::clone(pool);
+        tokio::spawn(async move { pool.run(work).await })
+    }
+
+    #[tokio::test]
+    async fn s_48_what_exceeds_the_queue_is_refused_at_once_with_a_time_to_come_back() {
+        let pool = pool(1, 2);
+        let (work, started, let_go) = held();
+        let first = spawn(&pool, work);
+        yield_now().await;
+        started.recv().unwrap();
+        let waiting = [spawn(&pool, || 1), spawn(&pool, || 2)];
+        yield_now().await;
+        assert_eq!(pool.load(), (1, 2));
+
+        // Three jobs of two seconds stand before it.
+        let retry_after = Duration::from_secs(7);
+        assert_eq!(pool.run(|| ()).await, Err(Full { retry_after }));
+
+        let_go.send(()).unwrap();
+        first.await.unwrap().unwrap();
+        for (job, answer) in waiting.into_iter().zip([1, 2]) {
+            assert_eq!(job.await.unwrap(), Ok(answer));
+        }
+    }
+
+    #[tokio::test]
+    async fn s_48_a_job_whose_caller_left_is_never_begun_and_takes_no_room() {
+        // Room for two at a time, and for all at once.
+        for queue in [2, 20_000] {
+            let pool = pool(1, queue);
+            let (work, started, let_go) = held();
+            let first = spawn(&pool, work);
+            yield_now().await;
+            started.recv().unwrap();
+            let done = Arc::new(AtomicUsize::new(0));
+            for _ in 0..10_000 {
+                let done = Arc::clone(&done);
+                let job = spawn(&pool, move || done.fetch_add(1, Ordering::Relaxed));
+                yield_now().await;
+                job.abort();
+                assert!(job.await.unwrap_err().is_cancelled());
+            }
+            assert_eq!(pool.load(), (1, 0));
+            let wanted = spawn(&pool, || ());
+            yield_now().await;
+            let_go.send(()).unwrap();
+            first.await.unwrap().unwrap();
+            wanted.await.unwrap().unwrap();
+            assert_eq!(done.load(Ordering::Relaxed), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn s_48_a_job_whose_caller_left_keeps_its_thread_until_it_is_done() {
+        let pool = pool(2, 8);
+        let mut let_go = Vec::new();
+        for _ in 0..2 {
+            let (work, started, go) = held();
+            let job = spawn(&pool, work);
+            yield_now().await;
+            started.recv().unwrap();
+            job.abort();
+            let _ = job.await;
+            let_go.push(go);
+        }
+        let third = spawn(&pool, || ());
+        yield_now().await;
+        assert_eq!(pool.load(), (2, 1));
+        let_go.clear();
+        third.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_costs_no_thread() {
+        let pool = pool(1, 8);
+        assert!(pool.run(|| panic!("as the test wants it")).await.is_err());
+        assert_eq!(pool.run(|| 7).await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn the_threads_end_with_the_pool() {
+        let pool = pool(3, 8);
+        pool.run(|| ()).await.unwrap();
+        let shared = Arc::downgrade(&pool.shared);
+        drop(pool);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while shared.strong_count() > 0 {
+            assert!(Instant::now() < deadline, "threads still live");
+            yield_now().await;
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn s_48_hashing_threads_give_way_to_all_others() {
+        use rustix::process::getpriority_process;
+        let ours = getpriority_process(None).unwrap();
+        let theirs = pool(1, 1)
+            .run(|| getpriority_process(None).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(theirs, (ours + NICENESS).min(19));
+        assert_eq!(getpriority_process(None).unwrap(), ours);
     }
 }

@@ -5,6 +5,7 @@
 use super::pepper::{Key, KeyRing};
 use crate::domain::PasswordHash;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bcrypt::BcryptError;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha384;
 use zeroize::{Zeroize as _, Zeroizing};
@@ -30,11 +31,11 @@ impl<'a> Sealed<'a> {
     }
 }
 
-/// The hash of a password in NFC under the current key; `None` if the system has no randomness to give, or the cost is not bcrypt's.
-pub(super) fn hash(password: &str, keys: &KeyRing, cost: u32) -> Option<PasswordHash> {
+/// The hash of a password in NFC under the current key. Fails if the system has no randomness to give, or the cost is not bcrypt's.
+pub(super) fn hash(password: &str, keys: &KeyRing, cost: u32) -> Result<PasswordHash, BcryptError> {
     let (key_id, key) = keys.current();
-    let bcrypt = bcrypt::non_truncating_hash(*keyed_hash(password, key), cost).ok()?;
-    Some(PasswordHash::from_stored(format!("{TAG}{key_id}{bcrypt}")))
+    let bcrypt = bcrypt::non_truncating_hash(*keyed_hash(password, key), cost)?;
+    Ok(PasswordHash::from_stored(format!("{TAG}{key_id}{bcrypt}")))
 }
 
 /// Whether a password in NFC is the one that `bcrypt` was made of.
@@ -52,4 +53,54 @@ fn keyed_hash(password: &str, key: &Key) -> Zeroizing<[u8; 64]> {
     debug_assert_eq!(written, Ok(64));
     digest.as_mut_slice().zeroize();
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Computed by another implementation of HMAC, Base64 and bcrypt.
+    const FOREIGN: &str =
+        "$sessiond-bcrypt$v=1,k=0$2b$10$a1t1Oim0etlhVrpfUODSMO3oGxLZN6ezolPcPsmgiUofb88muSz2G";
+
+    fn keys() -> KeyRing {
+        KeyRing::new(None)
+    }
+
+    fn verifies(password: &str, stored: &str) -> bool {
+        let sealed = Sealed::parse(stored).unwrap();
+        is_right(password, keys().get(sealed.key_id).unwrap(), sealed.bcrypt)
+    }
+
+    #[test]
+    fn s_39_the_scheme_is_what_its_description_says() {
+        assert!(verifies("p\u{e4}ssphr\u{e4}se of L\u{e9}on", FOREIGN));
+        assert!(!verifies("p\u{e4}ssphr\u{e4}se of L\u{e9}o", FOREIGN));
+    }
+
+    #[test]
+    fn s_39_every_byte_of_a_long_password_counts() {
+        let password = "0123456789".repeat(8);
+        let stored = hash(&password, &keys(), 4).unwrap();
+        assert!(stored.expose().starts_with("$sessiond-bcrypt$v=1,k=0$2b$04$"));
+        assert!(verifies(&password, stored.expose()));
+        for at in [0, 70, 71, 72, 79] {
+            let mut other = password.clone();
+            other.replace_range(at..=at, "x");
+            assert!(!verifies(&other, stored.expose()), "byte {at}");
+        }
+        for other in [&password[..79], &password[..72], &password[..71]] {
+            assert!(!verifies(other, stored.expose()), "{} bytes", other.len());
+        }
+        let emoji = "\u{1f600}".repeat(64);
+        let stored = hash(&emoji, &keys(), 4).unwrap();
+        assert!(verifies(&emoji, stored.expose()));
+        assert!(!verifies(&format!("{}\u{1f601}", &emoji[..252]), stored.expose()));
+    }
+
+    #[test]
+    fn two_hashes_of_one_password_differ() {
+        let hashes = [(); 2].map(|()| hash("a password", &keys(), 4).unwrap());
+        assert_ne!(hashes[0], hashes[1]);
+    }
 }

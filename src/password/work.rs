@@ -28,15 +28,22 @@ pub(super) fn costs_left_after(done: u32, target: u32) -> impl Iterator<Item = u
 
 /// Burns what `spent` processor time leaves of one hash of cost `target`. Nothing if it was more.
 pub(super) fn burn_rest_of(spent: Duration, target: u32) {
+    spend_rest_of(spent, target, |cost| {
+        let started = thread_time();
+        burn(cost);
+        thread_time().saturating_sub(started)
+    });
+}
+
+/// As [`burn_rest_of`], by a function that burns one hash of a cost and says how long it took.
+fn spend_rest_of(spent: Duration, target: u32, mut burn: impl FnMut(u32) -> Duration) {
     let whole = rounds(target);
     let mut burnt = 0.0;
     let mut burning = Duration::ZERO;
     // A small piece first, to learn bcrypt's speed; each later piece sharpens it.
     let mut piece = Some(target.saturating_sub(5).max(MIN_COST));
     while let Some(cost) = piece {
-        let started = thread_time();
-        burn(cost);
-        burning += thread_time().saturating_sub(started);
+        burning += burn(cost);
         burnt += rounds(cost);
         let speed = burnt / burning.as_secs_f64().max(f64::MIN_POSITIVE);
         piece = largest_piece_in(whole - burnt - spent.as_secs_f64() * speed);
@@ -72,5 +79,69 @@ pub(super) fn time_of_one(cost: u32) -> Duration {
     match cost.checked_sub(MEASURED) {
         Some(steps) => best.saturating_mul(1_u32.checked_shl(steps).unwrap_or(u32::MAX)),
         None => best,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s_60_a_lower_cost_is_made_up_for_to_the_round() {
+        for target in 10..=16 {
+            for done in 4..=target {
+                let rest: f64 = costs_left_after(done, target).map(rounds).sum();
+                assert_eq!(rounds(done) + rest, rounds(target), "{done} of {target}");
+            }
+        }
+        assert_eq!(costs_left_after(13, 12).count(), 0);
+    }
+
+    #[test]
+    fn s_60_another_scheme_is_made_up_for_to_a_hundredth() {
+        for target in [10, 12, 14] {
+            for nanos_a_round in [20_000, 57_000, 200_000] {
+                let of = |rounds: f64| Duration::from_nanos(nanos_a_round).mul_f64(rounds);
+                for percent in [0, 1, 8, 30, 50, 77, 90] {
+                    let spent = of(rounds(target)) * percent / 100;
+                    let mut total = spent;
+                    spend_rest_of(spent, target, |cost| {
+                        total += of(rounds(cost));
+                        of(rounds(cost))
+                    });
+                    let share = total.as_secs_f64() / of(rounds(target)).as_secs_f64();
+                    assert!(
+                        share <= 1.0 && share > 0.98,
+                        "{share} at cost {target}, {percent} %"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn s_60_what_took_longer_is_not_made_longer_still() {
+        let mut burnt = Vec::new();
+        spend_rest_of(Duration::from_secs(9), 12, |cost| {
+            burnt.push(cost);
+            Duration::from_millis(7)
+        });
+        assert_eq!(burnt, [7]);
+    }
+
+    #[test]
+    fn s_49_the_time_of_a_hash_doubles_with_its_cost() {
+        let of_ten = time_of_one(10);
+        assert!(
+            of_ten > Duration::from_millis(5) && of_ten < Duration::from_secs(5),
+            "{of_ten:?}"
+        );
+        let started = thread_time();
+        burn(10);
+        let measured = thread_time() - started;
+        assert!(
+            measured > of_ten / 3 && measured < of_ten * 3,
+            "{measured:?} for {of_ten:?}"
+        );
     }
 }

@@ -75,3 +75,17 @@ async fn f_21_a_second_order_stops_at_once() {
     assert_eq!(in_time(server.serving.drained()).await, 1);
     assert!(in_time(answer).await.unwrap().is_err());
 }
+
+#[tokio::test]
+async fn s_87_a_drain_waits_for_work_whose_caller_has_gone() {
+    let mut server = Server::start(options(Protocol::Rpc));
+    let client = Http2::connect(server.address).await;
+    client.get("/detached").await.unwrap();
+    server.trigger.drain();
+    in_time(client.connection).await.unwrap().unwrap();
+    // Without the wait the worker would be gone by now.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.gate.add_permits(1);
+    in_time(server.serving.drained()).await;
+    assert!(server.begun.try_recv().is_ok());
+}

@@ -27,12 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// A served listener. What it serves: `/slow` answers once `gate` lets it, everything else at once with the name of the thread
-/// and the peer's address.
+/// A served listener. What it serves: `/slow` answers once `gate` lets it; `/detached` answers at once and goes on by itself until
+/// `gate` lets it; everything else answers at once with the name of the thread and the peer's address.
 struct Server {
     address: SocketAddr,
     gate: Arc<Semaphore>,
-    /// A message for each request to `/slow` that has begun.
+    /// A message for each request to `/slow` that has begun, and for each to `/detached` that is through.
     begun: mpsc::UnboundedReceiver<()>,
     trigger: Trigger,
     serving: Serving,
@@ -75,6 +75,13 @@ async fn answer(
     if request.uri().path() == "/slow" {
         let _ = begin.send(());
         gate.acquire().await.unwrap().forget();
+        return Ok(Response::new(Empty::new().boxed_unsync()));
+    }
+    if request.uri().path() == "/detached" {
+        tokio::spawn(async move {
+            gate.acquire().await.unwrap().forget();
+            let _ = begin.send(());
+        });
         return Ok(Response::new(Empty::new().boxed_unsync()));
     }
     let peer = request.extensions().get::<Peer>().unwrap().address;

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{LiveSession, Session, SessionId, Timestamp, TokenDigest, UserId},
-    store::redis::keys::SHARDS,
+    store::{WalkPlace, Walked, redis::keys::SHARDS},
 };
 use futures_util::future::{join_all, try_join_all};
 use redis::{Cmd, RedisResult, Value};
@@ -144,6 +144,9 @@ pub(super) fn range_of(id: SessionId) -> [Vec<u8>; 2] {
     let bound = |end: &[u8]| [b"[".as_slice(), &id.to_bytes(), end].concat();
     [bound(&[]), bound(&[0xff; 33])]
 }
+
+/// How much of a place in a walk is the server's cursor within one shard: more than a set of any size needs.
+const CURSOR_BITS: u32 = 56;
 
 /// How often a list is read again because the index changed meanwhile, before it is good enough.
 const LIST_READS: usize = 8;
@@ -306,6 +309,35 @@ impl Shared {
         if let Err(error) = self.wire.write(&cmd).await {
             tracing::debug!(%error, "could not tidy the index of a user's sessions");
         }
+    }
+
+    /// The living sessions of one shard, a few at a time. A place is the shard and, within it, the server's own cursor.
+    pub(super) async fn walk(&self, from: WalkPlace, now: Timestamp) -> RedisResult<Walked> {
+        let place = from.number();
+        let (shard, cursor) = (place >> CURSOR_BITS, place & ((1 << CURSOR_BITS) - 1));
+        let Some(shard) = usize::try_from(shard).ok().filter(|shard| *shard < SHARDS) else {
+            return Err(failure("a walk to a place that there is not"));
+        };
+        let mut cmd = redis::cmd("ZSCAN");
+        cmd.arg(self.keys.living(shard)).arg(cursor).arg("COUNT").arg(500);
+        let (next, members): (u64, Vec<(String, f64)>) =
+            redis::from_redis_value(self.wire.read(&cmd).await?)?;
+        let living = members
+            .into_iter()
+            .filter(|(_, expires_at)| *expires_at > now.as_millis() as f64);
+        let digests = living.map(|(member, _)| Place::digest(&member));
+        let digests = digests
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| failure("a session of another name"))?;
+        if next >> CURSOR_BITS != 0 {
+            return Err(failure("a cursor that is too large"));
+        }
+        let shard = shard as u64;
+        let next = match next {
+            0 => (shard + 1 < SHARDS as u64).then(|| WalkPlace::from((shard + 1) << CURSOR_BITS)),
+            next => Some(WalkPlace::from(shard << CURSOR_BITS | next)),
+        };
+        Ok(Walked { digests, next })
     }
 
     /// Everybody's living sessions: each shard keeps the expiry of each of its own.

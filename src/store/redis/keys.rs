@@ -46,6 +46,12 @@ impl Place {
             member: URL_SAFE_NO_PAD.encode(digest.as_bytes()),
         }
     }
+
+    /// The digest that has this name in its shard.
+    pub(super) fn digest(member: &str) -> Option<TokenDigest> {
+        let bytes = URL_SAFE_NO_PAD.decode(member).ok()?;
+        Some(TokenDigest::from_bytes(bytes.try_into().ok()?))
+    }
 }
 
 /// The names of one deployment's keys.

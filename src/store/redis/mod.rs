@@ -27,6 +27,7 @@ pub use durability::Durability;
 
 use super::{
     Answer, Created, Epoch, NewSession, RevocationLog, Rotation, SessionKey, SessionStore, StoreError,
+    WalkPlace, Walked,
 };
 use crate::domain::{LiveSession, Session, SessionId, Timestamp, TokenDigest, UserId};
 use asking::Asking;
@@ -326,6 +327,11 @@ impl SessionStore for RedisStore {
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
         let shared = Arc::clone(&self.shared);
         self.carry_out("sweeping sessions", async move { shared.sweep(now, limit).await })
+            .await
+    }
+
+    async fn walk(&self, from: WalkPlace, now: Timestamp) -> Result<Walked, StoreError> {
+        self.answer("walking over sessions", self.shared.walk(from, now))
             .await
     }
 

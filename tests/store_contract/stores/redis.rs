@@ -36,6 +36,6 @@ async fn open(url: &str) -> Opened<dyn SessionStore> {
         here: Arc::new(connect().await.unwrap()),
         there: Arc::new(connect().await.unwrap()),
         telling_lag: secs(5),
-        keeps: Vec::new(),
+        _keeps: Vec::new(),
     }
 }

@@ -1,3 +1,0 @@
-//! The service.
-
-fn main() {}

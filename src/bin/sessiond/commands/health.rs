@@ -1,0 +1,33 @@
+//! Whether a service serves: for container and process supervisors.
+
+use super::reach::{configured, named, reachable};
+use crate::Failure;
+use clap::ArgMatches;
+use sessiond::config::ServiceConfig;
+use std::time::Duration;
+use tokio::time::timeout;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Succeeds if the service says that it serves.
+pub(super) async fn check(matches: &ArgMatches, config: &ServiceConfig) -> Result<(), Failure> {
+    let upstream = match named(matches)? {
+        Some(upstream) => upstream,
+        None => configured(reachable(config.address))?,
+    };
+    let mut client = HealthClient::new(upstream.endpoint()?.connect_lazy());
+    let request = HealthCheckRequest::default();
+    let answer = timeout(TIMEOUT, client.check(request))
+        .await
+        .map_err(|_| format!("{upstream} does not answer within {} seconds", TIMEOUT.as_secs()))?
+        .map_err(|status| format!("{upstream} does not answer: {}", status.message()))?;
+    match answer.into_inner().status() {
+        ServingStatus::Serving => Ok(()),
+        ServingStatus::NotServing | ServingStatus::Unknown | ServingStatus::ServiceUnknown => {
+            Err(format!("{upstream} is up and does not serve").into())
+        }
+    }
+}

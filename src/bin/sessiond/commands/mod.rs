@@ -1,0 +1,66 @@
+//! The commands beside serving. Each is a client of the contract, whoever serves it.
+
+mod backup;
+mod copy;
+mod health;
+mod output;
+mod password;
+mod reach;
+mod sessions;
+mod users;
+
+use crate::{Failure, stores};
+use clap::ArgMatches;
+use output::Output;
+use reach::Reached;
+use sessiond::{config::ServiceConfig, telemetry};
+use std::io::{self, Write as _};
+use tonic::Status;
+use tonic_types::StatusExt as _;
+
+pub(crate) async fn run(name: &str, matches: &ArgMatches, config: ServiceConfig) -> Result<(), Failure> {
+    // People read what a command says; only what goes wrong is worth a line of log.
+    let _flushed = telemetry::start(&telemetry::Options {
+        filter: "warn".parse()?,
+        format: telemetry::Format::Human,
+    })?;
+    match (name, matches.subcommand()) {
+        ("users", Some((verb, matches))) => {
+            let reached = Reached::by(matches, config).await?;
+            let outcome = users::run(verb, matches, reached.channel(), Output::new(matches)).await;
+            let left = reached.leave().await;
+            outcome.and(left)
+        }
+        ("sessions", Some((verb, matches))) => {
+            let reached = Reached::by(matches, config).await?;
+            let outcome = sessions::run(verb, matches, reached.channel(), Output::new(matches)).await;
+            let left = reached.leave().await;
+            outcome.and(left)
+        }
+        ("healthcheck", _) => health::check(matches, &config).await,
+        ("migrate", _) => {
+            let place = stores::migrate(&config.stores).await?;
+            writeln!(io::stdout(), "The schema is up to date {place}")?;
+            Ok(())
+        }
+        ("copy", _) => copy::run(matches).await,
+        ("backup", _) => backup::backup(matches, &config.stores).await,
+        ("restore", _) => backup::restore(matches, &config.stores).await,
+        _ => Err(format!("there is no command {name}").into()),
+    }
+}
+
+/// What a failed call means to the person at the terminal.
+fn refusal(status: &Status) -> Failure {
+    let violations: Vec<_> = status
+        .get_details_bad_request()
+        .map(|bad| bad.field_violations)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|violation| format!("{} {}", violation.field, violation.description))
+        .collect();
+    match violations.is_empty() {
+        true => output::shown(status.message()).into(),
+        false => output::shown(&violations.join("; ")).into(),
+    }
+}

@@ -1,0 +1,207 @@
+//! The session token that a request presents, and where it may stand.
+
+use http::{HeaderMap, HeaderName, header};
+
+/// Where a request may carry the token.
+#[derive(Debug, Clone)]
+pub(super) struct TokenPlaces {
+    pub(super) metadata: Option<HeaderName>,
+    pub(super) is_bearer_read: bool,
+    pub(super) cookie: Option<Box<str>>,
+}
+
+/// What a request presents.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Presented<'a> {
+    /// Nothing in any place.
+    Nothing,
+    /// One token, in one place or alike in several.
+    Token(&'a str),
+    /// More than one, or something that cannot be one. To choose among them would be to guess whose request it is.
+    Unclear,
+}
+
+impl<'a> Presented<'a> {
+    /// The same, with one more value found; `None`: one that cannot be a token.
+    fn and(self, value: Option<&'a str>) -> Self {
+        match (self, value) {
+            (Self::Nothing, Some(value)) => Self::Token(value),
+            (Self::Token(token), Some(value)) if token == value => Self::Token(token),
+            (Self::Nothing | Self::Token(_) | Self::Unclear, _) => Self::Unclear,
+        }
+    }
+}
+
+impl TokenPlaces {
+    pub(super) fn token<'a>(&self, headers: &'a HeaderMap) -> Presented<'a> {
+        let mut presented = Presented::Nothing;
+        if let Some(name) = &self.metadata {
+            presented = values(headers, name).fold(presented, Presented::and);
+        }
+        if self.is_bearer_read {
+            presented = values(headers, &header::AUTHORIZATION)
+                .filter_map(bearer)
+                .fold(presented, Presented::and);
+        }
+        if let Some(name) = &self.cookie {
+            let mut values = cookies(headers, name);
+            if let Some(value) = values.next() {
+                // Two cookies of one name, even alike, come from two places that set cookies: one of them is not ours.
+                presented = match values.next() {
+                    None => presented.and(value),
+                    Some(_) => Presented::Unclear,
+                };
+            }
+        }
+        presented
+    }
+
+    /// Keeps the places' values out of whatever prints headers.
+    pub(super) fn mark_sensitive(&self, headers: &mut HeaderMap) {
+        for name in [&header::AUTHORIZATION, &header::COOKIE]
+            .into_iter()
+            .chain(&self.metadata)
+        {
+            match headers.entry(name) {
+                header::Entry::Occupied(mut values) => {
+                    values.iter_mut().for_each(|value| value.set_sensitive(true))
+                }
+                header::Entry::Vacant(_) => {}
+            }
+        }
+    }
+}
+
+/// The header's values; `None` for one that is not visible ASCII.
+fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = Option<&'a str>> {
+    headers.get_all(name).iter().map(|value| value.to_str().ok())
+}
+
+/// What follows the scheme Bearer, whose case does not matter (RFC 9110 §11.1); `None` for another scheme, which is not ours.
+fn bearer(value: Option<&str>) -> Option<Option<&str>> {
+    let Some(value) = value else { return Some(None) };
+    let (scheme, rest) = value.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| Some(rest.trim_start_matches(' ')))
+}
+
+/// The values of the cookies with exactly this name (RFC 6265bis §5.7: case matters), over all cookie headers, since HTTP/2 may
+/// split them; `None` for one that is not UTF-8.
+fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = Option<&'a str>> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .flat_map(|header| header.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(move |pair| {
+            let at = pair.iter().position(|byte| *byte == b'=')?;
+            (pair[..at].trim_ascii() == name.as_bytes())
+                .then(|| std::str::from_utf8(pair[at + 1..].trim_ascii()).ok())
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn places() -> TokenPlaces {
+        TokenPlaces {
+            metadata: Some(HeaderName::from_static("session-token")),
+            is_bearer_read: true,
+            cookie: Some("__Host-session".into()),
+        }
+    }
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &str)| {
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            (HeaderName::from_static(name), value)
+        };
+        lines.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn a_token_is_found_in_metadata_bearer_and_cookie() {
+        use Presented::{Nothing, Token, Unclear};
+        let cases: [(&[(&'static str, &str)], Presented<'_>); 22] = [
+            (&[], Nothing),
+            (&[("session-token", "t")], Token("t")),
+            (&[("session-token", "t"), ("session-token", "u")], Unclear),
+            (&[("session-token", "t\u{e9}")], Unclear),
+            (&[("authorization", "Bearer t")], Token("t")),
+            (&[("authorization", "bEARER  t")], Token("t")),
+            (&[("authorization", "Basic dTpw")], Nothing),
+            (&[("authorization", "t")], Nothing),
+            (
+                &[("authorization", "Bearer t"), ("authorization", "Bearer u")],
+                Unclear,
+            ),
+            (
+                &[("authorization", "Bearer t"), ("authorization", "Basic dTpw")],
+                Token("t"),
+            ),
+            (&[("cookie", "__Host-session=t")], Token("t")),
+            (&[("cookie", "a=b; __Host-session=t;c=d")], Token("t")),
+            (&[("cookie", "a=\u{e9}; __Host-session=t")], Token("t")),
+            (&[("cookie", "a=b"), ("cookie", "__Host-session=t")], Token("t")),
+            (&[("cookie", "__host-session=t")], Nothing),
+            (&[("cookie", "x__Host-session=t")], Nothing),
+            (&[("cookie", "__Host-session")], Nothing),
+            (&[("cookie", "__Host-session=\"t\"")], Token("\"t\"")),
+            (
+                &[("cookie", "__Host-session=t"), ("session-token", "t")],
+                Token("t"),
+            ),
+            (&[("cookie", "__Host-session=t"), ("session-token", "u")], Unclear),
+            (
+                &[("cookie", "__Host-session=t"), ("authorization", "Bearer u")],
+                Unclear,
+            ),
+            (&[("session-token", "u"), ("authorization", "Bearer t")], Unclear),
+        ];
+        for (lines, expected) in cases {
+            assert_eq!(places().token(&headers(lines)), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn s_24_two_session_cookies_are_refused() {
+        for lines in [
+            &[("cookie", "__Host-session=a; __Host-session=b")] as &[_],
+            &[("cookie", "__Host-session=b; __Host-session=a")],
+            &[("cookie", "__Host-session=a"), ("cookie", "__Host-session=b")],
+            &[("cookie", "__Host-session=a; __Host-session=a")],
+        ] {
+            assert_eq!(places().token(&headers(lines)), Presented::Unclear, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn places_that_are_switched_off_are_not_read() {
+        let nowhere = TokenPlaces {
+            metadata: None,
+            is_bearer_read: false,
+            cookie: None,
+        };
+        let lines = [
+            ("session-token", "t"),
+            ("authorization", "Bearer t"),
+            ("cookie", "__Host-session=t"),
+        ];
+        assert_eq!(nowhere.token(&headers(&lines)), Presented::Nothing);
+    }
+
+    #[test]
+    fn s_89_tokens_do_not_show_where_headers_are_printed() {
+        let mut headers = headers(&[
+            ("session-token", "secret"),
+            ("authorization", "Bearer secret"),
+            ("cookie", "a=b"),
+            ("cookie", "__Host-session=secret"),
+        ]);
+        places().mark_sensitive(&mut headers);
+        let printed = format!("{headers:?}");
+        assert!(!printed.contains("secret"), "{printed}");
+    }
+}

@@ -1,0 +1,502 @@
+//! A table of fixed size from tokens to answers, read without a lock and without waiting.
+//!
+//! It is laid out as a processor lays out its caches: sets of eight places, where a token's keyed hash says which set. A place
+//! is guarded by a version (a "seqlock"): a reader who finds that it changed under its eyes reads again, and never writes
+//! anything but, now and then, the mark that a place was used.
+
+use super::answer::Answer;
+use crate::domain::{AuthMethod, NoRandomness, SessionId, SessionToken, Timestamp, UserId};
+use parking_lot::Mutex;
+use std::{
+    array,
+    sync::atomic::{AtomicU64, Ordering, fence},
+};
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// Places in a set.
+const WAYS: usize = 8;
+/// A token's 47 bytes in words, padded with zero.
+const TOKEN_WORDS: usize = 6;
+/// An [`Entry`] in words.
+const ENTRY_WORDS: usize = 8;
+/// Writers of one set take turns; there are few, so sets share their locks.
+const WRITER_LOCKS: usize = 64;
+/// How often a reader looks again at a place that is being written before it goes without.
+const READ_ATTEMPTS: usize = 64;
+
+/// A token in the form that the table compares.
+pub(super) struct TokenKey([u64; TOKEN_WORDS]);
+
+impl TokenKey {
+    /// `None` if the text does not have a token's length.
+    #[inline]
+    pub(super) fn of(text: &str) -> Option<Self> {
+        let text: &[u8; SessionToken::TEXT_BYTES] = text.as_bytes().try_into().ok()?;
+        let mut bytes = [0; TOKEN_WORDS * 8];
+        bytes[..SessionToken::TEXT_BYTES].copy_from_slice(text);
+        let (words, _) = bytes.as_chunks::<8>();
+        Some(Self(array::from_fn(|i| u64::from_le_bytes(words[i]))))
+    }
+
+    fn text(&self) -> Zeroizing<String> {
+        let bytes: Zeroizing<Vec<u8>> =
+            Zeroizing::new(self.0.iter().flat_map(|word| word.to_le_bytes()).collect());
+        // Only well-formed tokens, which are ASCII, are ever inserted.
+        let text = std::str::from_utf8(&bytes[..SessionToken::TEXT_BYTES]).unwrap_or_default();
+        Zeroizing::new(text.to_owned())
+    }
+}
+
+/// What is remembered of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) answer: Answer,
+    /// Where [`Marks`](super::marks::Marks) stood when the answer was asked for.
+    pub(super) asked_at_mark: u64,
+}
+
+impl Entry {
+    fn to_words(self) -> [u64; ENTRY_WORDS] {
+        let answer = self.answer;
+        let method: u64 = match answer.auth_method {
+            None => 0,
+            Some(AuthMethod::Password) => 1,
+            Some(AuthMethod::Caller) => 2,
+        };
+        let [user_high, user_low] = halves(answer.user_id.to_bytes());
+        let [session_high, session_low] = halves(answer.session_id.to_bytes());
+        [
+            user_high,
+            user_low,
+            session_high,
+            session_low,
+            answer.authenticated_at.as_millis().cast_unsigned(),
+            answer.our_authenticated_at.as_millis().cast_unsigned(),
+            answer.our_valid_until.as_millis().cast_unsigned(),
+            // The count of revocations does not reach 2^62.
+            self.asked_at_mark << 2 | method,
+        ]
+    }
+
+    fn from_words(words: [u64; ENTRY_WORDS]) -> Self {
+        let [
+            user_high,
+            user_low,
+            session_high,
+            session_low,
+            authenticated_at,
+            ours,
+            until,
+            rest,
+        ] = words;
+        let instant = |word: u64| Timestamp::from_millis(word.cast_signed());
+        Self {
+            answer: Answer {
+                user_id: UserId::from_bytes(whole([user_high, user_low])),
+                session_id: SessionId::from_bytes(whole([session_high, session_low])),
+                authenticated_at: instant(authenticated_at),
+                auth_method: match rest & 3 {
+                    1 => Some(AuthMethod::Password),
+                    2 => Some(AuthMethod::Caller),
+                    _ => None,
+                },
+                our_authenticated_at: instant(ours),
+                our_valid_until: instant(until),
+            },
+            asked_at_mark: rest >> 2,
+        }
+    }
+}
+
+fn halves(bytes: [u8; 16]) -> [u64; 2] {
+    let whole = u128::from_be_bytes(bytes);
+    [(whole >> 64) as u64, whole as u64]
+}
+
+fn whole([high, low]: [u64; 2]) -> [u8; 16] {
+    (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
+}
+
+/// One token and its answer, in two cache lines.
+#[repr(align(128))]
+struct Place {
+    /// Odd while the place is being written.
+    version: AtomicU64,
+    token: [AtomicU64; TOKEN_WORDS],
+    entry: [AtomicU64; ENTRY_WORDS],
+    /// The tag of the token if it was used since it was last checked, so that a reader who is late marks nobody else.
+    used: AtomicU64,
+}
+
+/// The tags of a set's places, in one cache line. 0: the place is empty.
+#[repr(align(64))]
+struct Tags([AtomicU64; WAYS]);
+
+/// See the module.
+pub(super) struct Table {
+    hash_key: [u64; TOKEN_WORDS],
+    tags: Box<[Tags]>,
+    places: Box<[Place]>,
+    writers: [Mutex<()>; WRITER_LOCKS],
+}
+
+/// Where a token belongs.
+#[derive(Clone, Copy)]
+pub(super) struct Spot {
+    set: usize,
+    tag: u64,
+}
+
+impl Table {
+    /// A table for so many answers, rounded up to a multiple of eight. Its memory, 136 bytes for each, is taken now.
+    pub(super) fn with_capacity(max_entries: usize) -> Result<Self, NoRandomness> {
+        let sets = max_entries.div_ceil(WAYS).max(1);
+        let mut key = [0; TOKEN_WORDS * 8];
+        getrandom::fill(&mut key).map_err(NoRandomness)?;
+        let (words, _) = key.as_chunks::<8>();
+        Ok(Self {
+            hash_key: array::from_fn(|i| u64::from_ne_bytes(words[i])),
+            tags: (0..sets).map(|_| Tags(zeros())).collect(),
+            places: (0..sets * WAYS)
+                .map(|_| Place {
+                    version: AtomicU64::new(0),
+                    token: zeros(),
+                    entry: zeros(),
+                    used: AtomicU64::new(0),
+                })
+                .collect(),
+            writers: array::from_fn(|_| Mutex::new(())),
+        })
+    }
+
+    /// Where the token belongs.
+    ///
+    /// The hash is NH (RFC 4418 §5.2), folded: universal under a key that nobody outside knows, so nobody can choose tokens that
+    /// meet, nor learn a token from the time that a look takes. It names places; whether a token is the right one is decided by
+    /// comparing all of it.
+    #[inline]
+    pub(super) fn spot(&self, token: &TokenKey) -> Spot {
+        let keyed = |i: usize| u128::from(token.0[i].wrapping_add(self.hash_key[i]));
+        let sum = (keyed(0) * keyed(1))
+            .wrapping_add(keyed(2) * keyed(3))
+            .wrapping_add(keyed(4) * keyed(5));
+        let hash = (sum >> 64) as u64 ^ sum as u64;
+        Spot {
+            set: ((u128::from(hash) * self.tags.len() as u128) >> 64) as usize,
+            tag: hash | 1,
+        }
+    }
+
+    /// What is remembered of the token. Marks it as used if `is_use` says that this is one.
+    #[inline]
+    pub(super) fn read(
+        &self,
+        token: &TokenKey,
+        spot: Spot,
+        is_use: impl FnOnce(&Entry) -> bool,
+    ) -> Option<Entry> {
+        let way = self.way_with_tag(spot)?;
+        let place = &self.places[spot.set * WAYS + way];
+        let (found, words) = place.read()?;
+        // Every word is compared, whatever the others say, so the time tells nothing.
+        let difference = (0..TOKEN_WORDS).fold(0, |difference, i| difference | (found.0[i] ^ token.0[i]));
+        if difference != 0 {
+            return None;
+        }
+        let entry = Entry::from_words(words);
+        // Looked at first: a line that is only read stays in every core's cache.
+        if is_use(&entry) && place.used.load(Ordering::Relaxed) != spot.tag {
+            place.used.store(spot.tag, Ordering::Relaxed);
+        }
+        Some(entry)
+    }
+
+    /// Remembers the answer in the place of the token's former one; else in an empty place; else instead of the one that was
+    /// not used lately and would end first.
+    pub(super) fn write(&self, token: &TokenKey, spot: Spot, entry: Entry) {
+        let _turn = self.writers[spot.set % WRITER_LOCKS].lock();
+        let way = self.way_with_tag(spot).unwrap_or_else(|| self.victim(spot.set));
+        let place = &self.places[spot.set * WAYS + way];
+        let tag = &self.tags[spot.set].0[way];
+        if tag.swap(spot.tag, Ordering::Relaxed) != spot.tag {
+            place.used.store(0, Ordering::Relaxed);
+        }
+        place.write(token.0, entry.to_words());
+    }
+
+    /// Forgets the token, and wipes it.
+    pub(super) fn remove(&self, spot: Spot) {
+        let _turn = self.writers[spot.set % WRITER_LOCKS].lock();
+        if let Some(way) = self.way_with_tag(spot) {
+            self.wipe(spot.set, way);
+        }
+    }
+
+    /// How many sets there are, for [`Table::sweep_set`].
+    pub(super) fn set_count(&self) -> usize {
+        self.tags.len()
+    }
+
+    /// Wipes what has ended in this set, and gives the tokens that were used since they were last given, no longer marked.
+    pub(super) fn sweep_set(&self, set: usize, now: Timestamp, used: &mut Vec<Zeroizing<String>>) {
+        let _turn = self.writers[set % WRITER_LOCKS].lock();
+        for way in 0..WAYS {
+            let tag = self.tags[set].0[way].load(Ordering::Relaxed);
+            if tag == 0 {
+                continue;
+            }
+            let place = &self.places[set * WAYS + way];
+            let Some((token, words)) = place.read() else {
+                continue;
+            };
+            if Entry::from_words(words).answer.our_valid_until <= now {
+                self.wipe(set, way);
+            } else if place.used.swap(0, Ordering::Relaxed) == tag {
+                used.push(token.text());
+            }
+        }
+    }
+
+    /// Marks the token as used, so that the next sweep gives it.
+    pub(super) fn mark_used(&self, spot: Spot) {
+        let _turn = self.writers[spot.set % WRITER_LOCKS].lock();
+        if let Some(way) = self.way_with_tag(spot) {
+            self.places[spot.set * WAYS + way]
+                .used
+                .store(spot.tag, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn way_with_tag(&self, spot: Spot) -> Option<usize> {
+        let tags = &self.tags[spot.set].0;
+        (0..WAYS).find(|&way| tags[way].load(Ordering::Relaxed) == spot.tag)
+    }
+
+    fn victim(&self, set: usize) -> usize {
+        let rank = |way: usize| {
+            let tag = self.tags[set].0[way].load(Ordering::Relaxed);
+            let place = &self.places[set * WAYS + way];
+            let until = place
+                .read()
+                .map(|(_, words)| Entry::from_words(words).answer.our_valid_until);
+            (tag != 0, place.used.load(Ordering::Relaxed) == tag, until)
+        };
+        (0..WAYS).min_by_key(|&way| rank(way)).unwrap_or(0)
+    }
+
+    /// The caller holds the set's writer lock.
+    fn wipe(&self, set: usize, way: usize) {
+        self.tags[set].0[way].store(0, Ordering::Relaxed);
+        self.places[set * WAYS + way].write([0; TOKEN_WORDS], [0; ENTRY_WORDS]);
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        let tags = self.tags.iter().flat_map(|set| &set.0);
+        tags.filter(|tag| tag.load(Ordering::Relaxed) != 0).count()
+    }
+}
+
+impl Place {
+    #[inline]
+    fn read(&self) -> Option<(TokenKey, [u64; ENTRY_WORDS])> {
+        for _ in 0..READ_ATTEMPTS {
+            let before = self.version.load(Ordering::Acquire);
+            let token = array::from_fn(|i| self.token[i].load(Ordering::Relaxed));
+            let words = array::from_fn(|i| self.entry[i].load(Ordering::Relaxed));
+            // Keeps the loads above from being made after the one below.
+            fence(Ordering::Acquire);
+            if before & 1 == 0 && self.version.load(Ordering::Relaxed) == before {
+                return Some((TokenKey(token), words));
+            }
+            std::hint::spin_loop();
+        }
+        None
+    }
+
+    /// The caller holds the set's writer lock.
+    fn write(&self, token: [u64; TOKEN_WORDS], words: [u64; ENTRY_WORDS]) {
+        let version = self.version.load(Ordering::Relaxed);
+        self.version.store(version.wrapping_add(1), Ordering::Relaxed);
+        // Keeps the stores below from being seen before the one above.
+        fence(Ordering::Release);
+        for (to, from) in self.token.iter().zip(token) {
+            to.store(from, Ordering::Relaxed);
+        }
+        for (to, from) in self.entry.iter().zip(words) {
+            to.store(from, Ordering::Relaxed);
+        }
+        self.version.store(version.wrapping_add(2), Ordering::Release);
+    }
+}
+
+/// Tokens do not outlive the table.
+impl Drop for Place {
+    fn drop(&mut self) {
+        for word in &mut self.token {
+            word.get_mut().zeroize();
+        }
+    }
+}
+
+fn zeros<const N: usize>() -> [AtomicU64; N] {
+    array::from_fn(|_| AtomicU64::new(0))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::{
+        sync::atomic::{AtomicBool, AtomicUsize},
+        thread,
+    };
+
+    fn token(n: u32) -> SessionToken {
+        let mut random = [0; 32];
+        random[..4].copy_from_slice(&n.to_be_bytes());
+        SessionToken::from_random(random)
+    }
+
+    /// All of it follows from `n`, so that a reader can tell an answer from a mix of two.
+    fn entry(n: u32) -> Entry {
+        let instant = |plus: i64| Timestamp::from_millis(1_000_000 + i64::from(n) * 10 + plus);
+        let bits = [n.to_be_bytes()[3]; 10];
+        Entry {
+            answer: Answer {
+                user_id: UserId::new(instant(0), bits),
+                session_id: SessionId::new(instant(1), bits),
+                authenticated_at: instant(2),
+                auth_method: Some(AuthMethod::Caller),
+                our_authenticated_at: instant(3),
+                our_valid_until: instant(4),
+            },
+            asked_at_mark: u64::from(n),
+        }
+    }
+
+    fn write(table: &Table, of: u32, said: u32) {
+        let key = TokenKey::of(token(of).expose()).unwrap();
+        table.write(&key, table.spot(&key), entry(said));
+    }
+
+    fn read(table: &Table, of: u32) -> Option<Entry> {
+        let key = TokenKey::of(token(of).expose()).unwrap();
+        table.read(&key, table.spot(&key), |_| true)
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_what_was_removed_is_not() {
+        let table = Table::with_capacity(64).unwrap();
+        write(&table, 1, 1);
+        assert_eq!(read(&table, 1), Some(entry(1)));
+        assert_eq!(read(&table, 2), None);
+        write(&table, 1, 5);
+        assert_eq!((read(&table, 1), table.len()), (Some(entry(5)), 1));
+        let key = TokenKey::of(token(1).expose()).unwrap();
+        table.remove(table.spot(&key));
+        assert_eq!((read(&table, 1), table.len()), (None, 0));
+    }
+
+    #[test]
+    fn two_tokens_with_one_hash_are_told_apart() {
+        let table = Table::with_capacity(8).unwrap();
+        let (one, other) = (token(1), token(2));
+        let (one, other) = (
+            TokenKey::of(one.expose()).unwrap(),
+            TokenKey::of(other.expose()).unwrap(),
+        );
+        let spot = table.spot(&one);
+        table.write(&one, spot, entry(1));
+        assert_eq!(table.read(&other, spot, |_| true), None);
+        table.write(&other, spot, entry(2));
+        assert_eq!(table.read(&one, spot, |_| true), None);
+        assert_eq!(table.read(&other, spot, |_| true), Some(entry(2)));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_is_in_use_stays() {
+        let table = Table::with_capacity(800).unwrap();
+        for n in 0..8 {
+            write(&table, n, n);
+            read(&table, n);
+        }
+        for n in 1_000..10_000 {
+            write(&table, n, n);
+        }
+        assert!(table.len() <= 800, "{}", table.len());
+        assert!(table.len() > 700, "{}", table.len());
+        for n in 0..8 {
+            assert_eq!(read(&table, n), Some(entry(n)));
+        }
+    }
+
+    #[test]
+    fn a_sweep_gives_what_was_used_once_and_wipes_what_has_ended() {
+        let table = Table::with_capacity(8).unwrap();
+        for n in 1..=3 {
+            write(&table, n, n);
+        }
+        read(&table, 2);
+        read(&table, 3);
+        let mut used = Vec::new();
+        table.sweep_set(0, entry(2).answer.our_valid_until, &mut used);
+        let used: Vec<&str> = used.iter().map(|token| token.as_str()).collect();
+        assert_eq!(used, [token(3).expose()]);
+        assert_eq!((read(&table, 1), read(&table, 2), table.len()), (None, None, 1));
+
+        let mut used = Vec::new();
+        table.sweep_set(0, Timestamp::default(), &mut used);
+        assert!(used.is_empty());
+        let key = TokenKey::of(token(3).expose()).unwrap();
+        table.mark_used(table.spot(&key));
+        table.sweep_set(0, Timestamp::default(), &mut used);
+        assert_eq!(used.len(), 1);
+    }
+
+    #[test]
+    fn f_12_a_reader_never_sees_a_mix_of_two_answers_nor_another_tokens() {
+        // One set, sixteen tokens: places change hands all the time.
+        let table = Table::with_capacity(8).unwrap();
+        let stop = AtomicBool::new(false);
+        let seen = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for writer in 0..2 {
+                let (table, stop) = (&table, &stop);
+                scope.spawn(move || {
+                    let mut round = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        round += 1;
+                        for n in 0..16 {
+                            write(table, n, (round * 2 + writer) << 8 | n);
+                        }
+                    }
+                });
+            }
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for n in (0..16).cycle().take(400_000) {
+                        if let Some(found) = read(&table, n) {
+                            let said = u32::try_from(found.asked_at_mark).unwrap();
+                            assert_eq!(said & 0xff, n);
+                            assert_eq!(found, entry(said));
+                            seen.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                    stop.store(true, Ordering::Relaxed);
+                });
+            }
+        });
+        assert!(seen.into_inner() > 0);
+    }
+
+    #[test]
+    fn text_that_has_not_a_tokens_length_has_no_key() {
+        let token = token(1);
+        let longer = format!("{}\0", token.expose());
+        for text in ["", &token.expose()[1..], &longer] {
+            assert!(TokenKey::of(text).is_none());
+        }
+    }
+}

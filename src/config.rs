@@ -1,1 +1,0 @@
-//! Flags, environment and configuration file, and every mistake in them at once.

@@ -1,0 +1,199 @@
+//! Collects what the file, the environment and the command line say, and hands it out by setting.
+
+use super::{
+    arguments::Flags,
+    mistake::{Mistake, Mistakes, Origin},
+    setting::{Described, Setting, VARIABLE_PREFIX},
+    settings,
+};
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+use toml::de::{DeTable, DeValue};
+
+/// The environment variable that names the file, and the flag that does.
+const FILE_VARIABLE: &str = "SESSIOND_CONFIG";
+
+/// Everything that was said, and everything that was wrong with it so far.
+pub(super) struct Values {
+    /// By key, the weightiest last: file, environment, command line.
+    said: HashMap<&'static str, Vec<(Origin, String)>>,
+    /// Keys whose mistakes are noted already.
+    checked: HashSet<&'static str>,
+    mistakes: Vec<Mistake>,
+}
+
+impl Values {
+    /// Collects. Flags outweigh the environment, the environment outweighs the file.
+    pub(super) fn collect(flags: Flags, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let mut values = Self {
+            said: HashMap::new(),
+            checked: HashSet::new(),
+            mistakes: Vec::new(),
+        };
+        let mut file = None;
+        let mut from_environment = Vec::new();
+        for (name, value) in environment {
+            let Some(name) = name.to_str().filter(|name| name.starts_with(VARIABLE_PREFIX)) else {
+                continue;
+            };
+            let origin = Origin::Environment(name.to_owned());
+            let setting = settings::all().find(|setting| setting.variable() == name);
+            match (setting, value.into_string()) {
+                (_, Ok(path)) if name == FILE_VARIABLE => file = Some((origin, PathBuf::from(path))),
+                (Some(setting), Ok(text)) => from_environment.push((setting.key(), origin, text)),
+                (Some(_), Err(_)) => values.object(origin, "is not valid UTF-8"),
+                (None, _) if is_of_an_orchestrator(name) => {}
+                (None, _) => values.object(origin, "no such setting"),
+            }
+        }
+        if let Some(path) = flags.file {
+            file = Some((Origin::Flag("--config".to_owned()), path));
+        }
+        if let Some((origin, path)) = file {
+            values.read_file(origin, &path);
+        }
+        from_environment.sort_by_key(|(key, ..)| *key);
+        for (key, origin, text) in from_environment {
+            values.said.entry(key).or_default().push((origin, text));
+        }
+        for (key, origin, text) in flags.settings {
+            values.said.entry(key).or_default().push((origin, text));
+        }
+        values.mistakes.extend(flags.mistakes);
+        values
+    }
+
+    fn read_file(&mut self, named_by: Origin, path: &Path) {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                self.object(
+                    named_by,
+                    format!("names {}, which cannot be read: {error}", path.display()),
+                );
+                return;
+            }
+        };
+        let line_of = |offset: usize| {
+            let before = text.get(..offset).unwrap_or_default();
+            Origin::File(path.to_owned(), before.matches('\n').count() + 1)
+        };
+        let (table, errors) = DeTable::parse_recoverable(&text);
+        for error in errors {
+            self.object(
+                line_of(error.span().map_or(0, |span| span.start)),
+                error.message(),
+            );
+        }
+        for (key, value) in table.get_ref() {
+            let origin = line_of(key.span().start);
+            let Some(setting) = settings::all().find(|setting| setting.key() == key.get_ref()) else {
+                self.object(origin, format!("{}: no such setting", key.get_ref()));
+                continue;
+            };
+            match text_of(value.get_ref()) {
+                Some(text) => self.said.entry(setting.key()).or_default().push((origin, text)),
+                None => self.object(
+                    origin,
+                    format!("{}: must be a text, a whole number, true or false", setting.key()),
+                ),
+            }
+        }
+    }
+
+    /// The value of a setting; `None` if it is wrong somewhere, and then that is noted.
+    pub(super) fn take<T>(&mut self, setting: &Setting<T>) -> Option<T> {
+        match self.check(setting) {
+            true => self.peek(setting),
+            false => None,
+        }
+    }
+
+    /// Notes what is wrong with a setting, once. A wrong value is a mistake even where another outweighs it.
+    pub(super) fn check(&mut self, setting: &dyn Described) -> bool {
+        let said = self.said.get(setting.key()).cloned().unwrap_or_default();
+        let is_first = self.checked.insert(setting.key());
+        let mut is_right = true;
+        for (origin, text) in said {
+            if let Some(objection) = setting.objection(&text) {
+                is_right = false;
+                if is_first {
+                    self.object_to(setting, origin, &objection);
+                }
+            }
+        }
+        is_right
+    }
+
+    /// The weightiest value of a setting, if it is right. Notes nothing.
+    pub(super) fn peek<T>(&self, setting: &Setting<T>) -> Option<T> {
+        let weightiest = self.said.get(setting.key()).and_then(|said| said.last());
+        let text = weightiest.map_or(setting.default_text(), |(_, text)| text.as_str());
+        setting.parse(text).ok()
+    }
+
+    /// Whether anyone has set it.
+    #[cfg(feature = "server")]
+    pub(super) fn is_set(&self, setting: &dyn Described) -> bool {
+        self.said.contains_key(setting.key())
+    }
+
+    /// Notes that the value of a setting does not go with something else.
+    pub(super) fn object_to_value(&mut self, setting: &dyn Described, objection: &str) {
+        let weightiest = self.said.get(setting.key()).and_then(|said| said.last());
+        let origin = weightiest.map_or(Origin::Default, |(origin, _)| origin.clone());
+        self.object_to(setting, origin, objection);
+    }
+
+    /// A flag and a variable name their setting; a line of the file and a default do not.
+    fn object_to(&mut self, setting: &dyn Described, origin: Origin, objection: &str) {
+        let text = match origin {
+            Origin::Flag(_) | Origin::Environment(_) => objection.to_owned(),
+            Origin::Default | Origin::File(..) | Origin::CommandLine => {
+                format!("{}: {objection}", setting.key())
+            }
+        };
+        self.object(origin, text);
+    }
+
+    fn object(&mut self, origin: Origin, text: impl Into<String>) {
+        self.mistakes.push(Mistake {
+            origin,
+            text: text.into(),
+        });
+    }
+
+    /// The configuration, if nothing was wrong.
+    pub(super) fn finish<T>(mut self, config: Option<T>) -> Result<T, Mistakes> {
+        self.mistakes.sort_by(|a, b| a.origin.cmp(&b.origin));
+        match config {
+            Some(config) if self.mistakes.is_empty() => Ok(config),
+            Some(_) | None => Err(Mistakes(self.mistakes)),
+        }
+    }
+}
+
+/// A value of the file as it would stand in the environment.
+fn text_of(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => Some(number.as_str().to_owned()),
+        DeValue::Boolean(is_so) => Some(is_so.to_string()),
+        DeValue::Array(items) => {
+            let items: Option<Vec<_>> = items.iter().map(|item| text_of(item.get_ref())).collect();
+            items.map(|items| items.join(","))
+        }
+        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => None,
+    }
+}
+
+/// Kubernetes describes every service of a namespace in variables, and one named "sessiond" would otherwise be all mistakes.
+fn is_of_an_orchestrator(name: &str) -> bool {
+    ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"]
+        .iter()
+        .any(|part| name.contains(part))
+}

@@ -1,0 +1,263 @@
+//! Reads a request's body: bounded in length and time, and only as what its content type says it is.
+
+use super::problem::{Kind, Problem, Violation};
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// The longest body that the gateway takes.
+pub(super) const MAX_BYTES: usize = 16 * 1024;
+/// How long it waits for one. 16 KiB come through any line in that time.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The whole body.
+///
+/// # Errors
+/// [`Kind::BodyTooLarge`], [`Kind::BodyTooSlow`], or [`Kind::MalformedBody`] if it ended before its end.
+pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
+    let whole = Limited::new(body, MAX_BYTES).collect();
+    match tokio::time::timeout(READ_TIMEOUT, whole).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Kind::BodyTooLarge.into()),
+        Ok(Err(_)) => Err(Kind::MalformedBody.into()),
+        Err(_) => Err(Kind::BodyTooSlow.into()),
+    }
+}
+
+/// What a content type says a body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MediaType {
+    /// The header is missing.
+    Unsaid,
+    /// `application/json`, or a type built on it.
+    Json,
+    /// `application/x-www-form-urlencoded`.
+    Form,
+    /// Anything else.
+    Other,
+}
+
+impl MediaType {
+    /// What the headers say; [`MediaType::Other`] if they say it twice, or name a charset that is not UTF-8.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+        let text = match (values.next(), values.next()) {
+            (None, _) => return Self::Unsaid,
+            (Some(value), None) => value.to_str().unwrap_or_default().to_ascii_lowercase(),
+            (Some(_), Some(_)) => return Self::Other,
+        };
+        let mut parts = text.split(';').map(str::trim);
+        let essence = parts.next().unwrap_or_default();
+        let is_utf_8 = parts
+            .filter_map(|parameter| parameter.strip_prefix("charset="))
+            .all(|charset| matches!(charset.trim_matches('"'), "utf-8" | "utf8" | "us-ascii"));
+        match essence {
+            _ if !is_utf_8 => Self::Other,
+            "application/json" => Self::Json,
+            "application/x-www-form-urlencoded" => Self::Form,
+            _ if essence.starts_with("application/") && essence.ends_with("+json") => Self::Json,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The members of a JSON object, taken out one by one; what was wrong with them is told at the end, all at once.
+pub(super) struct Fields {
+    members: Map<String, Value>,
+    violations: Vec<Violation>,
+}
+
+impl Fields {
+    /// The body of a route that takes JSON only. A page elsewhere can make a browser send a form, not this type (S-29).
+    ///
+    /// # Errors
+    /// [`Kind::UnsupportedMediaType`], or what [`read`] and [`Fields::parse`] give.
+    pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
+        match MediaType::of(headers) {
+            MediaType::Json => Self::parse(&read(body).await?),
+            MediaType::Unsaid | MediaType::Form | MediaType::Other => Err(Kind::UnsupportedMediaType.into()),
+        }
+    }
+
+    /// # Errors
+    /// [`Kind::MalformedBody`] if the text is not one JSON object.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, Problem> {
+        match serde_json::from_slice(text) {
+            Ok(Value::Object(members)) => Ok(Self {
+                members,
+                violations: Vec::new(),
+            }),
+            Ok(_) | Err(_) => Err(Kind::MalformedBody.into()),
+        }
+    }
+
+    /// A text that may be left out; `null` counts as left out.
+    pub(super) fn optional_text(&mut self, name: &str) -> Option<String> {
+        match self.members.remove(name)? {
+            Value::Null => None,
+            Value::String(text) => Some(text),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                self.violations.push(Violation::new(name, "must be a text"));
+                None
+            }
+        }
+    }
+
+    /// A text that must be there; an empty one counts as missing.
+    pub(super) fn text(&mut self, name: &str) -> String {
+        let violations_before = self.violations.len();
+        let text = self.optional_text(name).unwrap_or_default();
+        if text.is_empty() && self.violations.len() == violations_before {
+            self.violations.push(Violation::new(name, "missing"));
+        }
+        text
+    }
+
+    /// A list of texts that may be left out; `null` counts as left out.
+    pub(super) fn optional_texts(&mut self, name: &str) -> Option<Vec<String>> {
+        let value = self.members.remove(name)?;
+        let texts = match value {
+            Value::Null => return None,
+            Value::Array(items) => items
+                .into_iter()
+                .map(|item| match item {
+                    Value::String(text) => Some(text),
+                    Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                        None
+                    }
+                })
+                .collect(),
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => None,
+        };
+        if texts.is_none() {
+            self.violations
+                .push(Violation::new(name, "must be a list of texts"));
+        }
+        texts
+    }
+
+    /// Forgets members that may be there and mean nothing.
+    pub(super) fn ignore(&mut self, names: &[&str]) {
+        for name in names {
+            self.members.remove(*name);
+        }
+    }
+
+    /// Forgets every member not yet taken.
+    pub(super) fn ignore_rest(&mut self) {
+        self.members.clear();
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidField`] naming every member that was wrong, missing, or not asked for: a member that is silently passed over
+    /// would look as if it had been written.
+    pub(super) fn finish(mut self) -> Result<(), Problem> {
+        // A name from outside is not quoted back: only that there is one too many.
+        if !self.members.is_empty() {
+            let known = "has a member that this route does not take";
+            self.violations.push(Violation::new("body", known));
+        }
+        match self.violations.is_empty() {
+            true => Ok(()),
+            false => Err(Problem::invalid_fields(self.violations)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn media_type(values: &[&str]) -> MediaType {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::CONTENT_TYPE, value.parse().unwrap());
+        }
+        MediaType::of(&headers)
+    }
+
+    #[test]
+    fn s_29_only_json_types_are_json() {
+        for json in [
+            "application/json",
+            "Application/JSON; charset=UTF-8",
+            "application/merge-patch+json",
+        ] {
+            assert_eq!(media_type(&[json]), MediaType::Json, "{json}");
+        }
+        for other in [
+            "text/plain",
+            "text/plain; application/json",
+            "text/json",
+            "multipart/form-data; boundary=x",
+            "application/json; charset=utf-16",
+            "application/jsonx",
+            "",
+        ] {
+            assert_eq!(media_type(&[other]), MediaType::Other, "{other}");
+        }
+        assert_eq!(media_type(&[]), MediaType::Unsaid);
+        assert_eq!(
+            media_type(&["application/json", "application/json"]),
+            MediaType::Other
+        );
+        assert_eq!(
+            media_type(&["application/x-www-form-urlencoded"]),
+            MediaType::Form
+        );
+    }
+
+    #[test]
+    fn every_wrong_member_is_named() {
+        let mut fields =
+            Fields::parse(br#"{"email": 1, "roles": ["a", 2], "first_name": null, "surprise": 1}"#).unwrap();
+        assert_eq!(fields.text("email"), "");
+        assert_eq!(fields.text("password"), "");
+        assert_eq!(fields.optional_text("first_name"), None);
+        assert_eq!(fields.optional_texts("roles"), None);
+        let expected = Problem::invalid_fields(vec![
+            Violation::new("email", "must be a text"),
+            Violation::new("password", "missing"),
+            Violation::new("roles", "must be a list of texts"),
+            Violation::new("body", "has a member that this route does not take"),
+        ]);
+        assert_eq!(fields.finish(), Err(expected));
+    }
+
+    #[test]
+    fn what_is_no_object_is_malformed() {
+        let deep = "[".repeat(16_000);
+        for text in ["", "[]", "1", "\"a\"", "{", "{} {}", "{\"a\":\"\u{fffd}", &deep] {
+            assert_eq!(
+                Fields::parse(text.as_bytes()).err(),
+                Some(Kind::MalformedBody.into()),
+                "{text:.20}"
+            );
+        }
+        assert!(Fields::parse(b"{\"a\": \"\xff\"}").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_refused() {
+        assert_eq!(
+            read(Body::from(vec![b'a'; MAX_BYTES])).await.unwrap().len(),
+            MAX_BYTES
+        );
+        assert_eq!(
+            read(Body::from(vec![b'a'; MAX_BYTES + 1])).await,
+            Err(Kind::BodyTooLarge.into())
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_comes_is_given_up() {
+        let never = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+        assert_eq!(read(never).await, Err(Kind::BodyTooSlow.into()));
+    }
+}

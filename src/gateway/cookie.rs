@@ -1,0 +1,297 @@
+//! The session cookie: read strictly, set and cleared with one set of attributes.
+
+use http::{HeaderMap, HeaderValue, header};
+use std::{fmt, str::FromStr};
+
+use super::transport::Transport;
+use crate::domain::TokenDigest;
+
+const HOST_PREFIX: &str = "__Host-";
+
+/// The cookie's name, without the prefix that it carries over https.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CookieName(String);
+
+impl CookieName {
+    /// The name as browsers see it: over https with the `__Host-` prefix, which makes them refuse the cookie from a neighbouring
+    /// host, for a path, or without `Secure`.
+    pub(super) fn over(&self, transport: Transport) -> String {
+        match transport {
+            Transport::Https => format!("{HOST_PREFIX}{}", self.0),
+            Transport::PlainLoopback => self.0.clone(),
+        }
+    }
+}
+
+impl Default for CookieName {
+    fn default() -> Self {
+        Self("session".to_owned())
+    }
+}
+
+impl FromStr for CookieName {
+    type Err = InvalidCookieName;
+
+    /// Accepts a token (RFC 9110 §5.6.2) of at most 64 bytes; a leading `__Host-` is taken as said.
+    fn from_str(text: &str) -> Result<Self, InvalidCookieName> {
+        let name = text.strip_prefix(HOST_PREFIX).unwrap_or(text);
+        let is_token_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let is_reserved = name.to_ascii_lowercase().starts_with("__secure-")
+            || name.to_ascii_lowercase().starts_with("__host-");
+        match (1..=64).contains(&name.len()) && name.bytes().all(is_token_byte) && !is_reserved {
+            true => Ok(Self(name.to_owned())),
+            false => Err(InvalidCookieName),
+        }
+    }
+}
+
+impl fmt::Display for CookieName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The text cannot name a cookie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be 1 to 64 characters out of letters, digits and !#$%&'*+-.^_`|~ without a reserved prefix")]
+pub struct InvalidCookieName;
+
+/// What a request's cookies say about its session. No `Debug`: it may hold a token.
+#[derive(PartialEq, Eq)]
+pub(super) enum Presented<'a> {
+    /// There is no session cookie.
+    Nothing,
+    /// One session cookie, whose value has the form of a session token.
+    Token(&'a str),
+    /// One session cookie, whose value cannot be a session token.
+    Rubbish,
+    /// Several. One of them was planted by someone else, and it cannot be told which.
+    Several,
+}
+
+/// Finds the session cookie among the request's cookies (RFC 6265bis §5.6.3). Names are compared byte for byte.
+pub(super) fn presented<'a>(headers: &'a HeaderMap, name: &str) -> Presented<'a> {
+    let mut values = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .flat_map(|header| header.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(|pair| {
+            let pair = pair.trim_ascii();
+            let equals = pair.iter().position(|byte| *byte == b'=')?;
+            let (key, value) = pair.split_at(equals);
+            (key.trim_ascii_end() == name.as_bytes())
+                .then(|| value.get(1..).unwrap_or_default().trim_ascii_start())
+        });
+    match (values.next(), values.next()) {
+        (None, _) => Presented::Nothing,
+        (Some(_), Some(_)) => Presented::Several,
+        (Some(value), None) => match std::str::from_utf8(value) {
+            // What cannot be a token is not worth a call, and need not fit into one.
+            Ok(text) if TokenDigest::of_presented(text).is_some() => Presented::Token(text),
+            Ok(_) | Err(_) => Presented::Rubbish,
+        },
+    }
+}
+
+/// `Set-Cookie` that gives the browser a token.
+///
+/// It has neither Max-Age nor Expires: the browser forgets it when it closes, and until then the service alone decides how long
+/// the session lives. `None` if the token cannot stand in a header, which no token of ours is.
+pub(super) fn set(name: &CookieName, transport: Transport, token: &str) -> Option<HeaderValue> {
+    TokenDigest::of_presented(token)?;
+    sensitive(&format!(
+        "{}={token}; {}",
+        name.over(transport),
+        attributes(transport)
+    ))
+}
+
+/// `Set-Cookie` that takes the token back: the same name and attributes, as browsers demand.
+pub(super) fn clear(name: &CookieName, transport: Transport) -> Option<HeaderValue> {
+    sensitive(&format!(
+        "{}=; Max-Age=0; {}",
+        name.over(transport),
+        attributes(transport)
+    ))
+}
+
+fn attributes(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Https => "Path=/; Secure; HttpOnly; SameSite=Lax",
+        Transport::PlainLoopback => "Path=/; HttpOnly; SameSite=Lax",
+    }
+}
+
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::domain::SessionToken;
+    use proptest::prelude::*;
+
+    fn token() -> String {
+        SessionToken::from_random([7; 32]).expose().to_owned()
+    }
+
+    fn cookies(values: &[&[u8]]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::COOKIE, HeaderValue::from_bytes(value).unwrap());
+        }
+        headers
+    }
+
+    fn is_token(headers: &HeaderMap, token: &str) -> bool {
+        presented(headers, "__Host-session") == Presented::Token(token)
+    }
+
+    #[test]
+    fn the_session_cookie_is_found_among_others() {
+        let token = token();
+        for text in [
+            format!("__Host-session={token}"),
+            format!("a=b; __Host-session={token}; c=d"),
+            format!("a=b;__Host-session={token};"),
+            format!(";; ; =x; flag; __Host-session = {token} ; "),
+            format!("session=other; __Host-session={token}"),
+        ] {
+            assert!(is_token(&cookies(&[text.as_bytes()]), &token), "{text}");
+        }
+        assert!(is_token(
+            &cookies(&[b"a=b", format!("__Host-session={token}").as_bytes()]),
+            &token
+        ));
+    }
+
+    #[test]
+    fn s_24_the_name_is_compared_byte_for_byte() {
+        let token = token();
+        for name in [
+            "__host-session",
+            "__HOST-SESSION",
+            "__Host-sessio",
+            "__Host-session2",
+            "session",
+        ] {
+            let headers = cookies(&[format!("{name}={token}").as_bytes()]);
+            assert!(
+                presented(&headers, "__Host-session") == Presented::Nothing,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn s_24_two_session_cookies_are_told_however_they_come() {
+        let (good, other) = (token(), "x");
+        let pairs = [
+            (good.as_str(), other),
+            (other, &good),
+            (&good, &good),
+            ("", &good),
+        ];
+        for (first, second) in pairs {
+            let joined = format!("__Host-session={first}; a=b; __Host-session={second}");
+            let split = [
+                format!("__Host-session={first}"),
+                format!("__Host-session={second}"),
+            ];
+            let joined = cookies(&[joined.as_bytes()]);
+            let split = cookies(&[split[0].as_bytes(), split[1].as_bytes()]);
+            assert!(presented(&joined, "__Host-session") == Presented::Several);
+            assert!(presented(&split, "__Host-session") == Presented::Several);
+        }
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_a_token_is_rubbish() {
+        let token = token();
+        let values = [
+            String::new(),
+            format!("\"{token}\""),
+            format!("{token}="),
+            format!("{token} x"),
+            "a".repeat(10_000),
+        ];
+        for value in values {
+            let headers = cookies(&[format!("__Host-session={value}").as_bytes()]);
+            assert!(
+                presented(&headers, "__Host-session") == Presented::Rubbish,
+                "{value}"
+            );
+        }
+        assert!(presented(&cookies(&[b"__Host-session=\xff\xfe"]), "__Host-session") == Presented::Rubbish);
+    }
+
+    proptest! {
+        #[test]
+        fn no_cookie_header_makes_the_parser_panic_or_invent_a_token(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                let mut headers = HeaderMap::new();
+                headers.insert(header::COOKIE, value);
+                prop_assert!(!matches!(presented(&headers, "__Host-session"), Presented::Token(_)));
+            }
+        }
+    }
+
+    #[test]
+    fn s_23_the_cookie_over_https_carries_the_prefix_and_every_attribute() {
+        let token = token();
+        let value = set(&CookieName::default(), Transport::Https, &token).unwrap();
+        assert_eq!(
+            value.to_str().unwrap(),
+            format!("__Host-session={token}; Path=/; Secure; HttpOnly; SameSite=Lax")
+        );
+        let value = clear(&CookieName::default(), Transport::Https).unwrap();
+        assert_eq!(
+            value.to_str().unwrap(),
+            "__Host-session=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Lax"
+        );
+    }
+
+    #[test]
+    fn over_plain_loopback_the_cookie_has_neither_prefix_nor_secure() {
+        let token = token();
+        let value = set(&CookieName::default(), Transport::PlainLoopback, &token).unwrap();
+        assert_eq!(
+            value.to_str().unwrap(),
+            format!("session={token}; Path=/; HttpOnly; SameSite=Lax")
+        );
+    }
+
+    #[test]
+    fn s_23_a_configured_name_keeps_the_prefix() {
+        for text in ["sid", "__Host-sid"] {
+            let name: CookieName = text.parse().unwrap();
+            assert_eq!(name.over(Transport::Https), "__Host-sid");
+            assert_eq!(name.over(Transport::PlainLoopback), "sid");
+        }
+        for text in [
+            "",
+            "__Host-",
+            "a b",
+            "a;b",
+            "a=b",
+            "__Secure-a",
+            "__host-a",
+            "é",
+            &"a".repeat(65),
+        ] {
+            assert_eq!(text.parse::<CookieName>(), Err(InvalidCookieName), "{text}");
+        }
+    }
+
+    #[test]
+    fn s_88_what_is_no_token_is_not_set() {
+        assert_eq!(
+            set(&CookieName::default(), Transport::Https, "x\r\nSet-Cookie: a=b"),
+            None
+        );
+    }
+}

@@ -1,0 +1,237 @@
+//! An email and a password, in the three forms in which clients send them: form, JSON, `Authorization: Basic`.
+
+use super::{
+    body::{Fields, MediaType, read},
+    form,
+    problem::{Kind, Problem, Violation},
+    single_header::{Said, said},
+};
+use axum::body::Body;
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use http::{HeaderMap, header};
+
+/// Padding is the one thing about base64 that clients do not agree on.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// What a user logs in with. Has no `Debug`: it holds the password.
+#[derive(PartialEq, Eq)]
+pub(super) struct Credentials {
+    pub(super) email: String,
+    pub(super) password: String,
+}
+
+impl Credentials {
+    /// Those of a log-in request: out of the body, or, if it names neither email nor password, out of the Authorization header. The
+    /// body goes first because browsers add the header on their own once they know it.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidField`] for what is missing, [`Kind::MalformedBody`], [`Kind::UnsupportedMediaType`], or what [`read`] gives.
+    pub(super) async fn of_login(headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
+        let media_type = MediaType::of(headers);
+        let body = read(body).await?;
+        let (email, password) = match media_type {
+            MediaType::Form => of_form(&body)?,
+            MediaType::Json => of_json(&body)?,
+            MediaType::Unsaid | MediaType::Other if body.is_empty() => (None, None),
+            MediaType::Unsaid | MediaType::Other => return Err(Kind::UnsupportedMediaType.into()),
+        };
+        if email.is_none()
+            && password.is_none()
+            && let Some(basic) = Self::of_basic(headers)
+        {
+            return basic.complete();
+        }
+        let given = Self {
+            email: email.unwrap_or_default(),
+            password: password.unwrap_or_default(),
+        };
+        given.complete()
+    }
+
+    /// Those in `Authorization: Basic` (RFC 7617, UTF-8); `None` if there is no such header or it cannot be read.
+    pub(super) fn of_basic(headers: &HeaderMap) -> Option<Self> {
+        let text = match said(headers, &header::AUTHORIZATION) {
+            Said::Once(text) => text,
+            Said::Nothing | Said::Unclear => return None,
+        };
+        let (scheme, encoded) = text.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let decoded = String::from_utf8(BASE64.decode(encoded.trim()).ok()?).ok()?;
+        let (email, password) = decoded.split_once(':')?;
+        Some(Self {
+            email: email.to_owned(),
+            password: password.to_owned(),
+        })
+    }
+
+    fn complete(self) -> Result<Self, Problem> {
+        let parts = [("email", &self.email), ("password", &self.password)];
+        let missing: Vec<_> = parts
+            .iter()
+            .filter(|(_, value)| value.is_empty())
+            .map(|(name, _)| Violation::new(*name, "missing"))
+            .collect();
+        match missing.is_empty() {
+            true => Ok(self),
+            false => Err(Problem::invalid_fields(missing)),
+        }
+    }
+}
+
+type Halves = (Option<String>, Option<String>);
+
+fn of_form(body: &[u8]) -> Result<Halves, Problem> {
+    let mut pairs = form::pairs(body).ok_or(Kind::MalformedBody)?;
+    let mut twice = Vec::new();
+    let mut take = |name: &str| {
+        let mut values = pairs.extract_if(.., |(key, _)| key == name);
+        let value = values.next().map(|(_, value)| value);
+        if values.count() > 0 {
+            twice.push(Violation::new(name, "must be given once"));
+        }
+        value
+    };
+    let halves = (take("email"), take("password"));
+    match twice.is_empty() {
+        true => Ok(halves),
+        false => Err(Problem::invalid_fields(twice)),
+    }
+}
+
+fn of_json(body: &[u8]) -> Result<Halves, Problem> {
+    let mut fields = Fields::parse(body)?;
+    let halves = (fields.optional_text("email"), fields.optional_text("password"));
+    // Log-in pages send more than is needed, such as "remember me".
+    fields.ignore_rest();
+    fields.finish()?;
+    Ok(halves)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const FORM: &str = "application/x-www-form-urlencoded";
+
+    async fn login(
+        content_type: &str,
+        authorization: &str,
+        body: &'static [u8],
+    ) -> Result<(String, String), Problem> {
+        let mut headers = HeaderMap::new();
+        if !content_type.is_empty() {
+            headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
+        }
+        if !authorization.is_empty() {
+            headers.insert(header::AUTHORIZATION, authorization.parse().unwrap());
+        }
+        let credentials = Credentials::of_login(&headers, Body::from(body)).await?;
+        Ok((credentials.email, credentials.password))
+    }
+
+    fn missing(names: &[&str]) -> Problem {
+        Problem::invalid_fields(
+            names
+                .iter()
+                .map(|name| Violation::new(*name, "missing"))
+                .collect(),
+        )
+    }
+
+    #[tokio::test]
+    async fn the_three_forms_say_the_same() {
+        let expected = Ok(("a@b.c".to_owned(), "fake pwd".to_owned()));
+        assert_eq!(
+            login(FORM, "", b"email=a%40b.c&password=fake+pwd").await,
+            expected
+        );
+        assert_eq!(
+            login(
+                "application/json",
+                "",
+                br#"{"email":"a@b.c","password":"fake pwd","remember":true}"#
+            )
+            .await,
+            expected
+        );
+        assert_eq!(login("", "Basic YUBiLmM6ZmFrZSBwd2Q=", b"").await, expected);
+        assert_eq!(login("", "basic YUBiLmM6ZmFrZSBwd2Q", b"").await, expected);
+        assert_eq!(
+            login(FORM, "Basic eDp5", b"email=a%40b.c&password=fake+pwd").await,
+            expected
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_named() {
+        assert_eq!(login("", "", b"").await, Err(missing(&["email", "password"])));
+        assert_eq!(login(FORM, "", b"email=a").await, Err(missing(&["password"])));
+        assert_eq!(
+            login(FORM, "", b"email=&password=x").await,
+            Err(missing(&["email"]))
+        );
+        assert_eq!(
+            login("application/json", "", br#"{"email":null,"password":"x"}"#).await,
+            Err(missing(&["email"]))
+        );
+        assert_eq!(
+            login("", "Basic Og==", b"").await,
+            Err(missing(&["email", "password"]))
+        );
+        for unreadable in ["Basic !!!", "Basic", "Bearer eDp5", "Basic /w==", "Basic eHk="] {
+            assert_eq!(
+                login("", unreadable, b"").await,
+                Err(missing(&["email", "password"])),
+                "{unreadable}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_password_may_hold_colons_and_lie_in_any_script() {
+        let encoded = BASE64.encode("a@b.c:pä:ss:");
+        assert_eq!(
+            login("", &format!("Basic {encoded}"), b"").await,
+            Ok(("a@b.c".to_owned(), "pä:ss:".to_owned()))
+        );
+    }
+
+    #[tokio::test]
+    async fn ambiguous_or_foreign_bodies_are_refused() {
+        assert_eq!(
+            login(FORM, "", b"email=a&email=b&password=x").await,
+            Err(Problem::invalid_fields(vec![Violation::new(
+                "email",
+                "must be given once"
+            )]))
+        );
+        assert_eq!(
+            login(FORM, "", b"email=%ff").await,
+            Err(Kind::MalformedBody.into())
+        );
+        assert_eq!(
+            login("text/plain", "", b"email=a&password=b").await,
+            Err(Kind::UnsupportedMediaType.into())
+        );
+        assert_eq!(
+            login("", "", b"email=a&password=b").await,
+            Err(Kind::UnsupportedMediaType.into())
+        );
+        assert_eq!(
+            login("application/json", "", br#"{"email":["a"],"password":"b"}"#).await,
+            Err(Problem::invalid_fields(vec![Violation::new(
+                "email",
+                "must be a text"
+            )]))
+        );
+    }
+}

@@ -1,0 +1,194 @@
+//! Who is asking: the user that a request's session cookie, or its Basic credentials, prove.
+
+use super::{
+    Gateway,
+    arrival::Arrival,
+    cookie::{self, Presented},
+    credentials::Credentials,
+    problem::{Kind, Problem},
+};
+use crate::pb;
+use http::HeaderMap;
+use std::time::Duration;
+
+/// The role that the administration routes ask for.
+const ADMIN: &str = "admin";
+
+/// How long the session behind a one-shot check lives if ending it fails.
+const ONE_SHOT_LIFETIME: Duration = Duration::from_secs(1);
+
+/// The user who asks. No `Debug`: it may hold a token.
+pub(super) struct Identity {
+    pub(super) user: pb::User,
+    /// The session that the cookie proves; `None` after a one-shot check, which leaves none.
+    pub(super) session: Option<CurrentSession>,
+}
+
+/// The session that a request is made in.
+pub(super) struct CurrentSession {
+    pub(super) token: String,
+    pub(super) id: String,
+}
+
+impl Identity {
+    /// The id of the current session, or an empty text without one, as the contract wants it.
+    pub(super) fn session_id(&self) -> &str {
+        self.session.as_ref().map_or("", |session| &session.id)
+    }
+
+    /// # Errors
+    /// [`Kind::Forbidden`] unless the user has the role.
+    pub(super) fn must_be_admin(&self) -> Result<(), Problem> {
+        match self.user.roles.iter().any(|role| role == ADMIN) {
+            true => Ok(()),
+            false => Err(Kind::Forbidden.into()),
+        }
+    }
+}
+
+impl Gateway {
+    /// The session cookie as this request carries it. The browser's word for the cookie depends on how it reached the gateway.
+    ///
+    /// # Errors
+    /// [`Kind::SeveralCookies`]: which of them is the user's cannot be told.
+    pub(super) fn token_in_cookie<'a>(
+        &self,
+        arrival: &Arrival,
+        headers: &'a HeaderMap,
+    ) -> Result<TokenInCookie<'a>, Problem> {
+        let name = self.config.cookie_name.over(arrival.transport);
+        match cookie::presented(headers, &name) {
+            Presented::Nothing => Ok(TokenInCookie::NoCookie),
+            Presented::Token(token) => Ok(TokenInCookie::Token(token)),
+            Presented::Rubbish => Ok(TokenInCookie::Rubbish),
+            Presented::Several => Err(Kind::SeveralCookies.into()),
+        }
+    }
+
+    /// Who is asking.
+    ///
+    /// # Errors
+    /// [`Kind::NoSession`] without a live session, and whatever the check itself meets.
+    pub(super) async fn identify(&self, arrival: &Arrival, headers: &HeaderMap) -> Result<Identity, Problem> {
+        self.identify_within(arrival, headers, None).await
+    }
+
+    /// Who is asking, if they proved it no longer ago than `reauthentication_age` of the configuration.
+    ///
+    /// # Errors
+    /// [`Kind::ReauthenticationRequired`] if it was longer ago, and those of [`Gateway::identify`].
+    pub(super) async fn identify_afresh(
+        &self,
+        arrival: &Arrival,
+        headers: &HeaderMap,
+    ) -> Result<Identity, Problem> {
+        self.identify_within(arrival, headers, self.config.reauthentication_age)
+            .await
+    }
+
+    /// An administrator.
+    ///
+    /// # Errors
+    /// [`Kind::Forbidden`] for any other user, and those of [`Gateway::identify`].
+    pub(super) async fn identify_admin(
+        &self,
+        arrival: &Arrival,
+        headers: &HeaderMap,
+    ) -> Result<Identity, Problem> {
+        let identity = self.identify(arrival, headers).await?;
+        identity.must_be_admin()?;
+        Ok(identity)
+    }
+
+    async fn identify_within(
+        &self,
+        arrival: &Arrival,
+        headers: &HeaderMap,
+        max_auth_age: Option<Duration>,
+    ) -> Result<Identity, Problem> {
+        match self.token_in_cookie(arrival, headers)? {
+            TokenInCookie::Token(token) => self.check_session(arrival, token, max_auth_age).await,
+            TokenInCookie::Rubbish => Err(Kind::NoSession.into()),
+            TokenInCookie::NoCookie if self.config.basic_auth => match Credentials::of_basic(headers) {
+                Some(credentials) => self.check_once(arrival, credentials).await,
+                None => Err(Kind::NoSession.into()),
+            },
+            TokenInCookie::NoCookie => Err(Kind::NoSession.into()),
+        }
+    }
+
+    async fn check_session(
+        &self,
+        arrival: &Arrival,
+        token: &str,
+        max_auth_age: Option<Duration>,
+    ) -> Result<Identity, Problem> {
+        let question = pb::CurrentUserRequest {
+            session_token: token.to_owned(),
+            max_auth_age: max_auth_age.and_then(|age| age.try_into().ok()),
+        };
+        let answer = self.upstream.current_user(arrival, question).await?;
+        let (user, session) = answer.user.zip(answer.session).ok_or(Kind::ServiceFailed)?;
+        Ok(Identity {
+            user,
+            session: Some(CurrentSession {
+                token: token.to_owned(),
+                id: session.id,
+            }),
+        })
+    }
+
+    /// Checks email and password for this one request. The contract checks passwords by creating a session, so one is created and
+    /// ended at once.
+    async fn check_once(&self, arrival: &Arrival, credentials: Credentials) -> Result<Identity, Problem> {
+        let (gateway, arrival) = (self.clone(), arrival.clone());
+        // On a task of its own, so that a client that hangs up cannot leave the session behind.
+        let check = tokio::spawn(async move {
+            let request = pb::CreateSessionRequest {
+                lifetime: ONE_SHOT_LIFETIME.try_into().ok(),
+                ..gateway.log_in_request(&arrival, credentials)
+            };
+            let created = gateway.upstream.create_session(&arrival, request).await?;
+            let user = created.user.ok_or(Kind::ServiceFailed)?;
+            let end = pb::DestroySessionRequest {
+                session: Some(pb::destroy_session_request::Session::SessionToken(
+                    created.session_token,
+                )),
+            };
+            // Nobody has its token any more and its lifetime ends it soon, so the user need not hear of a failure.
+            let _ = gateway.upstream.destroy_session(&arrival, end).await;
+            Ok(Identity { user, session: None })
+        });
+        check.await.unwrap_or_else(|_| Err(Kind::Internal.into()))
+    }
+
+    /// A log-in with these credentials by the client that `arrival` describes.
+    pub(super) fn log_in_request(
+        &self,
+        arrival: &Arrival,
+        credentials: Credentials,
+    ) -> pb::CreateSessionRequest {
+        let Credentials { email, password } = credentials;
+        pb::CreateSessionRequest {
+            credential: Some(pb::create_session_request::Credential::Password(
+                pb::PasswordCredential { email, password },
+            )),
+            client: Some(pb::Client {
+                ip: arrival.client_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+                user_agent: arrival.user_agent.clone(),
+                label: String::new(),
+            }),
+            ..Default::default()
+        }
+    }
+}
+
+/// The token that a request's cookie holds. No `Debug`: it is the secret.
+pub(super) enum TokenInCookie<'a> {
+    /// There is no session cookie.
+    NoCookie,
+    /// There is one, and its value cannot be a token.
+    Rubbish,
+    /// There is one.
+    Token(&'a str),
+}

@@ -1,0 +1,276 @@
+//! What a hashing thread does: make a hash, or verify one with the same work whatever is stored.
+
+use super::{
+    Verdict,
+    candidate::Candidate,
+    imported::{self, Imported, Unusable},
+    pepper::{Key, KeyRing},
+    sealed::{self, Sealed},
+    work,
+};
+use crate::domain::PasswordHash;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How we hash now, and how often we have.
+pub(super) struct Hashing {
+    cost: u32,
+    keys: KeyRing,
+    computed: AtomicU64,
+}
+
+/// A stored hash that can be verified.
+pub(super) enum Stored<'a> {
+    /// One of our own scheme.
+    Ours {
+        /// Its parts.
+        sealed: Sealed<'a>,
+        /// The key that it names.
+        key: &'a Key,
+        /// The cost of its bcrypt.
+        cost: u32,
+    },
+    /// One that another system made.
+    Imported(Imported),
+}
+
+/// Why a stored hash cannot be verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Defect {
+    /// It is no hash, or one that costs too much.
+    Unusable(Unusable),
+    /// It names a pepper that is not configured.
+    UnknownPepper,
+}
+
+impl<'a> Stored<'a> {
+    fn parse(text: &'a str, keys: &'a KeyRing) -> Result<Self, Defect> {
+        let Some(sealed) = Sealed::parse(text) else {
+            return Imported::parse(text)
+                .map(Self::Imported)
+                .map_err(Defect::Unusable);
+        };
+        if !sealed.bcrypt.starts_with("$2b$") {
+            return Err(Defect::Unusable(Unusable::Malformed));
+        }
+        let cost = imported::bcrypt_cost(sealed.bcrypt).map_err(Defect::Unusable)?;
+        let key = keys.get(sealed.key_id).ok_or(Defect::UnknownPepper)?;
+        Ok(Self::Ours { sealed, key, cost })
+    }
+}
+
+impl Hashing {
+    pub(super) fn new(cost: u32, keys: KeyRing) -> Self {
+        Self {
+            cost,
+            keys,
+            computed: AtomicU64::new(0),
+        }
+    }
+
+    /// Hashes computed, each verification counted as one.
+    pub(super) fn computed(&self) -> u64 {
+        self.computed.load(Ordering::Relaxed)
+    }
+
+    /// What keeps a text from being verified as a stored hash.
+    pub(super) fn check_stored(&self, text: &str) -> Result<(), Defect> {
+        Stored::parse(text, &self.keys).map(|_| ())
+    }
+
+    /// A hash under the current key and cost; `None` if it cannot be made, which the log says.
+    pub(super) fn hash(&self, password: &Candidate) -> Option<PasswordHash> {
+        self.computed.fetch_add(1, Ordering::Relaxed);
+        sealed::hash(password.normalized(), &self.keys, self.cost)
+            .inspect_err(|error| tracing::error!(%error, "cannot hash a password"))
+            .ok()
+    }
+
+    /// The verdict, and what is wrong with the stored hash if that is why.
+    pub(super) fn verify(
+        &self,
+        password: &Candidate,
+        stored: Option<&PasswordHash>,
+    ) -> (Verdict, Option<Defect>) {
+        self.computed.fetch_add(1, Ordering::Relaxed);
+        let stored = stored.map(|stored| Stored::parse(stored.expose(), &self.keys));
+        let (is_right, defect) = match &stored {
+            Some(Ok(stored)) => (self.is_right(password, stored), None),
+            Some(Err(defect)) => (self.is_nobodys(), Some(*defect)),
+            None => (self.is_nobodys(), None),
+        };
+        let verdict = match (is_right, &stored) {
+            (true, Some(Ok(stored))) if self.is_outdated(stored) => Verdict::Right {
+                rehashed: self.hash(password),
+            },
+            (true, _) => Verdict::Right { rehashed: None },
+            (false, _) => Verdict::Wrong,
+        };
+        (verdict, defect)
+    }
+
+    /// If not, what the stored hash leaves of the usual work is burnt. If so, it is not: the answer says more than the time does.
+    fn is_right(&self, password: &Candidate, stored: &Stored<'_>) -> bool {
+        let started = work::thread_time();
+        let is_right = match stored {
+            Stored::Ours { sealed, key, .. } => sealed::is_right(password.normalized(), key, sealed.bcrypt),
+            Stored::Imported(imported) => imported.is_right(password.raw()),
+        };
+        match stored {
+            _ if is_right => {}
+            Stored::Ours { cost, .. } | Stored::Imported(Imported::Bcrypt { cost, .. }) => {
+                work::costs_left_after(*cost, self.cost).for_each(work::burn);
+            }
+            Stored::Imported(Imported::Phc { .. }) => {
+                work::burn_rest_of(work::thread_time().saturating_sub(started), self.cost);
+            }
+        }
+        is_right
+    }
+
+    /// The usual work, where there is nothing to verify: no, after as long as it takes to find out about somebody.
+    fn is_nobodys(&self) -> bool {
+        work::burn(self.cost);
+        false
+    }
+
+    /// Whether we would hash better now. A higher cost than ours is not lowered.
+    fn is_outdated(&self, stored: &Stored<'_>) -> bool {
+        match stored {
+            Stored::Ours { sealed, cost, .. } => *cost < self.cost || sealed.key_id != self.keys.current().0,
+            Stored::Imported(_) => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{domain::Password, password::Peppers};
+    use std::time::Duration;
+
+    const RIGHT: &str = "p\u{e4}ssphr\u{e4}se of L\u{e9}on";
+    const BCRYPT: &str = "$2b$05$vcrhGm7dF4zIquGZ5D5nvOupyojoIzUSDXHS0bOyUAygaoLV94.9.";
+    const ARGON2: &str =
+        "$argon2id$v=19$m=1024,t=2,p=1$AAECAwQFBgcICQoLDA0ODw$dwJwt0yJI/Oo5OUezreYuCUKYgRwwi5f1/K3Z6vB9aE";
+    const PBKDF2: &str = "$pbkdf2-sha256$i=999$AAECAwQFBgcICQoLDA0ODw$A2Y+9n6chFTQy8KZcDPszxSAd4w";
+
+    fn hashing(cost: u32) -> Hashing {
+        Hashing::new(cost, KeyRing::new(None))
+    }
+
+    fn candidate(text: &str) -> Candidate {
+        Candidate::new(Password::new(text.to_owned())).unwrap()
+    }
+
+    fn stored(text: impl Into<String>) -> PasswordHash {
+        PasswordHash::from_stored(text.into())
+    }
+
+    fn rehashed(hashing: &Hashing, old: &PasswordHash) -> Option<PasswordHash> {
+        match hashing.verify(&candidate(RIGHT), Some(old)).0 {
+            Verdict::Right { rehashed } => rehashed,
+            Verdict::Wrong => panic!("the right password was refused"),
+        }
+    }
+
+    #[test]
+    fn s_47_what_is_weaker_is_hashed_anew() {
+        let now = hashing(6);
+        let lower = hashing(5).hash(&candidate(RIGHT)).unwrap();
+        for old in [lower, stored(BCRYPT), stored(ARGON2), stored(PBKDF2)] {
+            let new = rehashed(&now, &old).unwrap();
+            assert!(new.expose().starts_with("$sessiond-bcrypt$v=1,k=0$2b$06$"));
+            assert_eq!(rehashed(&now, &new), None);
+        }
+        let higher = hashing(7).hash(&candidate(RIGHT)).unwrap();
+        assert_eq!(rehashed(&now, &higher), None);
+    }
+
+    #[test]
+    fn s_47_a_wrong_password_is_never_hashed_anew() {
+        for old in [BCRYPT, ARGON2, PBKDF2] {
+            let (verdict, _) = hashing(6).verify(&candidate("not the right one"), Some(&stored(old)));
+            assert_eq!(verdict, Verdict::Wrong, "{old}");
+        }
+    }
+
+    #[test]
+    fn s_50_users_move_to_the_current_pepper_and_back_from_none() {
+        const A: &str = "a AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        const B: &str = "b 3q2+78r+ur7erb7vyv66vt6tvu/K/rq+3q2+78r+ur4=";
+        let with = |text: String| Hashing::new(5, KeyRing::new(Some(Peppers::parse(&text).unwrap())));
+        let none = hashing(5);
+        let only_a = with(format!("{A} current"));
+        let from_a_to_b = with(format!("{A}\n{B} current"));
+        let only_b = with(format!("{B} current"));
+
+        let plain = none.hash(&candidate(RIGHT)).unwrap();
+        let under_a = rehashed(&only_a, &plain).unwrap();
+        assert!(under_a.expose().starts_with("$sessiond-bcrypt$v=1,k=a$2b$05$"));
+        assert_eq!(rehashed(&only_a, &under_a), None);
+        let under_b = rehashed(&from_a_to_b, &under_a).unwrap();
+        assert_eq!(rehashed(&only_b, &under_b), None);
+
+        for (hashing, old) in [(&only_b, &under_a), (&none, &under_a), (&none, &under_b)] {
+            let (verdict, defect) = hashing.verify(&candidate(RIGHT), Some(old));
+            assert_eq!((verdict, defect), (Verdict::Wrong, Some(Defect::UnknownPepper)));
+        }
+        // The right name over the wrong secret.
+        let impostor = with(format!("a{} current", &B[1..]));
+        let (verdict, defect) = impostor.verify(&candidate(RIGHT), Some(&under_a));
+        assert_eq!((verdict, defect), (Verdict::Wrong, None));
+    }
+
+    #[test]
+    fn s_50_a_peppered_hash_is_what_its_description_says() {
+        let peppers = Peppers::parse("a AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8= current").unwrap();
+        let hashing = Hashing::new(10, KeyRing::new(Some(peppers)));
+        // Computed by another implementation of HMAC, Base64 and bcrypt.
+        let hash = "$sessiond-bcrypt$v=1,k=a$2b$10$Ghhe6m.Fsaux0RaosnIAwewlEh/Ig4HfNO76aZ5aA9TamEcx6KEvK";
+        assert_eq!(rehashed(&hashing, &stored(hash)), None);
+    }
+
+    /// Processor time of one verification, the least of a few: the machine may be busy, but nothing makes work shorter.
+    fn least_times<const N: usize>(hashing: &Hashing, rows: [Option<PasswordHash>; N]) -> [Duration; N] {
+        let mut least = [Duration::MAX; N];
+        for _ in 0..5 {
+            for (least, row) in least.iter_mut().zip(&rows) {
+                let started = work::thread_time();
+                let (verdict, _) = hashing.verify(&candidate("not the right one"), row.as_ref());
+                *least = (*least).min(work::thread_time() - started);
+                assert_eq!(verdict, Verdict::Wrong);
+            }
+        }
+        least
+    }
+
+    #[test]
+    fn s_60_every_failure_takes_the_work_of_one_hash() {
+        let now = hashing(10);
+        let ours = now.hash(&candidate(RIGHT)).unwrap();
+        let lower = hashing(8).hash(&candidate(RIGHT)).unwrap();
+        let unknown_pepper = ours.expose().replace("k=0", "k=7");
+        let times = least_times(
+            &now,
+            [
+                None,
+                Some(ours),
+                Some(lower),
+                Some(stored(BCRYPT)),
+                Some(stored(ARGON2)),
+                Some(stored(ARGON2.replace("m=1024", "m=4096"))),
+                Some(stored(PBKDF2)),
+                Some(stored("")),
+                Some(stored(BCRYPT.replace("$05$", "$31$"))),
+                Some(stored(unknown_pepper)),
+            ],
+        );
+        for (row, time) in times.iter().enumerate() {
+            let share = time.as_secs_f64() / times[0].as_secs_f64();
+            assert!(
+                (share - 1.0).abs() < 0.15,
+                "row {row} takes {share} of what nobody takes"
+            );
+        }
+    }
+}

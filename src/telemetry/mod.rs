@@ -1,0 +1,156 @@
+//! Logs: one line for each event, for people on a terminal and for machines otherwise.
+//!
+//! A log line cannot be forged by what is logged, cannot hold what other people's code would say below `info`, and is dropped
+//! and counted rather than waited for.
+
+mod sink;
+
+pub use sink::Flushed;
+
+use std::{
+    io::{self, IsTerminal as _},
+    str::FromStr,
+};
+use tracing::{Level, Metadata};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, Registry,
+    filter::{FilterExt as _, LevelFilter, filter_fn},
+    fmt,
+    layer::SubscriberExt as _,
+};
+
+/// How the program logs.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// What is logged.
+    pub filter: Filter,
+    /// For whom.
+    pub format: Format,
+}
+
+/// For whom a log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// For people if it goes to a terminal, for machines otherwise.
+    #[default]
+    Auto,
+    /// For people.
+    Human,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// What is logged: levels by module, in the notation of `tracing_subscriber::EnvFilter`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter(String);
+
+impl Default for Filter {
+    /// Everything from `info` up.
+    fn default() -> Self {
+        Self("info".to_owned())
+    }
+}
+
+impl FromStr for Filter {
+    type Err = InvalidFilter;
+
+    fn from_str(text: &str) -> Result<Self, InvalidFilter> {
+        // Stricter than the notation, in which a misspelled level is the name of a module.
+        let names_levels = text.split(',').all(|directive| {
+            let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
+            !level.is_empty() && LevelFilter::from_str(level).is_ok()
+        });
+        match names_levels && EnvFilter::builder().parse(text).is_ok() {
+            true => Ok(Self(text.to_owned())),
+            false => Err(InvalidFilter),
+        }
+    }
+}
+
+/// The text is no filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "must be a level (error, warn, info, debug, trace) or levels by module such as info,sessiond::grpc=debug"
+)]
+pub struct InvalidFilter;
+
+/// Starts logging to standard error, for the whole process. What is returned writes out the last lines when it is dropped.
+///
+/// # Errors
+/// If the log's thread cannot be started, or if the process logs already.
+pub fn start(options: &Options) -> io::Result<Flushed> {
+    let is_for_people = match options.format {
+        Format::Auto => io::stderr().is_terminal(),
+        Format::Human => true,
+        Format::Json => false,
+    };
+    let (sink, flushed) = sink::start(io::stderr())?;
+    // It was parsed before.
+    let filter = EnvFilter::builder().parse_lossy(&options.filter.0);
+    let filter = filter.and(filter_fn(is_harmless));
+    let lines = match is_for_people {
+        // Without colours, which the sink would take for an attempt to forge a line.
+        true => fmt::layer().with_ansi(false).with_writer(sink).boxed(),
+        false => fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .with_writer(sink)
+            .boxed(),
+    };
+    let subscriber = Registry::default().with(lines.with_filter(filter));
+    tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)?;
+    log_panics();
+    Ok(flushed)
+}
+
+/// Whether an event may be logged at all. Below `info`, HTTP and database libraries print what passes through them (S-89).
+fn is_harmless(event: &Metadata<'_>) -> bool {
+    *event.level() <= Level::INFO || is_ours(event.target())
+}
+
+fn is_ours(target: &str) -> bool {
+    target == "sessiond" || target == "sessiond_gateway" || target.starts_with("sessiond::")
+}
+
+/// A panic is logged where it happened, and with its text only if that stands in the source: a formatted one may hold anything.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let text = panic.payload().downcast_ref::<&'static str>().copied();
+        let location = panic.location().map(ToString::to_string);
+        tracing::error!(
+            event = "panic",
+            location = location.unwrap_or_default(),
+            "panicked: {}",
+            text.unwrap_or("(text withheld)")
+        );
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s_89_only_our_own_events_are_logged_below_info() {
+        assert!(is_ours("sessiond::grpc::call"));
+        assert!(is_ours("sessiond"));
+        for target in [
+            "h2::codec",
+            "hyper",
+            "tokio_postgres::query",
+            "sessiond_evil",
+            "redis",
+        ] {
+            assert!(!is_ours(target), "{target}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_filter_is_refused() {
+        for text in ["", "loud", "sessiond=loud", "a=b=c", "inof"] {
+            assert_eq!(text.parse::<Filter>(), Err(InvalidFilter), "{text}");
+        }
+        assert!("info,sessiond::grpc=debug".parse::<Filter>().is_ok());
+    }
+}

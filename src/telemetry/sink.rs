@@ -1,0 +1,199 @@
+//! Where log lines go: into a bounded queue, and from there to the output by a thread of its own.
+//!
+//! Whoever logs never waits. If the output does not take the lines, they are dropped, and once it does again it is told how many
+//! were (S-93).
+
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Lines that wait for the output before more are dropped.
+const QUEUE: usize = 8192;
+
+/// How long the end of the process may be put off for the last lines.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+enum Message {
+    Line(Vec<u8>),
+    /// To be acknowledged when everything before it is written.
+    Flush(SyncSender<()>),
+}
+
+/// The end of the queue that lines go in at.
+#[derive(Clone)]
+pub(super) struct Sink {
+    queue: SyncSender<Message>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// Writes out the last lines when it is dropped, and waits a second for that at most.
+pub struct Flushed(SyncSender<Message>);
+
+impl Drop for Flushed {
+    fn drop(&mut self) {
+        let (done, is_done) = sync_channel(1);
+        // A full queue means that the output takes nothing: then there is nothing to wait for.
+        if self.0.try_send(Message::Flush(done)).is_ok() {
+            let _ = is_done.recv_timeout(LAST_WAIT);
+        }
+    }
+}
+
+pub(super) fn start(output: impl Write + Send + 'static) -> io::Result<(Sink, Flushed)> {
+    let (queue, lines) = sync_channel(QUEUE);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let dropped_by_sink = Arc::clone(&dropped);
+    thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || write_all(output, &lines, &dropped))?;
+    let sink = Sink {
+        queue: queue.clone(),
+        dropped: dropped_by_sink,
+    };
+    Ok((sink, Flushed(queue)))
+}
+
+fn write_all(mut output: impl Write, lines: &Receiver<Message>, dropped: &AtomicU64) {
+    while let Ok(message) = lines.recv() {
+        match message {
+            // A line that cannot be written is lost; there is nowhere to say so.
+            Message::Line(line) => {
+                let _ = output.write_all(&line);
+            }
+            Message::Flush(done) => {
+                let _ = output.flush();
+                let _ = done.try_send(());
+            }
+        }
+        let lost = dropped.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let note = format!("{{\"level\":\"WARN\",\"event\":\"log_lines_dropped\",\"count\":{lost}}}\n");
+            let _ = output.write_all(note.as_bytes());
+        }
+    }
+}
+
+impl Write for Sink {
+    /// Takes one whole line at a time: that is how the formatting layer writes.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match self.queue.try_send(Message::Line(tamed(line))) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Sink {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// The line with every control character but its last line feed written out, in a way that JSON takes too: what is logged can
+/// neither begin a line of its own nor speak to a terminal (S-92).
+fn tamed(line: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(line);
+    let body = text.strip_suffix('\n').unwrap_or(&text);
+    let mut tamed = String::with_capacity(text.len());
+    for c in body.chars() {
+        match c.is_control() {
+            true => tamed.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => tamed.push(c),
+        }
+    }
+    tamed.push('\n');
+    tamed.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    /// An output that hands every write to the test, and waits for it to be taken.
+    struct Taken(SyncSender<Vec<u8>>);
+
+    impl Write for Taken {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).unwrap();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn s_92_what_is_logged_stays_on_its_line() {
+        let line = tamed("a\r\n{\"event\":\"log_in\"}\u{1b}[2J\u{9b}31m\n".as_bytes());
+        assert_eq!(
+            String::from_utf8(line).unwrap(),
+            "a\\u000d\\u000a{\"event\":\"log_in\"}\\u001b[2J\\u009b31m\n"
+        );
+    }
+
+    #[test]
+    fn s_93_a_blocked_output_stalls_nobody_and_is_told_what_it_missed() {
+        let (taken, output) = sync_channel(0);
+        let (mut sink, _flushed) = start(Taken(taken)).unwrap();
+        // One line is in the thread's hands at most; the queue takes the rest until it is full.
+        let lines = QUEUE + 100;
+        for number in 0..lines {
+            sink.write_all(format!("{number}\n").as_bytes()).unwrap();
+        }
+        let mut written = 0;
+        let note = loop {
+            let line = String::from_utf8(output.recv().unwrap()).unwrap();
+            match line.contains("log_lines_dropped") {
+                true => break line,
+                false => written += 1,
+            }
+        };
+        let lost: usize = note
+            .split(':')
+            .next_back()
+            .unwrap()
+            .trim_end_matches("}\n")
+            .parse()
+            .unwrap();
+        assert!((99..=100).contains(&lost), "{lost} lost");
+        assert!(written >= 1);
+    }
+
+    #[test]
+    fn the_last_lines_are_written_before_the_end() {
+        struct Kept(std::sync::mpsc::Sender<Vec<u8>>);
+        impl Write for Kept {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.send(bytes.to_vec()).unwrap();
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (kept, output) = channel();
+        let (mut sink, flushed) = start(Kept(kept)).unwrap();
+        sink.write_all(b"last words\n").unwrap();
+        drop(flushed);
+        assert_eq!(output.try_recv().unwrap(), b"last words\n");
+    }
+}
