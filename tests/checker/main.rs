@@ -7,6 +7,8 @@
 )]
 
 mod chance;
+mod disk_faults;
+mod health;
 mod history;
 mod in_process;
 mod judging;
