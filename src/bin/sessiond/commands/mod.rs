@@ -38,13 +38,9 @@ pub(crate) async fn run(name: &str, matches: &ArgMatches, config: ServiceConfig)
         }
         ("healthcheck", _) => health::check(matches, &config).await,
         ("migrate", _) => {
-            let opened = stores::open(&config.stores).await?;
-            writeln!(
-                io::stdout(),
-                "Users and sessions live {}; their schema is up to date",
-                opened.description
-            )?;
-            opened.close().await
+            let place = stores::migrate(&config.stores).await?;
+            writeln!(io::stdout(), "The schema is up to date {place}")?;
+            Ok(())
         }
         ("backup", _) => backup::backup(matches, &config.stores).await,
         ("restore", _) => backup::restore(matches, &config.stores).await,
