@@ -12,7 +12,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What it says now; `None` if it says nothing in time.
 pub(crate) async fn is_serving(channel: &Channel) -> Option<bool> {
     let mut client = HealthClient::new(channel.clone());
-    let asked = tokio::time::timeout(Duration::from_secs(1), client.check(HealthCheckRequest::default()));
+    let asked = tokio::time::timeout(
+        Duration::from_secs(1),
+        client.check(HealthCheckRequest::default()),
+    );
     let status = asked.await.ok()?.ok()?.into_inner().status();
     Some(status == ServingStatus::Serving)
 }
