@@ -24,7 +24,8 @@ CREATE TABLE sessiond.sessions (
     digest            bytea PRIMARY KEY,
     id                uuid NOT NULL CONSTRAINT sessions_id UNIQUE,
     user_id           uuid NOT NULL,
-    -- The session lives only while this is at least the user's epoch and everyone's together.
+    -- Everyone's epoch when the session was created: it lives only while that has not moved. The user's own epoch need not be
+    -- asked: revoking the user's sessions deletes them, under the lock under which they are created.
     epoch             bigint NOT NULL,
     last_seen_at      bigint NOT NULL,
     -- When the session ends unless it is touched: what domain::LiveSession::valid_until says.
@@ -98,33 +99,31 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended(the_user::text, 8315178135962050926));
 END $$;
 
--- What all sessions of the user have to have now.
-CREATE FUNCTION sessiond.epoch_of(the_user uuid) RETURNS bigint LANGUAGE sql STABLE AS $$
-    SELECT (SELECT epoch FROM sessiond.everyone)
-         + coalesce((SELECT epoch FROM sessiond.epochs WHERE user_id = the_user), 0)
-$$;
-
--- False: the epoch has moved, and nothing was changed.
+-- False: the epoch (everyone's and the user's together) has moved, and nothing was changed.
 CREATE FUNCTION sessiond.create_session(
-    new_digest bytea, new_id uuid, the_user uuid, the_epoch bigint, last_seen_at bigint, valid_until bigint,
+    new_digest bytea, new_id uuid, the_user uuid, expected_epoch bigint, last_seen_at bigint, valid_until bigint,
     authenticated_at bigint, auth_method smallint, lifetime_secs bigint, idle_timeout_secs bigint, client_ip text,
     client_user_agent text, client_label text, attributes jsonb, replaced bytea, max_per_user bigint, now bigint
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
+    everyones_epoch bigint;
+    users_epoch bigint;
     evicted uuid[];
     ended uuid[];
 BEGIN
     PERFORM sessiond.lock_user(the_user);
     -- Each statement from here on sees what was committed before the lock was given.
-    IF the_epoch <> sessiond.epoch_of(the_user) THEN
+    SELECT e.epoch, coalesce((SELECT u.epoch FROM sessiond.epochs u WHERE u.user_id = the_user), 0)
+    INTO everyones_epoch, users_epoch FROM sessiond.everyone e;
+    IF expected_epoch <> everyones_epoch + users_epoch THEN
         RETURN false;
     END IF;
 
-    -- The new session has a place whatever its id says, so a clock that is behind evicts nobody's newest login but its own.
-    SELECT array_agg(id) INTO evicted FROM (
+    -- The new session has a place whatever its id says: a caller's clock that is behind must not cost it its own login.
+    SELECT array_agg(oldest.id) INTO evicted FROM (
         SELECT s.id FROM sessiond.sessions s
-        WHERE s.user_id = the_user AND s.valid_until > now AND s.epoch >= the_epoch
+        WHERE s.user_id = the_user AND s.valid_until > now AND s.epoch >= everyones_epoch
           AND (replaced IS NULL
                OR s.digest <> replaced AND (s.old_digest = replaced AND s.old_until > now) IS NOT TRUE)
         ORDER BY s.id DESC OFFSET greatest(max_per_user, 1) - 1
@@ -138,45 +137,42 @@ BEGIN
         ORDER BY s.id FOR UPDATE
     ), told AS (
         INSERT INTO sessiond.unnumbered_revocations (is_one, session_id, user_id)
-        SELECT true, id, user_id FROM locked
+        SELECT true, l.id, l.user_id FROM locked l
     )
-    SELECT array_agg(id) INTO ended FROM locked;
+    SELECT array_agg(l.id) INTO ended FROM locked l;
     IF ended IS NOT NULL THEN
-        DELETE FROM sessiond.sessions WHERE id = ANY (ended);
+        DELETE FROM sessiond.sessions s WHERE s.id = ANY (ended);
     END IF;
 
     INSERT INTO sessiond.sessions (
         digest, id, user_id, epoch, last_seen_at, valid_until, sweep_at, authenticated_at, auth_method, lifetime_secs,
         idle_timeout_secs, client_ip, client_user_agent, client_label, attributes
     ) VALUES (
-        new_digest, new_id, the_user, the_epoch, last_seen_at, valid_until, valid_until, authenticated_at, auth_method,
+        new_digest, new_id, the_user, everyones_epoch, last_seen_at, valid_until, valid_until, authenticated_at, auth_method,
         lifetime_secs, idle_timeout_secs, client_ip, client_user_agent, client_label, attributes
     );
     RETURN true;
 END $$;
 
--- Moves the user's epoch. Says how many living sessions ended, and which was spared.
+-- Moves the user's epoch and deletes their sessions. Says how many living ones ended, and which was spared.
 CREATE FUNCTION sessiond.revoke_user(the_user uuid, excepted uuid, now bigint, OUT ended bigint, OUT spared uuid)
 LANGUAGE plpgsql AS $$
-DECLARE
-    epoch_before bigint;
 BEGIN
     PERFORM sessiond.lock_user(the_user);
-    epoch_before := sessiond.epoch_of(the_user);
-    UPDATE sessiond.sessions s SET epoch = epoch_before + 1
-    WHERE s.id = excepted AND s.user_id = the_user AND s.valid_until > now AND s.epoch >= epoch_before
-    RETURNING s.id INTO spared;
-    SELECT count(*) INTO ended FROM sessiond.sessions s
-    WHERE s.user_id = the_user AND s.valid_until > now AND s.epoch >= epoch_before AND s.id IS DISTINCT FROM spared;
-    INSERT INTO sessiond.epochs VALUES (the_user, 1)
-    ON CONFLICT (user_id) DO UPDATE SET epoch = sessiond.epochs.epoch + 1;
+    INSERT INTO sessiond.epochs AS u (user_id, epoch) VALUES (the_user, 1)
+    ON CONFLICT (user_id) DO UPDATE SET epoch = u.epoch + 1;
+    SELECT s.id INTO spared FROM sessiond.sessions s, sessiond.everyone e
+    WHERE s.id = excepted AND s.user_id = the_user AND s.valid_until > now AND s.epoch >= e.epoch;
+    -- What everyone's epoch has ended is left for the sweep: revoke_everyone's caller may be counting it.
+    WITH locked AS (
+        SELECT s.id FROM sessiond.sessions s, sessiond.everyone e
+        WHERE s.user_id = the_user AND s.id IS DISTINCT FROM spared AND s.epoch >= e.epoch
+        ORDER BY s.id FOR UPDATE OF s
+    ), gone AS (
+        DELETE FROM sessiond.sessions s USING locked l WHERE s.id = l.id RETURNING s.valid_until
+    )
+    SELECT count(*) FILTER (WHERE g.valid_until > now) INTO ended FROM gone g;
     INSERT INTO sessiond.unnumbered_revocations (is_one, session_id, user_id) VALUES (false, spared, the_user);
-    -- They are dead by their epoch. What can be freed without waiting is; the rest is for the sweep.
-    DELETE FROM sessiond.sessions WHERE id IN (
-        SELECT s.id FROM sessiond.sessions s
-        WHERE s.user_id = the_user AND s.epoch <= epoch_before
-        LIMIT 1000 FOR UPDATE SKIP LOCKED
-    );
 END $$;
 
 -- Moves everyone's epoch, and says what it was. It counts nothing: nothing may keep it waiting.

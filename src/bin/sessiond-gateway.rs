@@ -62,7 +62,10 @@ async fn run(mut config: GatewayProgramConfig) -> Result<(), Box<dyn Error>> {
     let address = config.parts.address;
     let listener = Listener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let address = listener.local_address();
-    let router = gateway::router(config.parts.gateway, config.upstream.channel()?);
+    let router = gateway::router(
+        config.parts.gateway,
+        gateway::connect(config.upstream.endpoint()?),
+    );
     let serving = listener.serve(config.parts.listener, shutdown.clone(), move || router.clone())?;
     tracing::info!(event = "serving", http = %address, upstream = %config.upstream, "serving");
 

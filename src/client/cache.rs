@@ -65,9 +65,8 @@ impl Cache {
         }
         let key = TokenKey::of(token)?;
         let spot = self.table.spot(&key);
-        let may_be_given = |entry: &Entry| {
-            now < entry.answer.our_valid_until.before(self.margin) && self.stands(entry, spot.hash)
-        };
+        let may_be_given =
+            |entry: &Entry| now < entry.answer.our_valid_until.before(self.margin) && self.stands(entry);
         let entry = self.table.read(&key, spot, may_be_given)?;
         may_be_given(&entry).then(|| entry.answer.checked(now))
     }
@@ -96,7 +95,7 @@ impl Cache {
             answer,
             asked_at_mark: asked.mark,
         };
-        let stands = self.stands(&entry, spot.hash);
+        let stands = self.stands(&entry);
         // An entry that a revocation beats between the look above and the writing is beaten when it is read, too.
         if stands {
             self.table.write(&key, spot, entry);
@@ -104,19 +103,10 @@ impl Cache {
         stands
     }
 
-    /// Forgets a token of which sessiond says no.
+    /// Forgets a token whose session is known to have ended.
     pub(super) fn forget(&self, token: &str) {
         if let Some(key) = TokenKey::of(token) {
             self.table.remove(self.table.spot(&key));
-        }
-    }
-
-    /// Forgets a token whose session this program ended, with the answers about it that are under way.
-    pub(super) fn revoke_token(&self, token: &str) {
-        if let Some(key) = TokenKey::of(token) {
-            let spot = self.table.spot(&key);
-            self.marks.revoke_token(spot.hash);
-            self.table.remove(spot);
         }
     }
 
@@ -166,12 +156,10 @@ impl Cache {
         }
     }
 
-    fn stands(&self, entry: &Entry, token_hash: u64) -> bool {
-        self.marks.let_stand(
-            entry.asked_at_mark,
-            entry.answer.user_id,
-            entry.answer.session_id,
-            token_hash,
-        )
+    fn stands(&self, entry: &Entry) -> bool {
+        let Answer {
+            user_id, session_id, ..
+        } = entry.answer;
+        self.marks.let_stand(entry.asked_at_mark, user_id, session_id)
     }
 }

@@ -10,15 +10,13 @@ use super::{
     answer::Answer,
     cache::{Asked, Cache},
     check_error::{CannotTell, CheckError},
+    question::{MAX_TOKENS, ask},
     rpc::Connections,
 };
-use crate::{
-    domain::{Clock, Timestamp, TokenDigest},
-    pb,
-};
+use crate::domain::{Clock, TokenDigest};
 use parking_lot::Mutex;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     sync::Arc,
 };
 use tokio::{runtime, sync::oneshot};
@@ -26,10 +24,8 @@ use zeroize::Zeroizing;
 
 /// Calls that may be under way before checks gather.
 const MAX_CALLS: usize = 16;
-/// Tokens in a batch, as the contract allows.
-pub(super) const MAX_BATCH: usize = 4096;
 /// Tokens that may wait for a call to come back. Whoever comes then is told at once that nobody can tell.
-const MAX_WAITING: usize = 16 * MAX_BATCH;
+const MAX_WAITING: usize = 16 * MAX_TOKENS;
 
 /// What a call said of one token, for each check that shared it.
 pub(super) type Outcome = Result<Landed, CheckError>;
@@ -38,8 +34,17 @@ pub(super) type Outcome = Result<Landed, CheckError>;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Landed {
     pub(super) answer: Answer,
-    /// `false`: a revocation came while the answer was under way.
+    /// `false`: while the answer was under way, a revocation came, or another call's answer that was no.
     pub(super) stands: bool,
+}
+
+/// Which calls a check may share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Share {
+    /// Only calls that start after the check.
+    NotYetSent,
+    /// Also calls that have started.
+    AlsoSent,
 }
 
 /// Asks sessiond. Shared by all checks of one client.
@@ -56,9 +61,10 @@ struct Ground {
     /// Tokens that wait, in the order in which they came.
     order: VecDeque<TokenDigest>,
     waiting: HashMap<TokenDigest, Passenger>,
-    /// Tokens that are under way, with the checks that joined since. A token that is under way twice is here once.
+    /// Tokens that calls are under way about.
     flying: HashMap<TokenDigest, Flying>,
-    calls: usize,
+    /// Seats that are taken.
+    seats: usize,
     last_call: u64,
 }
 
@@ -67,24 +73,15 @@ struct Passenger {
     askers: Vec<oneshot::Sender<Outcome>>,
 }
 
+/// A token that calls are under way about.
+#[derive(Default)]
 struct Flying {
-    call: u64,
+    calls: usize,
+    /// The call that checks may join, and those that did.
+    joinable: Option<u64>,
     joined: Vec<oneshot::Sender<Outcome>>,
-}
-
-/// A call's worth of tokens.
-struct Party {
-    call: u64,
-    passengers: Vec<(TokenDigest, Passenger)>,
-}
-
-/// Which calls a check may share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Share {
-    /// Only calls that start after the check.
-    NotYetSent,
-    /// Also calls that have started.
-    AlsoSent,
+    /// One of these calls came back with a no, or the session was ended by this program: a yes that comes may be from before.
+    is_refused: bool,
 }
 
 impl Flights {
@@ -114,6 +111,7 @@ impl Flights {
         let mut ground = self.ground.lock();
         if share == Share::AlsoSent
             && let Some(flying) = ground.flying.get_mut(&digest)
+            && flying.joinable.is_some()
         {
             flying.joined.push(asker);
             return Ok(outcome);
@@ -133,198 +131,207 @@ impl Flights {
                 askers: vec![asker],
             },
         );
-        if ground.calls < MAX_CALLS {
-            ground.calls += 1;
+        if ground.seats < MAX_CALLS {
+            ground.seats += 1;
             drop(ground);
-            let mut seat = Seat {
+            let seat = Seat {
                 flights: Arc::clone(self),
-                call: None,
+                is_taken: true,
             };
-            self.runtime.spawn(async move {
-                while let Some(party) = seat.gather() {
-                    seat.flights.fly(party).await;
-                }
-            });
+            self.runtime.spawn(seat.fly_while_anyone_waits());
         }
         Ok(outcome)
     }
 
-    async fn fly(&self, party: Party) {
-        let tokens: Vec<&str> = party
-            .passengers
-            .iter()
-            .map(|(_, passenger)| passenger.token.as_str())
-            .collect();
-        let outcomes = self.ask(&tokens).await;
-        let mut answers: Vec<(oneshot::Sender<Outcome>, Outcome)> = Vec::new();
+    /// Learns from elsewhere that a token's session has ended: forgets it, and believes no yes that is under way.
+    pub(super) fn refuse(&self, token: &str) {
         let mut ground = self.ground.lock();
-        for ((digest, passenger), outcome) in party.passengers.into_iter().zip(outcomes) {
-            if ground
-                .flying
-                .get(&digest)
-                .is_some_and(|flying| flying.call == party.call)
-                && let Some(flying) = ground.flying.remove(&digest)
-            {
-                answers.extend(flying.joined.into_iter().map(|asker| (asker, outcome)));
-            }
-            answers.extend(passenger.askers.into_iter().map(|asker| (asker, outcome)));
+        if let Some(digest) = TokenDigest::of_presented(token)
+            && let Some(flying) = ground.flying.get_mut(&digest)
+        {
+            flying.is_refused = true;
         }
-        drop(ground);
-        for (asker, outcome) in answers {
-            // Whoever has given up does not hear it.
-            let _ = asker.send(outcome);
+        if let Some(cache) = &self.cache {
+            cache.forget(token);
         }
     }
 
-    /// Asks about so many tokens in one call, at most [`MAX_BATCH`], and remembers what it says. As many outcomes as tokens.
-    pub(super) async fn ask(&self, tokens: &[&str]) -> Vec<Outcome> {
-        let asked = self.cache.as_ref().map(|cache| cache.about_to_ask());
-        let asked_at = asked.map_or_else(|| self.clock.now(), |asked| asked.at);
-        let answers = match tokens {
-            [token] => vec![self.ask_one(token, asked_at).await],
-            _ => self.ask_many(tokens, asked_at).await,
-        };
-        let landed = tokens.iter().zip(answers);
-        landed
-            .map(|(token, answer)| self.land(token, asked, answer))
-            .collect()
-    }
-
-    fn land(&self, token: &str, asked: Option<Asked>, answer: Result<Answer, CheckError>) -> Outcome {
-        let (Some(cache), Some(asked)) = (&self.cache, asked) else {
-            return answer.map(|answer| Landed { answer, stands: true });
-        };
-        match answer {
-            Ok(answer) => Ok(Landed {
-                answer,
-                stands: cache.remember(token, asked, answer),
-            }),
-            Err(error) => {
-                if error == CheckError::Invalid {
-                    cache.forget(token);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    async fn ask_one(&self, token: &str, asked_at: Timestamp) -> Result<Answer, CheckError> {
-        let message = pb::UserIdForSessionRequest {
-            session_token: token.to_owned(),
-        };
-        let call = |mut service: super::rpc::AuthService, request| async move {
-            service.user_id_for_session(request).await
-        };
-        let found = self.connections.call_idempotent(message, call).await;
-        let found = found.map_err(|status| error_of(&status))?;
-        Answer::from_pb(&found, asked_at).ok_or_else(broken_answer)
-    }
-
-    async fn ask_many(&self, tokens: &[&str], asked_at: Timestamp) -> Vec<Result<Answer, CheckError>> {
-        let message = pb::BatchUserIdForSessionRequest {
-            session_tokens: tokens.iter().map(|&token| token.to_owned()).collect(),
-        };
-        let call = |mut service: super::rpc::AuthService, request| async move {
-            service.batch_user_id_for_session(request).await
-        };
-        match self.connections.call_idempotent(message, call).await {
-            Ok(response) if response.checks.len() == tokens.len() => {
-                let checks = response.checks.iter();
-                checks.map(|check| answer_of(check, asked_at)).collect()
-            }
-            // Which answer is whose could only be guessed.
-            Ok(_) => vec![Err(broken_answer()); tokens.len()],
-            Err(status) => match error_of(&status) {
-                // That a batch has one verdict for all is not in the contract.
-                CheckError::Invalid => vec![Err(broken_answer()); tokens.len()],
-                error @ (CheckError::CannotTell(_) | CheckError::CallerRefused) => {
-                    vec![Err(error); tokens.len()]
-                }
-            },
-        }
+    /// Asks about these tokens, at most [`MAX_TOKENS`], although nobody waits for the answers, and remembers them. Gives back
+    /// the tokens of which nothing could be learned.
+    pub(super) async fn ask_again(
+        self: &Arc<Self>,
+        tokens: Vec<Zeroizing<String>>,
+    ) -> Vec<Zeroizing<String>> {
+        let passengers = tokens.into_iter().filter_map(|token| {
+            let askers = Vec::new();
+            Some((TokenDigest::of_presented(&token)?, Passenger { token, askers }))
+        });
+        let passengers = passengers.collect();
+        let party = self.ground.lock().take_off(self, passengers);
+        party.fly().await
     }
 }
 
-fn answer_of(check: &pb::SessionCheck, asked_at: Timestamp) -> Result<Answer, CheckError> {
-    match &check.result {
-        Some(pb::session_check::Result::Found(found)) => {
-            Answer::from_pb(found, asked_at).ok_or_else(broken_answer)
+impl Ground {
+    fn take_off(&mut self, flights: &Arc<Flights>, passengers: Vec<(TokenDigest, Passenger)>) -> Party {
+        self.last_call += 1;
+        let call = self.last_call;
+        for (digest, _) in &passengers {
+            let flying = self.flying.entry(*digest).or_default();
+            flying.calls += 1;
+            flying.joinable.get_or_insert(call);
         }
-        Some(pb::session_check::Result::Failure(reason)) => Err(match pb::ErrorReason::try_from(*reason) {
-            Ok(pb::ErrorReason::InvalidSession) => CheckError::Invalid,
-            Ok(_) | Err(_) => CheckError::CannotTell(CannotTell::Unreachable),
-        }),
-        None => Err(broken_answer()),
+        Party {
+            flights: Arc::clone(flights),
+            call,
+            passengers,
+        }
+    }
+
+    /// Takes a token's call down. Gives the checks that joined it; `is_refused` if any call about the token said no.
+    fn land(
+        &mut self,
+        digest: TokenDigest,
+        call: u64,
+        said_no: bool,
+    ) -> (Vec<oneshot::Sender<Outcome>>, bool) {
+        let Entry::Occupied(mut flying) = self.flying.entry(digest) else {
+            return (Vec::new(), said_no);
+        };
+        let about = flying.get_mut();
+        about.is_refused |= said_no;
+        let is_refused = about.is_refused;
+        let mut joined = Vec::new();
+        if about.joinable == Some(call) {
+            about.joinable = None;
+            joined = std::mem::take(&mut about.joined);
+        }
+        about.calls -= 1;
+        if about.calls == 0 {
+            flying.remove();
+        }
+        (joined, is_refused)
     }
 }
 
-fn broken_answer() -> CheckError {
-    tracing::error!("an answer of sessiond breaks the contract");
-    CheckError::CannotTell(CannotTell::BrokenAnswer)
-}
-
-fn error_of(status: &tonic::Status) -> CheckError {
-    let error = CheckError::from_status(status);
-    match error {
-        CheckError::Invalid => {}
-        CheckError::CannotTell(_) => {
-            tracing::debug!(code = ?status.code(), reason = %error, "a check of sessions failed");
-        }
-        CheckError::CallerRefused => {
-            tracing::error!(code = ?status.code(), "sessiond refuses to answer this program");
-        }
-    }
-    error
-}
-
-/// One of the [`MAX_CALLS`], from its start until nobody waits; given back also when its task is stopped half-way.
+/// One of the [`MAX_CALLS`], taken until nobody waits, or until its task is stopped.
 struct Seat {
     flights: Arc<Flights>,
-    /// The number of the call under way; `None` before the first.
-    call: Option<u64>,
+    is_taken: bool,
 }
 
 impl Seat {
+    async fn fly_while_anyone_waits(mut self) {
+        while let Some(party) = self.gather() {
+            party.fly().await;
+        }
+    }
+
     /// The tokens that wait, as many as a call takes. `None` if there are none: then the seat has been given back.
     fn gather(&mut self) -> Option<Party> {
         let mut ground = self.flights.ground.lock();
-        let ground = &mut *ground;
-        ground.last_call += 1;
-        let call = ground.last_call;
         let mut passengers = Vec::new();
-        while passengers.len() < MAX_BATCH
+        while passengers.len() < MAX_TOKENS
             && let Some(digest) = ground.order.pop_front()
         {
-            let Some(passenger) = ground.waiting.remove(&digest) else {
-                continue;
-            };
             // Whoever has given up needs no answer: under overload that is most.
-            if passenger.askers.iter().all(oneshot::Sender::is_closed) {
-                continue;
+            if let Some(passenger) = ground.waiting.remove(&digest)
+                && !passenger.askers.iter().all(oneshot::Sender::is_closed)
+            {
+                passengers.push((digest, passenger));
             }
-            ground.flying.entry(digest).or_insert_with(|| Flying {
-                call,
-                joined: Vec::new(),
-            });
-            passengers.push((digest, passenger));
         }
         if passengers.is_empty() {
             // Under the same lock as the look, or a token that comes in between would wait for a call that never leaves.
-            ground.calls -= 1;
-            self.call = None;
+            ground.seats -= 1;
+            self.is_taken = false;
             return None;
         }
-        self.call = Some(call);
-        Some(Party { call, passengers })
+        Some(ground.take_off(&self.flights, passengers))
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if let Some(call) = self.call {
-            let mut ground = self.flights.ground.lock();
-            ground.calls -= 1;
-            ground.flying.retain(|_, flying| flying.call != call);
+        if self.is_taken {
+            self.flights.ground.lock().seats -= 1;
         }
+    }
+}
+
+/// The tokens of one call, from its start to its end.
+struct Party {
+    flights: Arc<Flights>,
+    call: u64,
+    passengers: Vec<(TokenDigest, Passenger)>,
+}
+
+impl Party {
+    /// Makes the call, remembers what it says, and tells whoever waits for it. Gives back the tokens of which nothing could be
+    /// learned.
+    async fn fly(mut self) -> Vec<Zeroizing<String>> {
+        let cache = self.flights.cache.clone();
+        let asked = cache.as_ref().map(|cache| cache.about_to_ask());
+        let asked_at = asked.map_or_else(|| self.flights.clock.now(), |asked| asked.at);
+        let tokens = self.passengers.iter();
+        let tokens: Vec<&str> = tokens.map(|(_, passenger)| passenger.token.as_str()).collect();
+        let answers = ask(&self.flights.connections, &tokens, asked_at).await;
+
+        let mut told = Vec::new();
+        let mut unknown = Vec::new();
+        let mut ground = self.flights.ground.lock();
+        for ((digest, passenger), answer) in std::mem::take(&mut self.passengers).into_iter().zip(answers) {
+            let said_no = answer.as_ref().is_err_and(|error| *error == CheckError::Invalid);
+            let (joined, is_refused) = ground.land(digest, self.call, said_no);
+            // Under the lock, or a no that lands in between would be forgotten for an older yes.
+            let outcome = match answer {
+                Ok(answer) => Ok(Landed {
+                    answer,
+                    stands: !is_refused && remember(cache.as_deref(), &passenger.token, asked, answer),
+                }),
+                Err(error) => {
+                    if let (true, Some(cache)) = (said_no, &cache) {
+                        cache.forget(&passenger.token);
+                    }
+                    Err(error)
+                }
+            };
+            told.extend(
+                passenger
+                    .askers
+                    .into_iter()
+                    .chain(joined)
+                    .map(|asker| (asker, outcome)),
+            );
+            if outcome.is_err() && !said_no {
+                unknown.push(passenger.token);
+            }
+        }
+        drop(ground);
+        for (asker, outcome) in told {
+            // Whoever has given up does not hear it.
+            let _ = asker.send(outcome);
+        }
+        unknown
+    }
+}
+
+/// A call whose task is stopped half-way. Its checks hear that nobody can tell, since their senders are dropped.
+impl Drop for Party {
+    fn drop(&mut self) {
+        if self.passengers.is_empty() {
+            return;
+        }
+        let mut ground = self.flights.ground.lock();
+        for (digest, _) in &self.passengers {
+            ground.land(*digest, self.call, false);
+        }
+    }
+}
+
+fn remember(cache: Option<&Cache>, token: &str, asked: Option<Asked>, answer: Answer) -> bool {
+    match (cache, asked) {
+        (Some(cache), Some(asked)) => cache.remember(token, asked, answer),
+        (Some(_) | None, _) => true,
     }
 }

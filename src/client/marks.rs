@@ -4,10 +4,10 @@ use crate::domain::{Revocation, SessionId, UserId};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// 512 KiB. Whoever shares a slot shares its revocations, and is asked for again needlessly: at a hundred revocations a second,
-/// one remembered answer in forty within the five seconds that it is remembered without a new check.
+/// one remembered answer in sixty within the five seconds that it is remembered without a new check.
 const SLOTS: usize = 1 << 16;
 
-/// A count of the revocations heard so far, and for each slot of sessions, users and tokens the number of its last one.
+/// A count of the revocations heard so far, and for each slot of sessions and users the number of its last one.
 ///
 /// An answer notes [`Marks::now`] before it is asked for. It stands only while none of its slots has a greater number: so a
 /// revocation beats every answer that was asked for before it was heard, remembered or still under way.
@@ -32,11 +32,10 @@ impl Marks {
     }
 
     /// Whether an answer about this session that was asked for at `asked_at` still stands.
-    pub(super) fn let_stand(&self, asked_at: u64, user: UserId, session: SessionId, token_hash: u64) -> bool {
+    pub(super) fn let_stand(&self, asked_at: u64, user: UserId, session: SessionId) -> bool {
         let last = |key: u64| self.slot(key).load(Ordering::Acquire);
         last(key_of(session.to_bytes()))
             .max(last(key_of(user.to_bytes())))
-            .max(last(token_hash))
             .max(self.everyone.load(Ordering::Acquire))
             <= asked_at
     }
@@ -48,11 +47,6 @@ impl Marks {
             Revocation::User { user, except: _ } => self.mark(self.slot(key_of(user.to_bytes()))),
             Revocation::Everyone => self.mark(&self.everyone),
         }
-    }
-
-    /// Notes that the session of the token with this hash ended.
-    pub(super) fn revoke_token(&self, token_hash: u64) {
-        self.mark(self.slot(token_hash));
     }
 
     fn mark(&self, slot: &AtomicU64) {
@@ -87,8 +81,8 @@ mod tests {
 
     #[test]
     fn a_revocation_beats_the_answers_that_were_asked_for_before_it() {
-        let (user_1, session_2, hash) = (user(1), session(2), 3);
-        let revocations: [fn(&Marks); 4] = [
+        let (user_1, session_2) = (user(1), session(2));
+        let revocations: [fn(&Marks); 3] = [
             |marks| {
                 marks.revoke(Revocation::Session {
                     session: session(2),
@@ -102,15 +96,14 @@ mod tests {
                 })
             },
             |marks| marks.revoke(Revocation::Everyone),
-            |marks| marks.revoke_token(3),
         ];
         for revoke in revocations {
             let marks = Marks::new();
             let before = marks.now();
-            assert!(marks.let_stand(before, user_1, session_2, hash));
+            assert!(marks.let_stand(before, user_1, session_2));
             revoke(&marks);
-            assert!(!marks.let_stand(before, user_1, session_2, hash));
-            assert!(marks.let_stand(marks.now(), user_1, session_2, hash));
+            assert!(!marks.let_stand(before, user_1, session_2));
+            assert!(marks.let_stand(marks.now(), user_1, session_2));
         }
     }
 
@@ -125,7 +118,6 @@ mod tests {
             user: user(4),
             except: None,
         });
-        marks.revoke_token(7);
-        assert!(marks.let_stand(0, user(1), session(3), 6));
+        assert!(marks.let_stand(0, user(1), session(3)));
     }
 }

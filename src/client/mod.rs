@@ -13,6 +13,7 @@ mod check_error;
 mod flights;
 mod guard;
 mod marks;
+mod question;
 mod recheck;
 mod rpc;
 mod session_client;

@@ -1,10 +1,6 @@
 //! The report of what was used: a use of a remembered answer is activity, too, so its token is checked again, in batches.
 
-use super::{
-    cache::Cache,
-    check_error::CheckError,
-    flights::{Flights, MAX_BATCH},
-};
+use super::{cache::Cache, flights::Flights, question::MAX_TOKENS};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     task::yield_now,
@@ -25,7 +21,7 @@ pub(super) async fn run(cache: Arc<Cache>, flights: Arc<Flights>, every: Duratio
         for set in 0..cache.set_count() {
             cache.sweep_set(set, &mut used);
             // A set holds eight.
-            if used.len() + 8 > MAX_BATCH {
+            if used.len() + 8 > MAX_TOKENS {
                 report(&cache, &flights, &mut used).await;
             }
             if set % SETS_AT_ONCE == SETS_AT_ONCE - 1 {
@@ -36,18 +32,12 @@ pub(super) async fn run(cache: Arc<Cache>, flights: Arc<Flights>, every: Duratio
     }
 }
 
-async fn report(cache: &Cache, flights: &Flights, used: &mut Vec<Zeroizing<String>>) {
+async fn report(cache: &Cache, flights: &Arc<Flights>, used: &mut Vec<Zeroizing<String>>) {
     if used.is_empty() {
         return;
     }
-    let tokens: Vec<&str> = used.iter().map(|token| token.as_str()).collect();
-    let outcomes = flights.ask(&tokens).await;
-    for (token, outcome) in tokens.iter().zip(outcomes) {
-        match outcome {
-            Ok(_) | Err(CheckError::Invalid) => {}
-            // The use has not been heard of: it is reported with the next.
-            Err(CheckError::CannotTell(_) | CheckError::CallerRefused) => cache.mark_used(token),
-        }
+    for unreported in flights.ask_again(std::mem::take(used)).await {
+        // It is reported with the next.
+        cache.mark_used(&unreported);
     }
-    used.clear();
 }

@@ -216,9 +216,7 @@ impl SessionClient {
     /// Forgets what is remembered of the token, and answers about it that are under way: for a program that has just ended or
     /// rotated its session by a call of its own, and does not want to wait until the stream of revocations tells it.
     pub fn forget_token(&self, token: &str) {
-        if let Some(cache) = &self.0.cache {
-            cache.revoke_token(token);
-        }
+        self.0.flights.refuse(token);
     }
 
     /// [`SessionClient::forget_token`] for sessions that are not known by token.

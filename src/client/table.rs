@@ -143,8 +143,6 @@ pub(super) struct Table {
 /// Where a token belongs.
 #[derive(Clone, Copy)]
 pub(super) struct Spot {
-    /// The token's keyed hash.
-    pub(super) hash: u64,
     set: usize,
     tag: u64,
 }
@@ -184,7 +182,6 @@ impl Table {
             .wrapping_add(keyed(4) * keyed(5));
         let hash = (sum >> 64) as u64 ^ sum as u64;
         Spot {
-            hash,
             set: ((u128::from(hash) * self.tags.len() as u128) >> 64) as usize,
             tag: hash | 1,
         }

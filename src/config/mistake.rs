@@ -58,7 +58,7 @@ impl Mistakes {
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the configuration is wrong:")?;
+        f.write_str("mistakes in the configuration or the command line:")?;
         for mistake in &self.0 {
             write!(f, "\n  {mistake}")?;
         }

@@ -7,6 +7,7 @@ mod arguments;
 mod gateway;
 mod listeners;
 mod mistake;
+#[cfg(feature = "server")]
 mod secret_file;
 #[cfg(feature = "server")]
 mod service;
@@ -14,6 +15,8 @@ mod setting;
 pub mod settings;
 mod sources;
 mod store_url;
+#[cfg(feature = "server")]
+mod stores;
 mod upstream;
 mod value;
 
@@ -21,9 +24,10 @@ pub use arguments::{Flags, Parsed, parse, with_settings};
 pub use gateway::{GatewayParts, GatewayProgramConfig};
 pub use mistake::{Mistake, Mistakes, Origin};
 #[cfg(feature = "server")]
-pub use service::{ServiceConfig, StoresConfig, UserStoreConfig};
+pub use service::ServiceConfig;
 pub use setting::{Described, SWITCH, Setting};
-pub use store_url::StoreUrl;
+#[cfg(feature = "server")]
+pub use stores::{StoresConfig, UserStoreConfig};
 pub use upstream::{InvalidUpstream, Upstream};
 
 use crate::telemetry;

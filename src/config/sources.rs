@@ -140,6 +140,7 @@ impl Values {
     }
 
     /// Whether anyone has set it.
+    #[cfg(feature = "server")]
     pub(super) fn is_set(&self, setting: &dyn Described) -> bool {
         self.said.contains_key(setting.key())
     }

@@ -1,8 +1,8 @@
 //! Which service a gateway asks, and how it gets there.
 
 use http::{Uri, uri::Scheme};
-use std::{net::IpAddr, str::FromStr, time::Duration};
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use std::{net::IpAddr, str::FromStr};
+use tonic::transport::{ClientTlsConfig, Endpoint};
 
 /// The service that a gateway or a command asks: `http://` or `https://`, a host and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,21 +24,16 @@ impl Upstream {
         self.0.scheme() == Some(&Scheme::HTTP) && !is_loopback
     }
 
-    /// A channel that connects when it is first used, and again whenever it has to. Must be called inside a tokio runtime.
+    /// Where and how to connect.
     ///
     /// # Errors
     /// If TLS cannot be set up: the system has no certificates to trust.
-    pub fn channel(&self) -> Result<Channel, tonic::transport::Error> {
-        let endpoint = Endpoint::from(self.0.clone())
-            .connect_timeout(Duration::from_secs(5))
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .keep_alive_timeout(Duration::from_secs(20));
-        let endpoint = match self.0.scheme() == Some(&Scheme::HTTPS) {
-            true => endpoint.tls_config(ClientTlsConfig::new().with_native_roots())?,
-            false => endpoint,
-        };
-        Ok(endpoint.connect_lazy())
+    pub fn endpoint(&self) -> Result<Endpoint, tonic::transport::Error> {
+        let endpoint = Endpoint::from(self.0.clone()).tcp_nodelay(true);
+        match self.0.scheme() == Some(&Scheme::HTTPS) {
+            true => endpoint.tls_config(ClientTlsConfig::new().with_native_roots()),
+            false => Ok(endpoint),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ pub fn fit_to_descriptors(listeners: &mut [&mut Options]) {
     for options in listeners.iter_mut() {
         options.connections = options.connections.min(each);
     }
-    tracing::warn!(
+    tracing::info!(
         event = "connections_limited",
         open_files = limit,
         connections = each,

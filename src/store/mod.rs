@@ -22,10 +22,14 @@ mod embedded;
 mod index;
 mod memory;
 mod postgres;
-mod redis;
+pub mod redis;
 mod revocations;
 
+pub use embedded::{EmbeddedStore, ExistingData, OpenError};
 pub use memory::MemoryStore;
+pub use postgres::{
+    InvalidPostgresUrl, PostgresConfig, PostgresConnectError, PostgresStore, PostgresTlsError, PostgresUrl,
+};
 pub(crate) use revocations::monotonic_millis;
 pub use revocations::{Cursor, RevocationLog, Revocations, Told};
 

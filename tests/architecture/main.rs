@@ -9,6 +9,6 @@
 mod clean_tree;
 mod documents;
 mod imports;
-mod settings_table;
+mod settings;
 mod tree;
 mod walkthroughs;

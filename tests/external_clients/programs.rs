@@ -1,7 +1,7 @@
 //! The built programs, started for one test and ended with it.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read},
     net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
@@ -14,32 +14,58 @@ use tempfile::TempDir;
 /// How long a program may take to say that it serves. The machine may be busy with other tests.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// `sessiond` with its gateway, on free ports, over a new data directory.
-pub(crate) struct Sessiond {
+/// The service and its gateway, on free ports, over a new data directory.
+pub(crate) struct Pair {
     pub(crate) rpc: SocketAddr,
     pub(crate) http: SocketAddr,
-    /// All that it has printed when it says that it serves: where everything is, and what to try.
+    /// All that `sessiond` has printed when it says that it serves: where everything is, and what to try.
     pub(crate) welcome: String,
     /// For whatever a client leaves behind.
     pub(crate) directory: TempDir,
-    _process: Process,
+    _processes: Vec<Process>,
 }
 
-impl Sessiond {
-    pub(crate) fn start() -> Self {
+impl Pair {
+    /// Both in one process, as `sessiond` alone runs them.
+    pub(crate) fn in_one_process() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut command = Command::new(program());
-        command.args(["--listen=127.0.0.1:0", "--gateway-listen=127.0.0.1:0"]);
-        let data = directory.path().join("data");
-        let (process, welcome) = Process::start(command.arg("--data-dir").arg(data), "UserIdForSession");
+        let (process, welcome) = sessiond(&directory, &["--gateway-listen=127.0.0.1:0"]);
         Self {
             rpc: address_after(&welcome, "gRPC on "),
             http: address_after(&welcome, "HTTP on http://"),
             welcome,
             directory,
-            _process: process,
+            _processes: vec![process],
         }
     }
+
+    /// Each in a process of its own, as in production.
+    pub(crate) fn in_two_processes() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (service, welcome) = sessiond(&directory, &["--gateway=false"]);
+        let rpc = address_after(&welcome, "gRPC on ");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sessiond-gateway"));
+        command.args(["--gateway-listen=127.0.0.1:0", "--log-format=json", "--log=info"]);
+        command.arg(format!("--upstream=http://{rpc}"));
+        let (gateway, log) = Process::start(command.stderr(Stdio::piped()), "\"serving\"");
+        let entry: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+        Self {
+            rpc,
+            http: entry["http"].as_str().unwrap().parse().unwrap(),
+            welcome,
+            directory,
+            _processes: vec![gateway, service],
+        }
+    }
+}
+
+/// Starts `sessiond` with the settings that decide where it keeps what, and gives what it prints at its start.
+fn sessiond(directory: &TempDir, arguments: &[&str]) -> (Process, String) {
+    let mut command = Command::new(program());
+    command.arg("--listen=127.0.0.1:0").args(arguments);
+    command.arg("--data-dir").arg(directory.path().join("data"));
+    // The last of what is printed.
+    Process::start(command.stdout(Stdio::piped()), "UserIdForSession")
 }
 
 /// The program under test.
@@ -57,23 +83,22 @@ fn address_after(text: &str, before: &str) -> SocketAddr {
 }
 
 /// A running program. Killed when dropped.
-pub(crate) struct Process(Child);
+struct Process(Child);
 
 impl Process {
-    /// Starts a program and reads what it prints up to a line that holds `last`, with that line.
-    pub(crate) fn start(command: &mut Command, last: &'static str) -> (Self, String) {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
+    /// Starts a program and reads what it prints up to a line that holds `last`, with that line, from the one stream that is piped.
+    fn start(command: &mut Command, last: &'static str) -> (Self, String) {
+        let mut child = command.stdin(Stdio::null()).spawn().unwrap();
+        let output: Box<dyn Read + Send> = match child.stdout.take() {
+            Some(output) => Box::new(output),
+            None => Box::new(child.stderr.take().unwrap()),
+        };
         let process = Self(child);
         let (sender, receiver) = mpsc::channel();
         // Reads on for as long as the program lives: nobody must ever wait for a full pipe.
         thread::spawn(move || {
             let mut printed = String::new();
-            for line in output.lines().map_while(Result::ok) {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
                 printed += &line;
                 printed.push('\n');
                 if line.contains(last) {

@@ -1,6 +1,9 @@
 //! Commands with what they print, as documents show them: run in a shell and compared.
 
-use crate::{programs::Sessiond, tools};
+use crate::{
+    programs::{Pair, program},
+    tools,
+};
 use std::{path::Path, process::Command};
 
 /// One command and what a document says that it prints. `…` stands for anything in its line; alone on a line, for any lines.
@@ -42,20 +45,21 @@ pub(crate) fn steps(document: &str) -> Vec<Step> {
     steps
 }
 
-/// Runs the commands one after the other in one shell, against a started service in place of one at the default addresses, and
+/// Runs the commands one after the other in one shell, against a started pair in place of one at the default addresses, and
 /// gives what each printed.
-pub(crate) fn run(service: &Sessiond, commands: &[String]) -> Vec<String> {
+pub(crate) fn run(pair: &Pair, commands: &[String]) -> Vec<String> {
     const END: &str = "--- end of step ---";
     let script: String = commands
         .iter()
         .map(|command| {
             let command = command
-                .replace("127.0.0.1:50051", &service.rpc.to_string())
-                .replace("127.0.0.1:8080", &service.http.to_string());
+                .replace("127.0.0.1:50051", &pair.rpc.to_string())
+                .replace("127.0.0.1:8080", &pair.http.to_string())
+                .replace("target/release/sessiond", &program().display().to_string());
             format!("{{ {command}\n}} 2>&1\nprintf '%s\\n' '{END}'\n")
         })
         .collect();
-    let directory = service.directory.path();
+    let directory = pair.directory.path();
     // Into a pipe curl shows its progress unless told not to; a person at a terminal sees none of it for answers this small.
     std::fs::write(directory.join(".curlrc"), "silent\n").unwrap();
     let printed = tools::printed(
@@ -63,6 +67,7 @@ pub(crate) fn run(service: &Sessiond, commands: &[String]) -> Vec<String> {
             .arg("-s")
             .current_dir(directory)
             .env("HOME", directory)
+            .env("SESSIOND_LISTEN", pair.rpc.to_string())
             .env("PATH", path_with(&tools::grpcurl())),
         &script,
     );

@@ -1,19 +1,19 @@
 //! What `sessiond` prints at its start to be tried works when it is typed.
 
-use crate::{programs::Sessiond, transcript::run};
+use crate::{programs::Pair, transcript::run};
 
 #[test]
 fn what_to_try_works_as_printed() {
-    let service = Sessiond::start();
+    let pair = Pair::in_one_process();
     let is_command = |line: &&str| line.starts_with("  curl ") || line.starts_with("  grpcurl ");
-    let mut commands: Vec<String> = service
+    let mut commands: Vec<String> = pair
         .welcome
         .lines()
         .filter(is_command)
         .map(|line| line.trim().to_owned())
         .collect();
     let check = commands.pop().expect("nothing to try was printed");
-    let outputs = run(&service, &commands);
+    let outputs = run(&pair, &commands);
     for (command, output) in commands.iter().zip(&outputs) {
         assert!(output.contains("\"email\":"), "$ {command}\nprinted\n{output}");
     }
@@ -26,7 +26,7 @@ fn what_to_try_works_as_printed() {
         .expect("no token was shown");
     let token = rest.split('"').next().unwrap();
     assert!(check.contains("ses_..."), "{check}");
-    let outputs = run(&service, &[check.replace("ses_...", token)]);
+    let outputs = run(&pair, &[check.replace("ses_...", token)]);
     assert!(
         outputs[0].contains("\"userId\":"),
         "$ {check}\nprinted\n{}",

@@ -17,9 +17,16 @@ mod logging_in;
 #[allow(dead_code, reason = "shared with the store contract, which uses all of it")]
 mod opened;
 mod passwords;
+#[path = "../support/postgres.rs"]
+#[allow(dead_code, reason = "shared with the store contract, which uses all of it")]
+mod postgres_server;
+#[path = "../store_contract/samples.rs"]
+#[allow(dead_code, reason = "shared with the store contract, which uses all of it")]
+mod samples;
 mod service;
 mod sessions;
 #[path = "../store_contract/stores/mod.rs"]
+#[allow(dead_code, reason = "shared with the store contract, which uses all of it")]
 mod stores;
 mod users;
 mod watching;
@@ -123,3 +130,7 @@ macro_rules! service_over {
 }
 
 service_over!(memory, users: crate::stores::memory::users, sessions: crate::stores::memory::sessions);
+service_over!(embedded, users: crate::stores::embedded::users, sessions: crate::stores::embedded::sessions);
+service_over!(postgres, users: crate::stores::postgres::users, sessions: crate::stores::postgres::sessions);
+service_over!(redis, users: crate::stores::memory::users, sessions: crate::stores::redis::single);
+service_over!(redis_cluster, users: crate::stores::memory::users, sessions: crate::stores::redis::cluster);

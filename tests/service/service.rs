@@ -89,6 +89,30 @@ impl Service {
         self.clock.advance(Duration::from_secs(secs));
     }
 
+    /// Waits until the other process knows that the user's sessions were seen just now.
+    pub(crate) async fn activity_is_written(&self, user_id: &str) {
+        let owner = Some(pb::list_sessions_request::Owner::UserId(user_id.into()));
+        let request = pb::ListSessionsRequest {
+            owner,
+            ..Default::default()
+        };
+        for _ in 0..200 {
+            let listed = self
+                .there
+                .sessions
+                .clone()
+                .list_sessions(request.clone())
+                .await
+                .unwrap();
+            let is_now = |session: &pb::Session| session.last_seen_at.unwrap().seconds == self.now_secs();
+            if listed.into_inner().sessions.iter().all(is_now) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("the activity was not written in time");
+    }
+
     pub(crate) fn now_secs(&self) -> i64 {
         self.clock.now().as_millis().div_euclid(1000)
     }

@@ -15,6 +15,8 @@ mod ending;
 mod finding;
 mod model;
 mod opened;
+#[path = "../support/postgres.rs"]
+mod postgres_server;
 mod revoking;
 mod rotating;
 mod samples;
@@ -199,3 +201,7 @@ macro_rules! store_contract {
 }
 
 store_contract!(memory, users: crate::stores::memory::users, sessions: crate::stores::memory::sessions);
+store_contract!(embedded, users: crate::stores::embedded::users, sessions: crate::stores::embedded::sessions);
+store_contract!(postgres, users: crate::stores::postgres::users, sessions: crate::stores::postgres::sessions);
+store_contract!(redis, sessions: crate::stores::redis::single);
+store_contract!(redis_cluster, sessions: crate::stores::redis::cluster);

@@ -11,7 +11,7 @@ pub(crate) struct Opened<S: ?Sized> {
     /// How long a revocation may take to reach the log of either process after it was acknowledged. Zero: it is there before.
     pub telling_lag: Duration,
     /// What must live as long as the store: its directory, its server.
-    pub keeps: Vec<Box<dyn Any + Send + Sync>>,
+    pub _keeps: Vec<Box<dyn Any + Send + Sync>>,
 }
 
 impl<S: ?Sized> Opened<S> {
@@ -21,7 +21,7 @@ impl<S: ?Sized> Opened<S> {
             here: Arc::clone(&store),
             there: store,
             telling_lag: Duration::ZERO,
-            keeps: Vec::new(),
+            _keeps: Vec::new(),
         }
     }
 

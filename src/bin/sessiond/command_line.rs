@@ -9,7 +9,8 @@ Examples:
   sessiond --store memory                    serve, and leave nothing behind
   sessiond users create ada@example.org      asks for the password
   sessiond users list --json
-  sessiond sessions revoke ada@example.org   end all sessions of a user";
+  sessiond sessions revoke ada@example.org   end all sessions of a user
+  sessiond backup sessiond-2026-12-24.db     while it serves";
 
 pub(crate) fn command() -> Command {
     let root = Command::new("sessiond")
@@ -26,6 +27,24 @@ pub(crate) fn command() -> Command {
             "Bring the stores' schema up to date, and stop; serving does it too",
         )))
         .subcommand(
+            offline(Command::new("backup").about(
+                "Copy the embedded store's data to a new file, while a service uses it or not",
+            ))
+            .arg(file("Where the copy goes; there must be no such file yet")),
+        )
+        .subcommand(
+            offline(Command::new("restore").about(
+                "Put a backup into the data directory; no service may be using it. Users come back, sessions do not",
+            ))
+            .arg(file("The backup"))
+            .arg(
+                Arg::new("replace")
+                    .long("replace")
+                    .help("Do away with the data that is there")
+                    .action(ArgAction::SetTrue),
+            ),
+        )
+        .subcommand(
             Command::new("healthcheck")
                 .about("Ask a running service whether it serves: exit code 0 if it does, 1 if not")
                 .arg(server()),
@@ -40,7 +59,12 @@ fn users() -> Command {
                 "create",
                 "Create a user; the password is asked for, or read from standard input",
             )
-            .arg(Arg::new("email").value_name("EMAIL").required(true))
+            .arg(
+                Arg::new("email")
+                    .value_name("EMAIL")
+                    .help("How they log in")
+                    .required(true),
+            )
             .arg(text("first-name", "NAME", "What they are called"))
             .arg(text("last-name", "NAME", "What they are called"))
             .arg(text("role", "ROLE", "May be given several times").action(ArgAction::Append))
@@ -97,7 +121,6 @@ fn group(name: &'static str, about: &'static str) -> Command {
     Command::new(name)
         .about(about)
         .subcommand_required(true)
-        .arg_required_else_help(true)
         .disable_help_subcommand(true)
 }
 
@@ -127,6 +150,10 @@ fn user() -> Arg {
         .value_name("USER")
         .help("An email or a user id")
         .required(true)
+}
+
+fn file(help: &'static str) -> Arg {
+    Arg::new("file").value_name("FILE").help(help).required(true)
 }
 
 fn password_file() -> Arg {

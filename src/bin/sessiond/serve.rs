@@ -48,10 +48,10 @@ pub(crate) async fn serve(mut config: ServiceConfig) -> Result<(), Failure> {
         event = "serving",
         grpc = %rpc_address,
         http = http_address.map(tracing::field::display),
-        store = opened.description,
+        store = opened.place,
         "serving"
     );
-    welcome::print(rpc_address, http_address, &opened.description);
+    welcome::print(rpc_address, http_address, &opened.place);
 
     shutdown.draining().await;
     api.drain().await;
@@ -62,6 +62,7 @@ pub(crate) async fn serve(mut config: ServiceConfig) -> Result<(), Failure> {
         }
     };
     let (cut_off, gateway_cut_off) = tokio::join!(serving.drained(), gateway_drained);
+    opened.close().await?;
     tracing::info!(event = "stopped", cut_off = cut_off + gateway_cut_off, "stopped");
     Ok(())
 }

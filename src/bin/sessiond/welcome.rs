@@ -19,7 +19,7 @@ fn text(rpc: SocketAddr, http: Option<SocketAddr>, store: &str) -> String {
         text += &format!(" and HTTP on http://{http}");
     }
     text += &format!(
-        "\nStore: {store}\n\nThere is no user until you create one. To try it, from another terminal:\n\n"
+        "\nUsers and sessions live {store}.\n\nThere is no user until you create one. To try it, from another terminal:\n\n"
     );
     if let Some(http) = http {
         text += &format!(
@@ -30,9 +30,6 @@ fn text(rpc: SocketAddr, http: Option<SocketAddr>, store: &str) -> String {
     } else {
         text += &format!("  grpcurl -plaintext -d '{create}' {rpc} auth.v1.UserService/CreateUser\n");
     }
-    text += &format!(
-        "  grpcurl -plaintext -d '{log_in}' {rpc} auth.v1.AuthService/CreateSession
-  grpcurl -plaintext -d '{{\"session_token\":\"ses_...\"}}' {rpc} auth.v1.AuthService/UserIdForSession\n\n"
-    );
+    text += &format!("  grpcurl -plaintext -d '{log_in}' {rpc} auth.v1.AuthService/CreateSession\n\n");
     text
 }

@@ -9,6 +9,8 @@
 
 mod record;
 mod shard;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use super::{Epoch, RevocationLog};
@@ -22,7 +24,7 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     sync::atomic::{AtomicU64, Ordering},
 };
-pub(super) use writer::{Creation, Ended, IndexWriter, Moved, Refused, UserRevoked};
+pub(super) use writer::{Creation, IndexWriter};
 
 /// Shards of records, by token digest.
 pub(super) const SHARDS: usize = 1024;
@@ -296,6 +298,26 @@ pub(super) fn new_log() -> RevocationLog {
 pub(super) struct EveryoneRevoked {
     pub(super) rows: std::ops::RangeInclusive<u64>,
     pub(super) count: u64,
+}
+
+#[cfg(test)]
+impl SessionIndex {
+    /// What tables take up, without the records.
+    fn table_bytes(&self) -> usize {
+        let of_shards = self.shards.iter().map(|shard| shard.0.read().table_bytes());
+        let of_users = self
+            .users
+            .iter()
+            .map(|users| users.read().heads.allocation_size());
+        of_shards.sum::<usize>() + of_users.sum::<usize>()
+    }
+
+    /// Entries of every kind.
+    fn entries(&self) -> usize {
+        let of_shards = self.shards.iter().map(|shard| shard.0.read().entries());
+        let of_users = self.users.iter().map(|users| users.read().heads.len());
+        of_shards.sum::<usize>() + of_users.sum::<usize>()
+    }
 }
 
 fn user_shard(hash: u64) -> usize {

@@ -94,7 +94,7 @@ impl Record {
             id: live.id,
             user_id: live.user_id,
             authenticated_at: live.authenticated_at,
-            row_and_marks: AtomicU64::new(row % ROWS_END | method | mark::PENDING),
+            row_and_marks: AtomicU64::new((row % ROWS_END) | method | mark::PENDING),
             last_seen: AtomicU32::new(ticks(live, live.last_seen_at)),
             lifetime_secs: live.span.lifetime_secs(),
             idle_timeout_secs: live.span.idle_timeout_secs(),

@@ -138,3 +138,14 @@ impl Shard {
         self.old_tokens.iter()
     }
 }
+
+#[cfg(test)]
+impl Shard {
+    pub(super) fn table_bytes(&self) -> usize {
+        self.by_digest.allocation_size()
+    }
+
+    pub(super) fn entries(&self) -> usize {
+        self.by_digest.len() + self.old_tokens.len() + self.records().count()
+    }
+}

@@ -692,6 +692,21 @@ impl IndexWriter {
     }
 }
 
+#[cfg(test)]
+impl IndexWriter {
+    pub(super) fn table_bytes(&self) -> usize {
+        self.by_id.iter().map(HashTable::allocation_size).sum()
+    }
+
+    pub(super) fn last_row(&self) -> u64 {
+        self.last_row
+    }
+
+    pub(super) fn entries(&self) -> usize {
+        self.index.entries() + self.by_id.iter().map(HashTable::len).sum::<usize>() + self.old_tokens.len()
+    }
+}
+
 impl Staged {
     fn end(&mut self, seen: Seen) {
         let (session, user) = (seen.live.id, seen.live.user_id);

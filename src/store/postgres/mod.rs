@@ -1,1 +1,169 @@
-//! Users and sessions in PostgreSQL.
+//! Users and sessions in PostgreSQL, shared by any number of processes.
+//!
+//! Every verb is one statement, and every statement a transaction: there is no transaction that a lost connection, a caller that
+//! goes away or a stopped process could leave open.
+
+use crate::store::RevocationLog;
+use connection::{Target, Terms};
+use follower::Follower;
+use link::{LentLinks, Link, SharedLinks};
+use server_error::ServerError;
+use std::{fmt, sync::Arc, time::Duration};
+use tokio::{sync::Notify, task::JoinSet};
+use touches::Touches;
+
+mod config;
+mod connection;
+mod follower;
+mod link;
+mod rows;
+mod schema;
+mod server_error;
+mod sessions;
+mod statements;
+mod tls;
+mod touches;
+mod users;
+
+pub use config::{InvalidPostgresUrl, PostgresConfig, PostgresUrl};
+pub use tls::PostgresTlsError;
+
+/// How much longer than other statements those may take that look at every session: counts, and the sweep's batches.
+const SLOW_FACTOR: u32 = 3;
+
+/// Why the store cannot be opened. Holds nothing of the URL.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresConnectError {
+    /// The URL is not one that sessiond would use.
+    #[error(transparent)]
+    Url(#[from] InvalidPostgresUrl),
+    /// The certificates to trust cannot be used.
+    #[error("PostgreSQL cannot be verified")]
+    Tls(#[from] PostgresTlsError),
+    /// The server cannot be reached, does not let sessiond in, or refused a statement.
+    #[error("PostgreSQL cannot be used")]
+    Server(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The server did not answer in time.
+    #[error("PostgreSQL did not answer in time")]
+    Unanswered,
+    /// A newer release has migrated the schema.
+    #[error("the schema in PostgreSQL has version {found}, and this program knows versions up to {known}")]
+    SchemaTooNew {
+        /// The schema's version.
+        found: i32,
+        /// The newest version that this program knows.
+        known: i32,
+    },
+    /// A migration failed; the schema is as it was before that migration.
+    #[error("the schema in PostgreSQL cannot be migrated")]
+    Migration(#[from] refinery::Error),
+}
+
+impl From<ServerError> for PostgresConnectError {
+    fn from(error: ServerError) -> Self {
+        match error {
+            ServerError::Unanswered => Self::Unanswered,
+            error @ (ServerError::Refused { .. }
+            | ServerError::Broken(_)
+            | ServerError::Unreadable(_)
+            | ServerError::NotConnected) => Self::Server(Box::new(error)),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for PostgresConnectError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        ServerError::from(error).into()
+    }
+}
+
+/// Users and sessions in PostgreSQL.
+///
+/// Connections that end are opened again in the background; until then every verb fails at once. Dropping the store closes them.
+pub struct PostgresStore {
+    checks: SharedLinks,
+    writes: Arc<LentLinks>,
+    /// For statements that look at everything: they keep nobody else waiting.
+    slow: Arc<LentLinks>,
+    touches: Arc<Touches>,
+    log: RevocationLog,
+    /// Wakes the follower of the log.
+    woken: Arc<Notify>,
+    call_timeout: Duration,
+    _tasks: JoinSet<()>,
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PostgresStore(..)")
+    }
+}
+
+impl PostgresStore {
+    /// Connects to the server, and brings the schema up to date if it is not: of several processes that start at once, one does.
+    ///
+    /// # Errors
+    /// If the server cannot be reached, is no primary, or has a schema that is newer than this program.
+    pub async fn connect(config: PostgresConfig) -> Result<Self, PostgresConnectError> {
+        let (driver_config, tls) = config::target(&config.url, config.connect_timeout)?;
+        let target = Arc::new(Target {
+            config: driver_config,
+            tls,
+            connect_timeout: config.connect_timeout,
+        });
+        schema::bring_up_to_date(&target).await?;
+
+        let woken = Arc::new(Notify::new());
+        let terms = Terms {
+            statement_timeout: config.statement_timeout,
+            lock_timeout: config.lock_timeout,
+            listener: None,
+        };
+        let slow_terms = Terms {
+            statement_timeout: config.statement_timeout * SLOW_FACTOR,
+            ..terms.clone()
+        };
+        let following_terms = Terms {
+            listener: Some(Arc::clone(&woken)),
+            ..terms.clone()
+        };
+
+        let mut tasks = JoinSet::new();
+        let checks = Link::open(config.check_connections, &target, &terms, &mut tasks).await?;
+        let writes = Link::open(config.write_connections, &target, &terms, &mut tasks).await?;
+        let slow = Link::open(1, &target, &slow_terms, &mut tasks).await?;
+        let following = Link::open(1, &target, &following_terms, &mut tasks).await?;
+
+        let writes = LentLinks::new(writes, config.call_timeout);
+        let touches = Arc::new(Touches::default());
+        tasks.spawn(Arc::clone(&touches).write_down(Arc::clone(&writes)));
+        let follower = Follower::start(SharedLinks::new(following), config.call_timeout).await?;
+        let log = RevocationLog::following(follower.cursor());
+        tasks.spawn(follower.follow(log.clone(), Arc::clone(&woken)));
+
+        Ok(Self {
+            checks: SharedLinks::new(checks),
+            writes,
+            slow: LentLinks::new(slow, config.call_timeout * SLOW_FACTOR),
+            touches,
+            log,
+            woken,
+            call_timeout: config.call_timeout,
+            _tasks: tasks,
+        })
+    }
+
+    /// Brings the schema up to date, as [`connect`](Self::connect) does, and nothing else.
+    ///
+    /// # Errors
+    /// As of `connect`.
+    pub async fn migrate(config: &PostgresConfig) -> Result<(), PostgresConnectError> {
+        let (driver_config, tls) = config::target(&config.url, config.connect_timeout)?;
+        let target = Target {
+            config: driver_config,
+            tls,
+            connect_timeout: config.connect_timeout,
+        };
+        schema::bring_up_to_date(&target).await
+    }
+}

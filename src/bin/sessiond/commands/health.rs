@@ -18,7 +18,7 @@ pub(super) async fn check(matches: &ArgMatches, config: &ServiceConfig) -> Resul
         Some(upstream) => upstream,
         None => configured(reachable(config.address))?,
     };
-    let mut client = HealthClient::new(upstream.channel()?);
+    let mut client = HealthClient::new(upstream.endpoint()?.connect_lazy());
     let request = HealthCheckRequest::default();
     let answer = timeout(TIMEOUT, client.check(request))
         .await

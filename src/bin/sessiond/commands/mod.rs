@@ -1,5 +1,6 @@
 //! The commands beside serving. Each is a client of the contract, whoever serves it.
 
+mod backup;
 mod health;
 mod output;
 mod password;
@@ -25,18 +26,24 @@ pub(crate) async fn run(name: &str, matches: &ArgMatches, config: ServiceConfig)
     match (name, matches.subcommand()) {
         ("users", Some((verb, matches))) => {
             let reached = Reached::by(matches, config).await?;
-            users::run(verb, matches, reached, Output::new(matches)).await
+            let outcome = users::run(verb, matches, reached.channel(), Output::new(matches)).await;
+            let left = reached.leave().await;
+            outcome.and(left)
         }
         ("sessions", Some((verb, matches))) => {
             let reached = Reached::by(matches, config).await?;
-            sessions::run(verb, matches, reached, Output::new(matches)).await
+            let outcome = sessions::run(verb, matches, reached.channel(), Output::new(matches)).await;
+            let left = reached.leave().await;
+            outcome.and(left)
         }
         ("healthcheck", _) => health::check(matches, &config).await,
         ("migrate", _) => {
-            let opened = stores::open(&config.stores).await?;
-            writeln!(io::stdout(), "The schema is up to date: {}", opened.description)?;
+            let place = stores::migrate(&config.stores).await?;
+            writeln!(io::stdout(), "The schema is up to date {place}")?;
             Ok(())
         }
+        ("backup", _) => backup::backup(matches, &config.stores).await,
+        ("restore", _) => backup::restore(matches, &config.stores).await,
         _ => Err(format!("there is no command {name}").into()),
     }
 }

@@ -27,10 +27,11 @@ pub(super) fn ask(matches: &ArgMatches) -> Result<Zeroizing<String>, Failure> {
 }
 
 fn prompt(text: &str) -> Result<Zeroizing<String>, Failure> {
+    // First of all: whoever sees the prompt may type.
+    let silence = Silence::begin()?;
     let mut terminal = io::stderr();
     terminal.write_all(text.as_bytes())?;
     terminal.flush()?;
-    let silence = Silence::begin()?;
     let line = read_line();
     drop(silence);
     // The person's own line feed was not shown either.

@@ -2,7 +2,6 @@
 
 use super::{
     output::{Output, instant},
-    reach::Reached,
     refusal, users,
 };
 use crate::Failure;
@@ -20,11 +19,11 @@ const PAGE: i32 = 100;
 pub(super) async fn run(
     verb: &str,
     matches: &ArgMatches,
-    reached: Reached,
+    channel: Channel,
     output: Output,
 ) -> Result<(), Failure> {
-    let mut users = UserServiceClient::new(reached.channel.clone());
-    let mut sessions = AuthServiceClient::new(reached.channel);
+    let mut users = UserServiceClient::new(channel.clone());
+    let mut sessions = AuthServiceClient::new(channel);
     match verb {
         "list" => {
             let user = users::named(&mut users, matches).await?;

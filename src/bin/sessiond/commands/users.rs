@@ -2,9 +2,7 @@
 
 use super::{
     output::{Output, instant, shown},
-    password,
-    reach::Reached,
-    refusal,
+    password, refusal,
 };
 use crate::Failure;
 use clap::ArgMatches;
@@ -23,10 +21,10 @@ const PAGE: i32 = 1000;
 pub(super) async fn run(
     verb: &str,
     matches: &ArgMatches,
-    reached: Reached,
+    channel: Channel,
     output: Output,
 ) -> Result<(), Failure> {
-    let mut client = Client::new(reached.channel);
+    let mut client = Client::new(channel);
     match verb {
         "create" => create(&mut client, matches, output).await,
         "list" => list(&mut client, output).await,

@@ -1,0 +1,549 @@
+//! The one thread that writes. Whatever is waiting shares a commit: decided in order, synced once, then shown, then answered.
+
+use super::{
+    checkpoint::{self, Checkpointer},
+    mark_rows,
+    session_rows::{self, Details, SessionRow},
+    state::State,
+    user_rows,
+};
+use crate::{
+    domain::{LiveSession, PasswordHash, Session, SessionId, Timestamp, User, UserId},
+    store::{
+        Created, Inserted, NewSession, RevocationLog, Rotation, SessionKey, StoreError, Updated, UserRecord,
+        index::{Creation, EveryoneRevoked, IndexWriter, Leftovers, Location},
+    },
+};
+use rusqlite::Connection;
+use std::{
+    collections::VecDeque,
+    error::Error as StdError,
+    fmt,
+    ops::RangeInclusive,
+    sync::{Arc, atomic::Ordering, mpsc},
+    time::{Duration, Instant},
+};
+use tokio::sync::oneshot;
+
+/// Verbs that share one commit, at most.
+const VERBS_AT_ONCE: usize = 1024;
+
+/// Touches that are written in one commit, at most: a few milliseconds' worth.
+const TOUCHES_AT_ONCE: usize = 4096;
+
+/// How often touches and the clock are written.
+pub(super) const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How far the clock gets before it is worth writing down.
+const CLOCK_SLACK: Duration = Duration::from_millis(250);
+
+/// Where an answer goes. Nobody may be waiting for it any more.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// A verb for the writer.
+pub(super) enum Verb {
+    Create(Box<NewSession>, Timestamp, Reply<Created>),
+    Rotate(Rotation, Timestamp, Reply<Option<Session>>),
+    Destroy(SessionKey, Timestamp, Reply<Option<(SessionId, UserId)>>),
+    RevokeUser(UserId, Option<SessionId>, Timestamp, Reply<u64>),
+    RevokeEveryone(Reply<EveryoneRevoked>),
+    /// Free what the sweep found in memory.
+    Reap(Leftovers, Timestamp, Reply<usize>),
+    /// Delete up to so many rows that ended without their numbers at hand.
+    ReapRows(usize, Reply<usize>),
+    InsertUser(Box<UserRecord>, Reply<Inserted>),
+    UpdateUser(Box<User>, u64, Reply<Updated>),
+    ReplacePassword(UserId, Expected, PasswordHash, Reply<bool>),
+    DeleteUser(UserId, Reply<bool>),
+    /// Write touches down now.
+    Flush,
+    /// Write everything down, and write nothing more.
+    Close,
+    #[cfg(test)]
+    Meddle(Box<dyn FnOnce(&mut Writer) + Send>),
+}
+
+/// Which password hash may be replaced.
+pub(super) enum Expected {
+    Any,
+    Exactly(PasswordHash),
+}
+
+/// Why a verb failed.
+enum Failure {
+    /// It cannot be done; nothing of it was written, and whatever shares the commit goes on.
+    Refused(Box<dyn StdError + Send + Sync>),
+    /// Writing failed, and with it the whole commit.
+    Commit(Box<dyn StdError + Send + Sync>),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Commit(error.into())
+    }
+}
+
+impl From<Box<dyn StdError + Send + Sync>> for Failure {
+    fn from(error: Box<dyn StdError + Send + Sync>) -> Self {
+        Self::Commit(error)
+    }
+}
+
+/// The commit that a verb shared did not happen. What failed is in the log.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+pub(super) enum NotWritten {
+    #[error("the commit failed")]
+    CommitFailed,
+    #[error("an earlier write failed, and what is on disk is not known until the restart")]
+    Broken,
+}
+
+/// An answer that waits for the commit.
+type Answer = Box<dyn FnOnce(Result<(), NotWritten>) + Send>;
+
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    pub(super) index: IndexWriter,
+    pub(super) state: Arc<State>,
+    pub(super) revocations: RevocationLog,
+    pub(super) verbs: mpsc::Receiver<Verb>,
+    /// Rows of sessions that ended together, for the sweep.
+    pub(super) ended_rows: VecDeque<RangeInclusive<u64>>,
+    /// Those that will have once the commit has happened.
+    pub(super) ending_rows: Vec<u64>,
+    /// How far the clock is written down.
+    pub(super) clock: Timestamp,
+    pub(super) checkpointer: Option<Checkpointer>,
+    #[cfg(test)]
+    pub(super) fails_at_commit: Option<rusqlite::Error>,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Writer(..)")
+    }
+}
+
+impl Writer {
+    /// Until the store is closed or gone.
+    pub(super) fn run(mut self) {
+        let mut flush_at = Instant::now() + FLUSH_INTERVAL;
+        loop {
+            match self
+                .verbs
+                .recv_timeout(flush_at.saturating_duration_since(Instant::now()))
+            {
+                Ok(verb) => {
+                    if !self.work_off(verb) {
+                        break;
+                    }
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            }
+            if self.state.wants_flush.swap(false, Ordering::AcqRel) || Instant::now() >= flush_at {
+                let is_done = self.flush();
+                // What is left gets its turn after the verbs that came meanwhile.
+                flush_at = Instant::now() + if is_done { FLUSH_INTERVAL } else { Duration::ZERO };
+            }
+            if self.state.wants_checkpoint.swap(false, Ordering::AcqRel) && !self.state.is_broken() {
+                self.note(checkpoint::finish(&self.connection), "emptying the log");
+            }
+        }
+        self.close();
+    }
+
+    /// Runs a verb and those that wait behind it in one commit. `false` if the last one was to close.
+    fn work_off(&mut self, first: Verb) -> bool {
+        let mut answers: Vec<Answer> = Vec::new();
+        let mut is_open = true;
+        let mut next = Some(first);
+        let begun = match self.state.is_broken() {
+            true => Err(NotWritten::Broken),
+            false => self.begin(),
+        };
+        let mut done = begun;
+        let mut taken = 0;
+        while let Some(verb) = next.take() {
+            taken += 1;
+            match (verb, done) {
+                (Verb::Flush, _) => {}
+                (Verb::Close, _) => {
+                    is_open = false;
+                    break;
+                }
+                (verb, Ok(())) => {
+                    if let Err(error) = self.apply(verb, &mut answers) {
+                        self.state.note_failure("writing", error.as_ref());
+                        done = Err(NotWritten::CommitFailed);
+                    }
+                }
+                (verb, Err(not_written)) => verb.refuse(not_written),
+            }
+            // After a failure, those that wait get another commit.
+            if taken < VERBS_AT_ONCE && (done.is_ok() || begun.is_err()) {
+                next = self.verbs.try_recv().ok();
+            }
+        }
+        let done = done.and_then(|()| self.commit());
+        match done {
+            Ok(()) => {
+                let touched = self.index.commit(&self.revocations);
+                self.state.touched.lock().extend(touched);
+                self.ended_rows
+                    .extend(self.ending_rows.drain(..).map(|row| row..=row));
+            }
+            Err(_) => {
+                self.ending_rows.clear();
+                self.index.roll_back();
+                if begun.is_ok() {
+                    self.roll_back();
+                }
+            }
+        }
+        for answer in answers {
+            answer(done);
+        }
+        is_open
+    }
+
+    fn begin(&mut self) -> Result<(), NotWritten> {
+        let begun = self.connection.execute_batch("BEGIN IMMEDIATE");
+        self.note(begun, "beginning to write")
+            .ok_or(NotWritten::CommitFailed)
+    }
+
+    fn commit(&mut self) -> Result<(), NotWritten> {
+        let latest = self.state.latest();
+        let is_clock_due = latest.since(self.clock) >= CLOCK_SLACK;
+        let committed = (|| {
+            if is_clock_due {
+                mark_rows::set_clock(&self.connection, latest)?;
+            }
+            #[cfg(test)]
+            if let Some(error) = self.fails_at_commit.take() {
+                return Err(error);
+            }
+            self.connection.execute_batch("COMMIT")
+        })();
+        self.note(committed, "committing")
+            .ok_or(NotWritten::CommitFailed)?;
+        if is_clock_due {
+            self.clock = latest;
+        }
+        Ok(())
+    }
+
+    fn roll_back(&mut self) {
+        // A failed commit may have ended the transaction by itself.
+        if !self.connection.is_autocommit() {
+            let rolled_back = self.connection.execute_batch("ROLLBACK");
+            self.note(rolled_back, "rolling back");
+        }
+    }
+
+    fn note<T>(&self, result: rusqlite::Result<T>, doing: &'static str) -> Option<T> {
+        result
+            .inspect_err(|error| self.state.note_failure(doing, error))
+            .ok()
+    }
+
+    /// Decides and writes one verb. The answer waits for the commit.
+    ///
+    /// # Errors
+    /// What makes the commit fail.
+    fn apply(
+        &mut self,
+        verb: Verb,
+        answers: &mut Vec<Answer>,
+    ) -> Result<(), Box<dyn StdError + Send + Sync>> {
+        match verb {
+            Verb::Create(new, now, reply) => {
+                hold(answers, reply, "creating a session", self.create(*new, now))
+            }
+            Verb::Rotate(rotation, now, reply) => {
+                hold(answers, reply, "rotating a session", self.rotate(&rotation, now))
+            }
+            Verb::Destroy(key, now, reply) => {
+                hold(answers, reply, "destroying a session", self.destroy(key, now))
+            }
+            Verb::RevokeUser(user, except, now, reply) => {
+                let revoked = self.revoke_user(user, except, now);
+                hold(answers, reply, "revoking a user's sessions", revoked)
+            }
+            Verb::RevokeEveryone(reply) => hold(
+                answers,
+                reply,
+                "revoking everyone's sessions",
+                self.revoke_everyone(),
+            ),
+            Verb::Reap(leftovers, now, reply) => hold(answers, reply, "sweeping", self.reap(&leftovers, now)),
+            Verb::ReapRows(limit, reply) => hold(answers, reply, "sweeping", self.reap_rows(limit)),
+            Verb::InsertUser(record, reply) => {
+                hold(answers, reply, "inserting a user", self.insert_user(&record))
+            }
+            Verb::UpdateUser(user, expected_version, reply) => {
+                let updated = self.update_user(*user, expected_version);
+                hold(answers, reply, "updating a user", updated)
+            }
+            Verb::ReplacePassword(id, expected, hash, reply) => {
+                let replaced = self.replace_password(id, &expected, hash);
+                hold(answers, reply, "replacing a password", replaced)
+            }
+            Verb::DeleteUser(id, reply) => {
+                let deleted = user_rows::delete(&self.connection, id).map_err(Failure::from);
+                hold(answers, reply, "deleting a user", deleted)
+            }
+            Verb::Flush | Verb::Close => Ok(()),
+            #[cfg(test)]
+            Verb::Meddle(meddle) => {
+                meddle(self);
+                Ok(())
+            }
+        }
+    }
+
+    fn create(&mut self, new: NewSession, now: Timestamp) -> Result<Created, Failure> {
+        let creation = self
+            .index
+            .create(&new, now)
+            .map_err(|refused| Failure::Refused(refused.into()))?;
+        let Creation::Row(row, ended) = creation else {
+            return Ok(Created::EpochMoved);
+        };
+        for ended in ended {
+            session_rows::delete(&self.connection, ended.row)?;
+        }
+        let row = SessionRow {
+            row,
+            digest: new.digest,
+            live: new.session.live,
+            epoch: new.epoch.count(),
+            old_token: None,
+        };
+        session_rows::insert(&self.connection, &row, &Details::of(new.session))?;
+        Ok(Created::Yes)
+    }
+
+    fn rotate(&mut self, rotation: &Rotation, now: Timestamp) -> Result<Option<Session>, Failure> {
+        let moved = self
+            .index
+            .rotate(rotation, now)
+            .map_err(|refused| Failure::Refused(refused.into()))?;
+        let Some(moved) = moved else {
+            return Ok(None);
+        };
+        session_rows::change(&self.connection, moved.row, |row| {
+            row.digest = rotation.to;
+            row.live = LiveSession {
+                last_seen_at: moved.live.last_seen_at,
+                authenticated_at: moved.live.authenticated_at,
+                ..row.live
+            };
+            row.old_token = (now < rotation.grace_until).then_some((rotation.from, rotation.grace_until));
+        })?;
+        let details = session_rows::details(&self.connection, moved.row)?;
+        Ok(Some(details.unwrap_or_default().with(moved.live)))
+    }
+
+    fn destroy(&mut self, key: SessionKey, now: Timestamp) -> Result<Option<(SessionId, UserId)>, Failure> {
+        let Some(ended) = self.index.destroy(key, now) else {
+            return Ok(None);
+        };
+        session_rows::delete(&self.connection, ended.row)?;
+        Ok(Some((ended.id, ended.user)))
+    }
+
+    /// One row, however many sessions: the others are dead by their epoch, and the sweep deletes them.
+    fn revoke_user(
+        &mut self,
+        user: UserId,
+        except: Option<SessionId>,
+        now: Timestamp,
+    ) -> Result<u64, Failure> {
+        let revoked = self.index.revoke_user(user, except, now);
+        mark_rows::set_epoch(&self.connection, user, revoked.epoch)?;
+        if let Some(spared) = revoked.spared {
+            session_rows::change(&self.connection, spared, |row| row.epoch = revoked.sum)?;
+        }
+        self.ending_rows.extend(revoked.rows);
+        Ok(revoked.living)
+    }
+
+    fn revoke_everyone(&mut self) -> Result<EveryoneRevoked, Failure> {
+        let revoked = self.index.revoke_everyone();
+        mark_rows::set_everyone(&self.connection, revoked.count)?;
+        Ok(revoked)
+    }
+
+    fn reap(&mut self, leftovers: &Leftovers, now: Timestamp) -> Result<usize, Failure> {
+        let rows = self.index.reap(leftovers, now);
+        for row in &rows {
+            session_rows::delete(&self.connection, *row)?;
+        }
+        Ok(rows.len())
+    }
+
+    fn reap_rows(&mut self, limit: usize) -> Result<usize, Failure> {
+        let mut reaped = 0;
+        while let Some(rows) = self.ended_rows.front()
+            && reaped < limit
+        {
+            let found = session_rows::delete_range(&self.connection, rows, limit - reaped)?;
+            reaped += found;
+            if reaped < limit {
+                // If the commit fails, the next process finds them again.
+                self.ended_rows.pop_front();
+            }
+        }
+        Ok(reaped)
+    }
+
+    fn insert_user(&mut self, record: &UserRecord) -> Result<Inserted, Failure> {
+        let user = &record.user;
+        if user_rows::is_email_taken(&self.connection, user.email.key(), user.id)? {
+            return Ok(Inserted::EmailTaken);
+        }
+        if user_rows::by_id(&self.connection, user.id)?.is_some() {
+            return Err(Failure::Refused("another user has this id".into()));
+        }
+        user_rows::put(&self.connection, record)?;
+        Ok(Inserted::Yes)
+    }
+
+    fn update_user(&mut self, user: User, expected_version: u64) -> Result<Updated, Failure> {
+        let Some(stored) = user_rows::by_id(&self.connection, user.id)?
+            .filter(|stored| stored.user.version == expected_version)
+        else {
+            return Ok(Updated::VersionMoved);
+        };
+        if user_rows::is_email_taken(&self.connection, user.email.key(), user.id)? {
+            return Ok(Updated::EmailTaken);
+        }
+        user_rows::put(&self.connection, &UserRecord { user, ..stored })?;
+        Ok(Updated::Yes)
+    }
+
+    fn replace_password(
+        &mut self,
+        id: UserId,
+        expected: &Expected,
+        hash: PasswordHash,
+    ) -> Result<bool, Failure> {
+        let is_expected = |stored: &UserRecord| match expected {
+            Expected::Any => true,
+            Expected::Exactly(expected) => stored.password_hash.as_ref() == Some(expected),
+        };
+        let Some(stored) = user_rows::by_id(&self.connection, id)?.filter(is_expected) else {
+            return Ok(false);
+        };
+        let record = UserRecord {
+            password_hash: Some(hash),
+            ..stored
+        };
+        user_rows::put(&self.connection, &record)?;
+        Ok(true)
+    }
+
+    /// Writes down a part of the touches, and how far the clock got. Whether that was all.
+    pub(super) fn flush(&mut self) -> bool {
+        let is_clock_due = self.state.latest().since(self.clock) >= CLOCK_SLACK;
+        let (locations, is_all) = {
+            let mut touched = self.state.touched.lock();
+            let count = touched.len().min(TOUCHES_AT_ONCE);
+            let locations: Vec<Location> = touched.drain(..count).collect();
+            (locations, touched.is_empty())
+        };
+        if self.state.is_broken() || (locations.is_empty() && !is_clock_due) {
+            return true;
+        }
+        let written = self.begin().and_then(|()| {
+            let index = self.index.index();
+            for found in locations
+                .iter()
+                .filter_map(|location| index.take_touch(*location))
+            {
+                let set = session_rows::set_last_seen(&self.connection, found.row, found.live.last_seen_at);
+                self.note(set, "writing touches down")
+                    .ok_or(NotWritten::CommitFailed)?;
+            }
+            self.commit()
+        });
+        if written.is_err() {
+            self.roll_back();
+            let index = self.index.index();
+            let returned = locations
+                .into_iter()
+                .filter(|location| index.return_touch(*location));
+            self.state.touched.lock().extend(returned);
+            // Not at once again: a disk that is full stays so for a while.
+            return true;
+        }
+        is_all
+    }
+
+    fn close(mut self) {
+        self.checkpointer.take();
+        while !self.flush() {}
+        if !self.state.is_broken() {
+            self.note(checkpoint::truncate(&self.connection), "emptying the log");
+        }
+    }
+}
+
+impl Verb {
+    /// Answers that it was not done.
+    fn refuse(self, why: NotWritten) {
+        match self {
+            Self::Create(_, _, reply) => refuse(reply, "creating a session", why),
+            Self::Rotate(_, _, reply) => refuse(reply, "rotating a session", why),
+            Self::Destroy(_, _, reply) => refuse(reply, "destroying a session", why),
+            Self::RevokeUser(_, _, _, reply) => refuse(reply, "revoking a user's sessions", why),
+            Self::RevokeEveryone(reply) => refuse(reply, "revoking everyone's sessions", why),
+            Self::Reap(_, _, reply) | Self::ReapRows(_, reply) => refuse(reply, "sweeping", why),
+            Self::InsertUser(_, reply) => refuse(reply, "inserting a user", why),
+            Self::UpdateUser(_, _, reply) => refuse(reply, "updating a user", why),
+            Self::ReplacePassword(_, _, _, reply) => refuse(reply, "replacing a password", why),
+            Self::DeleteUser(_, reply) => refuse(reply, "deleting a user", why),
+            Self::Flush | Self::Close => {}
+            #[cfg(test)]
+            Self::Meddle(_) => {}
+        }
+    }
+}
+
+fn refuse<T>(reply: Reply<T>, doing: &'static str, why: NotWritten) {
+    let _ = reply.send(Err(StoreError::new(doing, why)));
+}
+
+/// Keeps an answer until the commit has happened.
+///
+/// # Errors
+/// What makes the commit fail; the answer then says so.
+fn hold<T: Send + 'static>(
+    answers: &mut Vec<Answer>,
+    reply: Reply<T>,
+    doing: &'static str,
+    outcome: Result<T, Failure>,
+) -> Result<(), Box<dyn StdError + Send + Sync>> {
+    match outcome {
+        Ok(value) => {
+            answers.push(Box::new(move |committed| {
+                let _ = reply.send(
+                    committed
+                        .map(|()| value)
+                        .map_err(|why| StoreError::new(doing, why)),
+                );
+            }));
+            Ok(())
+        }
+        Err(Failure::Refused(why)) => {
+            let _ = reply.send(Err(StoreError::new(doing, why)));
+            Ok(())
+        }
+        Err(Failure::Commit(error)) => {
+            answers.push(Box::new(move |_| refuse(reply, doing, NotWritten::CommitFailed)));
+            Err(error)
+        }
+    }
+}

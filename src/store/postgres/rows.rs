@@ -1,0 +1,124 @@
+//! Rows as the server gives them, and what they stand for.
+
+use super::server_error::ServerError;
+use crate::{
+    domain::{
+        Attributes, AuthMethod, Client, Email, LiveSession, Names, PasswordHash, Revocation, Roles, Session,
+        SessionId, SessionSpan, Timestamp, User, UserId,
+    },
+    store::UserRecord,
+};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+const PASSWORD: i16 = 1;
+const CALLER: i16 = 2;
+
+/// How an authentication method is stored.
+pub(super) fn auth_method_code(method: AuthMethod) -> i16 {
+    match method {
+        AuthMethod::Password => PASSWORD,
+        AuthMethod::Caller => CALLER,
+    }
+}
+
+fn instant(row: &Row, column: usize) -> Result<Timestamp, ServerError> {
+    Ok(Timestamp::from_millis(row.try_get(column)?))
+}
+
+fn user_id(row: &Row, column: usize) -> Result<UserId, ServerError> {
+    Ok(UserId::from_bytes(row.try_get::<_, Uuid>(column)?.into_bytes()))
+}
+
+fn session_id(row: &Row, column: usize) -> Result<SessionId, ServerError> {
+    Ok(SessionId::from_bytes(
+        row.try_get::<_, Uuid>(column)?.into_bytes(),
+    ))
+}
+
+/// A number that is never negative.
+pub(super) fn number(row: &Row, column: usize) -> Result<u64, ServerError> {
+    u64::try_from(row.try_get::<_, i64>(column)?).map_err(|_| ServerError::Unreadable("number"))
+}
+
+fn seconds(row: &Row, column: usize) -> Result<u32, ServerError> {
+    u32::try_from(row.try_get::<_, i64>(column)?).map_err(|_| ServerError::Unreadable("time-out"))
+}
+
+/// What a check needs of a session, from the first columns of its row.
+pub(super) fn live(row: &Row) -> Result<LiveSession, ServerError> {
+    Ok(LiveSession {
+        id: session_id(row, 0)?,
+        user_id: user_id(row, 1)?,
+        last_seen_at: instant(row, 2)?,
+        authenticated_at: instant(row, 3)?,
+        auth_method: match row.try_get::<_, i16>(4)? {
+            PASSWORD => AuthMethod::Password,
+            CALLER => AuthMethod::Caller,
+            _ => return Err(ServerError::Unreadable("authentication method")),
+        },
+        span: SessionSpan::from_secs(seconds(row, 5)?, seconds(row, 6)?),
+    })
+}
+
+/// A whole session.
+pub(super) fn session(row: &Row) -> Result<Session, ServerError> {
+    let attributes = serde_json::from_str(row.try_get(10)?);
+    Ok(Session {
+        live: live(row)?,
+        client: Client::from_stored(row.try_get(7)?, row.try_get(8)?, row.try_get(9)?),
+        attributes: Attributes::from_stored(attributes.map_err(|_| ServerError::Unreadable("attribute"))?),
+    })
+}
+
+/// The session that ended, and whose it was.
+pub(super) fn ended(row: &Row) -> Result<(SessionId, UserId), ServerError> {
+    Ok((session_id(row, 0)?, user_id(row, 1)?))
+}
+
+/// A user without the password hash.
+pub(super) fn user(row: &Row) -> Result<User, ServerError> {
+    Ok(User {
+        id: user_id(row, 0)?,
+        email: Email::from_stored(row.try_get(1)?, row.try_get(2)?),
+        names: Names::from_stored(row.try_get(3)?, row.try_get(4)?),
+        roles: Roles::from_stored(row.try_get(5)?),
+        created_at: instant(row, 6)?,
+        updated_at: instant(row, 7)?,
+        disabled_at: row.try_get::<_, Option<i64>>(8)?.map(Timestamp::from_millis),
+        version: number(row, 9)?,
+    })
+}
+
+/// A user with the password hash.
+pub(super) fn user_record(row: &Row) -> Result<UserRecord, ServerError> {
+    Ok(UserRecord {
+        user: user(row)?,
+        password_hash: row
+            .try_get::<_, Option<String>>(10)?
+            .map(PasswordHash::from_stored),
+    })
+}
+
+/// An entry of the log of revocations, with its number.
+pub(super) fn revocation(row: &Row) -> Result<(u64, Revocation), ServerError> {
+    let has = |column| row.try_get::<_, Option<Uuid>>(column).map(|id| id.is_some());
+    let is_one = row.try_get(1)?;
+    let revocation = match (is_one, has(2)?, has(3)?) {
+        (true, true, true) => Revocation::Session {
+            session: session_id(row, 2)?,
+            user: user_id(row, 3)?,
+        },
+        (false, true, true) => Revocation::User {
+            user: user_id(row, 3)?,
+            except: Some(session_id(row, 2)?),
+        },
+        (false, false, true) => Revocation::User {
+            user: user_id(row, 3)?,
+            except: None,
+        },
+        (false, false, false) => Revocation::Everyone,
+        (true, false, _) | (_, true, false) => return Err(ServerError::Unreadable("revocation")),
+    };
+    Ok((number(row, 0)?, revocation))
+}

@@ -1,0 +1,308 @@
+//! The verbs of the session store.
+
+use super::{PostgresStore, rows, server_error::ServerError};
+use crate::{
+    domain::{LiveSession, Session, SessionId, Timestamp, TokenDigest, UserId},
+    store::{
+        Answer, Created, Epoch, NewSession, RevocationLog, Rotation, SessionKey, SessionStore, StoreError,
+    },
+};
+use async_trait::async_trait;
+use tokio::time::Instant;
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+/// Sessions that one statement of a sweep looks at: it is over in milliseconds.
+const SWEPT_AT_ONCE: i64 = 500;
+
+/// Entries that the log of revocations keeps, for processes that were away.
+const LOG_KEEPS: i64 = 262_144;
+
+/// Entries that are taken off the log at once.
+const TRIMMED_AT_ONCE: i64 = 5_000;
+
+impl PostgresStore {
+    async fn find(&self, digest: &TokenDigest, now: Timestamp) -> Result<Option<LiveSession>, ServerError> {
+        let connection = self.checks.connection()?;
+        let (client, statements) = (&connection.client, &connection.statements);
+        let digest = digest.as_bytes().as_slice();
+        let finding = async {
+            let found = client.query_opt(&statements.check, &[&digest]).await?;
+            let found = match found {
+                Some(row) => Some(row),
+                None => {
+                    client
+                        .query_opt(&statements.check_old, &[&digest, &now.as_millis()])
+                        .await?
+                }
+            };
+            found.as_ref().map(rows::live).transpose()
+        };
+        let found = connection
+            .answer_by(Instant::now() + self.call_timeout, finding)
+            .await?;
+        Ok(found.filter(|live| !live.is_expired(now)))
+    }
+
+    pub(super) async fn answers(&self) -> Result<(), ServerError> {
+        let connection = self.checks.connection()?;
+        let asking = async {
+            Ok(connection
+                .client
+                .query_one(&connection.statements.ping, &[])
+                .await?)
+        };
+        connection
+            .answer_by(Instant::now() + self.call_timeout, asking)
+            .await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl SessionStore for PostgresStore {
+    fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Answer<'a, Option<LiveSession>> {
+        Answer::Later(Box::pin(async move {
+            self.find(digest, now)
+                .await
+                .map_err(|error| error.at("checking a session"))
+        }))
+    }
+
+    fn touch(&self, session: &LiveSession, _digest: &TokenDigest, at: Timestamp) {
+        self.touches.note(session, at);
+    }
+
+    async fn get(&self, digest: &TokenDigest, now: Timestamp) -> Result<Option<Session>, StoreError> {
+        let reading = self.writes.ask(async |connection| {
+            let values: [&(dyn ToSql + Sync); 2] = [&digest.as_bytes().as_slice(), &now.as_millis()];
+            let row = connection
+                .client
+                .query_opt(&connection.statements.get, &values)
+                .await?;
+            row.as_ref().map(rows::session).transpose()
+        });
+        reading.await.map_err(|error| error.at("reading a session"))
+    }
+
+    async fn epoch(&self, user: UserId) -> Result<Epoch, StoreError> {
+        let reading = self.writes.ask(async |connection| {
+            let row = connection
+                .client
+                .query_one(&connection.statements.epoch, &[user.as_uuid()])
+                .await?;
+            Ok(Epoch::from_count(rows::number(&row, 0)?))
+        });
+        reading.await.map_err(|error| error.at("reading an epoch"))
+    }
+
+    async fn create(&self, new: NewSession, now: Timestamp) -> Result<Created, StoreError> {
+        let creating = self.writes.ask(async |connection| {
+            let NewSession {
+                digest,
+                session,
+                epoch,
+                replaces,
+                max_per_user,
+            } = &new;
+            let Session {
+                live,
+                client,
+                attributes,
+            } = session;
+            let attributes = serde_json::to_string(attributes.entries());
+            let values: [&(dyn ToSql + Sync); 17] = [
+                &digest.as_bytes().as_slice(),
+                live.id.as_uuid(),
+                live.user_id.as_uuid(),
+                &i64::try_from(epoch.count()).map_err(|_| ServerError::Unreadable("epoch"))?,
+                &live.last_seen_at.as_millis(),
+                &live.valid_until().as_millis(),
+                &live.authenticated_at.as_millis(),
+                &rows::auth_method_code(live.auth_method),
+                &i64::from(live.span.lifetime_secs()),
+                &i64::from(live.span.idle_timeout_secs()),
+                &client.ip(),
+                &client.user_agent(),
+                &client.label(),
+                &attributes.map_err(|_| ServerError::Unreadable("attribute"))?,
+                &replaces.as_ref().map(|digest| digest.as_bytes().as_slice()),
+                &i64::from(*max_per_user),
+                &now.as_millis(),
+            ];
+            let row = connection
+                .client
+                .query_one(&connection.statements.create, &values)
+                .await?;
+            Ok(match row.try_get(0)? {
+                true => Created::Yes,
+                false => Created::EpochMoved,
+            })
+        });
+        let created = creating.await.map_err(|error| error.at("creating a session"))?;
+        self.woken.notify_one();
+        Ok(created)
+    }
+
+    async fn rotate(&self, rotation: Rotation, now: Timestamp) -> Result<Option<Session>, StoreError> {
+        let rotating = self.writes.ask(async |connection| {
+            let values: [&(dyn ToSql + Sync); 5] = [
+                &rotation.from.as_bytes().as_slice(),
+                &rotation.to.as_bytes().as_slice(),
+                &rotation.grace_until.as_millis(),
+                &rotation.authenticated_at.map(Timestamp::as_millis),
+                &now.as_millis(),
+            ];
+            let row = connection
+                .client
+                .query_opt(&connection.statements.rotate, &values)
+                .await?;
+            row.as_ref().map(rows::session).transpose()
+        });
+        let rotated = rotating.await.map_err(|error| error.at("rotating a session"))?;
+        self.woken.notify_one();
+        Ok(rotated)
+    }
+
+    async fn destroy(
+        &self,
+        key: SessionKey,
+        now: Timestamp,
+    ) -> Result<Option<(SessionId, UserId)>, StoreError> {
+        let destroying = self.writes.ask(async |connection| {
+            let (client, statements) = (&connection.client, &connection.statements);
+            let now = now.as_millis();
+            let row = match &key {
+                SessionKey::Token(digest) => {
+                    client
+                        .query_opt(&statements.destroy_token, &[&digest.as_bytes().as_slice(), &now])
+                        .await?
+                }
+                SessionKey::Id(id) => {
+                    client
+                        .query_opt(&statements.destroy_id, &[id.as_uuid(), &now])
+                        .await?
+                }
+            };
+            row.as_ref().map(rows::ended).transpose()
+        });
+        let ended = destroying
+            .await
+            .map_err(|error| error.at("destroying a session"))?;
+        self.woken.notify_one();
+        Ok(ended)
+    }
+
+    async fn list(
+        &self,
+        user: UserId,
+        before: Option<SessionId>,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Session>, StoreError> {
+        let before = before.map_or(Uuid::max(), |id| *id.as_uuid());
+        let listing = self.writes.ask(async |connection| {
+            let values: [&(dyn ToSql + Sync); 4] =
+                [user.as_uuid(), &before, &now.as_millis(), &i64::from(limit)];
+            let sessions = connection
+                .client
+                .query(&connection.statements.list, &values)
+                .await?;
+            sessions.iter().map(rows::session).collect()
+        });
+        listing.await.map_err(|error| error.at("listing sessions"))
+    }
+
+    async fn revoke_user(
+        &self,
+        user: UserId,
+        except: Option<SessionId>,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let revoking = self.writes.ask(async |connection| {
+            let except = except.as_ref().map(SessionId::as_uuid);
+            let values: [&(dyn ToSql + Sync); 3] = [user.as_uuid(), &except, &now.as_millis()];
+            let row = connection
+                .client
+                .query_one(&connection.statements.revoke_user, &values)
+                .await?;
+            rows::number(&row, 0)
+        });
+        let ended = revoking
+            .await
+            .map_err(|error| error.at("revoking a user's sessions"))?;
+        self.woken.notify_one();
+        Ok(ended)
+    }
+
+    async fn revoke_everyone(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let revoking = self.writes.ask(async |connection| {
+            let row = connection
+                .client
+                .query_one(&connection.statements.revoke_everyone, &[])
+                .await?;
+            Ok(row.try_get::<_, i64>(0)?)
+        });
+        let epoch_before = revoking
+            .await
+            .map_err(|error| error.at("revoking everyone's sessions"))?;
+        self.woken.notify_one();
+        // They are dead. Counting them may take a while, and nobody is to wait for it with a living session.
+        let counting = self.slow.ask(async |connection| {
+            let values: [&(dyn ToSql + Sync); 2] = [&epoch_before, &now.as_millis()];
+            let row = connection
+                .client
+                .query_one(&connection.statements.count_of_epoch, &values)
+                .await?;
+            rows::number(&row, 0)
+        });
+        counting
+            .await
+            .map_err(|error| error.at("counting the revoked sessions"))
+    }
+
+    async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let started_at = Instant::now();
+        let mut freed = 0;
+        while freed < u64::from(limit) && started_at.elapsed() < self.call_timeout {
+            let at_most = SWEPT_AT_ONCE.min(i64::from(limit).saturating_sub_unsigned(freed));
+            let sweeping = self.slow.ask(async |connection| {
+                let (client, statements) = (&connection.client, &connection.statements);
+                let row = client
+                    .query_one(&statements.sweep, &[&now.as_millis(), &at_most])
+                    .await?;
+                client
+                    .execute(&statements.trim_log, &[&LOG_KEEPS, &TRIMMED_AT_ONCE])
+                    .await?;
+                Ok((rows::number(&row, 0)?, rows::number(&row, 1)?))
+            });
+            let (gone, kept) = sweeping.await.map_err(|error| error.at("sweeping"))?;
+            freed += gone;
+            if gone + kept == 0 {
+                break;
+            }
+        }
+        Ok(freed)
+    }
+
+    async fn count(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let counting = self.slow.ask(async |connection| {
+            let row = connection
+                .client
+                .query_one(&connection.statements.count, &[&now.as_millis()])
+                .await?;
+            rows::number(&row, 0)
+        });
+        counting.await.map_err(|error| error.at("counting sessions"))
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.answers()
+            .await
+            .map_err(|error| error.at("asking whether it is there"))
+    }
+
+    fn revocations(&self) -> &RevocationLog {
+        &self.log
+    }
+}

@@ -1,0 +1,260 @@
+//! How a session comes to life.
+//!
+//! The session is stored first and indexed second. What a creation has acknowledged is therefore always in the index; what is in the
+//! index and not stored is gone for good. If the creation fails in between, a session is left that nobody has the token of: it can
+//! only expire.
+//!
+//! The index changes in one script: the session takes its place, and those that it replaces or evicts move to a second set, from
+//! which they are taken when they are dead, before the creation is acknowledged. What a crash leaves in that set, the user's next
+//! creation finishes.
+
+use super::{
+    Shared,
+    ending::{Ended, Which, keep_millis},
+    finding::{Gone, Member},
+    keys::Place,
+    link::failure,
+    record::{Kind, Record},
+    scripts,
+};
+use crate::{
+    domain::{Revocation, SessionId, Timestamp, TokenDigest, UserId},
+    store::{Created, NewSession},
+};
+use futures_util::future::{try_join, try_join_all};
+use redis::RedisResult;
+use std::collections::BTreeMap;
+
+/// A session whose end a creation brings about.
+struct Leaving {
+    user: UserId,
+    member: Member,
+}
+
+/// What became of a session's place in the index.
+enum Admission {
+    EpochMoved,
+    Taken { leaving: Vec<Member> },
+    Full { members: Vec<Member> },
+}
+
+impl Shared {
+    pub(super) async fn create(&self, new: &NewSession, now: Timestamp) -> RedisResult<Created> {
+        let live = &new.session.live;
+        self.allow_lifetime(live.span.lifetime()).await?;
+        // The birth is read before the epochs are compared: see `ending`.
+        let ((birth, everyones_epoch), replaced) =
+            try_join(self.birth(), self.replaced(new.replaces.as_ref(), now)).await?;
+        let Some(users_epoch) = new.epoch.count().checked_sub(everyones_epoch) else {
+            return Ok(Created::EpochMoved);
+        };
+        if !self.store_new(new, birth, now).await? {
+            return Ok(Created::EpochMoved);
+        }
+        let own = replaced
+            .as_ref()
+            .ok()
+            .filter(|replaced| replaced.user == live.user_id);
+        let Some(leaving) = self
+            .index_new(new, users_epoch, own.map(|own| own.member), now)
+            .await?
+        else {
+            self.take_back(new).await?;
+            return Ok(Created::EpochMoved);
+        };
+        let leaving = leaving.into_iter().map(|member| Leaving {
+            user: live.user_id,
+            member,
+        });
+        let mut leaving: BTreeMap<SessionId, Leaving> =
+            leaving.map(|leaving| (leaving.member.id, leaving)).collect();
+        let mut told = Vec::new();
+        match replaced {
+            Ok(replaced) => drop(leaving.insert(replaced.member.id, replaced)),
+            Err(Replaced::None) => {}
+            Err(Replaced::EndedBefore(revocation)) => told.push(revocation),
+        }
+        self.end_leaving(leaving.into_values().collect(), told, now)
+            .await?;
+        Ok(Created::Yes)
+    }
+
+    /// The number of the last revocation, and everyone's epoch at the same moment.
+    async fn birth(&self) -> RedisResult<(u64, u64)> {
+        let mut cmd = redis::cmd("MGET");
+        cmd.arg(self.keys.clock()).arg(self.keys.everyones_epoch());
+        let (birth, epoch): (Option<u64>, Option<u64>) =
+            redis::from_redis_value(self.wire.read(&cmd).await?)?;
+        Ok((birth.unwrap_or(0), epoch.unwrap_or(0)))
+    }
+
+    /// The living session that a token to be replaced proves.
+    async fn replaced(
+        &self,
+        digest: Option<&TokenDigest>,
+        now: Timestamp,
+    ) -> RedisResult<Result<Leaving, Replaced>> {
+        let Some(digest) = digest else {
+            return Ok(Err(Replaced::None));
+        };
+        if let Some((digest, seen)) = self.find(digest, now).await? {
+            return Ok(Ok(Leaving {
+                user: seen.record.user(),
+                member: Member {
+                    id: seen.record.id(),
+                    digest,
+                },
+            }));
+        }
+        let ended = self.look(digest, None).await?;
+        Ok(Err(
+            match ended.filter(|seen| seen.record.kind() == Kind::Ended) {
+                Some(seen) => Replaced::EndedBefore(Revocation::Session {
+                    session: seen.record.id(),
+                    user: seen.record.user(),
+                }),
+                None => Replaced::None,
+            },
+        ))
+    }
+
+    /// Stores the session and whose it is. `false` if a revocation since its birth is known in its shard.
+    async fn store_new(&self, new: &NewSession, birth: u64, now: Timestamp) -> RedisResult<bool> {
+        let live = &new.session.live;
+        let place = Place::of(&new.digest);
+        let mut store = scripts::CREATE.on(&[
+            self.keys.session(&place),
+            self.keys.living(place.shard),
+            self.keys.everyones_mark(place.shard),
+            self.keys.users_mark(place.shard, live.user_id),
+        ]);
+        store
+            .arg(birth)
+            .arg(Record::of(&new.session, birth).bytes())
+            .arg(keep_millis(live.valid_until(), now))
+            .arg(live.valid_until().as_millis())
+            .arg(place.member);
+        let mut own = redis::cmd("SET");
+        own.arg(self.keys.owner(live.id))
+            .arg(&live.user_id.to_bytes()[..])
+            .arg("PX")
+            .arg(keep_millis(live.expires_at(), now));
+        let (stored, _) = try_join(self.wire.write(&store), self.wire.write(&own)).await?;
+        Ok(redis::from_redis_value::<i64>(stored)? == 1)
+    }
+
+    /// Puts the session into the index, and says which sessions leave it. `None` if the epoch has moved.
+    async fn index_new(
+        &self,
+        new: &NewSession,
+        users_epoch: u64,
+        replaced: Option<Member>,
+        now: Timestamp,
+    ) -> RedisResult<Option<Vec<Member>>> {
+        let user = new.session.live.user_id;
+        let mut dead = None;
+        // Asked twice at most: told which ones are dead, the script decides by itself who leaves.
+        for _ in 0..2 {
+            match self
+                .take_place(new, users_epoch, replaced, dead.as_deref(), now)
+                .await?
+            {
+                Admission::EpochMoved => return Ok(None),
+                Admission::Taken { leaving } => return Ok(Some(leaving)),
+                Admission::Full { members } => {
+                    let found = members.iter().map(|member| self.find_member(user, *member, now));
+                    let found = try_join_all(found).await?;
+                    let is_dead = |found: &Result<Option<_>, Gone>| !matches!(found, Ok(Some(_)));
+                    let dead_now = members.iter().zip(&found).filter(|(_, found)| is_dead(found));
+                    dead = Some(dead_now.map(|(member, _)| *member).collect::<Vec<_>>());
+                }
+            }
+        }
+        Err(failure("an index that cannot decide"))
+    }
+
+    async fn take_place(
+        &self,
+        new: &NewSession,
+        users_epoch: u64,
+        replaced: Option<Member>,
+        dead: Option<&[Member]>,
+        now: Timestamp,
+    ) -> RedisResult<Admission> {
+        let live = &new.session.live;
+        let member = Member {
+            id: live.id,
+            digest: new.digest,
+        };
+        let mut cmd = scripts::ADD.on(&[
+            self.keys.index(live.user_id),
+            self.keys.leaving(live.user_id),
+            self.keys.users_epoch(live.user_id),
+        ]);
+        let replaced = replaced.map(Member::to_bytes);
+        cmd.arg(users_epoch)
+            .arg(&member.to_bytes()[..])
+            .arg(new.max_per_user.max(1))
+            .arg(keep_millis(live.expires_at(), now))
+            .arg(replaced.as_ref().map_or(&[][..], |member| &member[..]))
+            .arg(u8::from(dead.is_some()));
+        for member in dead.unwrap_or_default() {
+            cmd.arg(&member.to_bytes()[..]);
+        }
+        let (outcome, members): (u8, redis::Value) = redis::from_redis_value(self.wire.write(&cmd).await?)?;
+        let members = Member::all(members)?;
+        Ok(match outcome {
+            0 => Admission::EpochMoved,
+            1 => Admission::Taken { leaving: members },
+            _ => Admission::Full { members },
+        })
+    }
+
+    /// Removes a session that was stored and got no place.
+    async fn take_back(&self, new: &NewSession) -> RedisResult<()> {
+        let place = Place::of(&new.digest);
+        let mut unstore = scripts::TAKE_BACK.on(&[self.keys.session(&place), self.keys.living(place.shard)]);
+        unstore.arg(place.member);
+        let mut disown = redis::cmd("DEL");
+        disown.arg(self.keys.owner(new.session.live.id));
+        try_join(self.wire.write(&unstore), self.wire.write(&disown))
+            .await
+            .map(drop)
+    }
+
+    /// Ends the sessions that a creation replaces or evicts, tells it, and then forgets them.
+    async fn end_leaving(
+        &self,
+        leaving: Vec<Leaving>,
+        mut told: Vec<Revocation>,
+        now: Timestamp,
+    ) -> RedisResult<()> {
+        let by = getrandom::u64().map_err(|_| failure("no randomness"))?;
+        let ended = leaving.iter().map(|Leaving { member, .. }| {
+            self.end_session(member.digest, Which::Session(member.id), by, now)
+        });
+        let ended: Vec<Option<Ended>> = try_join_all(ended).await?;
+        // One that was dead already may have been ended by a creation that failed before it could tell.
+        told.extend(ended.iter().flatten().map(Ended::revocation));
+        self.tell(&told).await?;
+        try_join_all(leaving.iter().map(|leaving| self.forget_left(leaving)))
+            .await
+            .map(drop)
+    }
+
+    async fn forget_left(&self, Leaving { user, member }: &Leaving) -> RedisResult<()> {
+        let mut cmd = redis::cmd("ZREM");
+        cmd.arg(self.keys.leaving(*user)).arg(&member.to_bytes()[..]);
+        try_join(self.wire.write(&cmd), self.forget_one(*user, member.id))
+            .await
+            .map(drop)
+    }
+}
+
+/// Why a token that is to be replaced proves nothing.
+enum Replaced {
+    /// There is none, or it never proved anything here.
+    None,
+    /// Its session has ended, perhaps in a creation that failed before it could tell.
+    EndedBefore(Revocation),
+}

@@ -1,0 +1,317 @@
+//! Finding sessions: by token, by user, and how many there are.
+
+use super::{
+    Shared,
+    keys::Place,
+    link::failure,
+    record::{Kind, Marks, Record},
+    scripts,
+};
+use crate::{
+    domain::{LiveSession, Session, SessionId, Timestamp, TokenDigest, UserId},
+    store::redis::keys::SHARDS,
+};
+use futures_util::future::{join_all, try_join_all};
+use redis::{Cmd, RedisResult, Value};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A record, and the marks of its shard that concern it.
+pub(super) struct Seen {
+    pub record: Record,
+    pub marks: Marks,
+}
+
+impl Seen {
+    /// What Redis gave for a record and two marks; `None` if there is no record.
+    fn from_reply(reply: Value) -> RedisResult<Option<Self>> {
+        let Value::Array(parts) = reply else {
+            return Err(failure("a reply of another form"));
+        };
+        let mut parts = parts.into_iter();
+        let record = match parts.next() {
+            Some(Value::BulkString(record)) => record,
+            Some(Value::Nil) => return Ok(None),
+            _ => return Err(failure("a reply of another form")),
+        };
+        Self::new(record, parts.next(), parts.next()).map(Some)
+    }
+
+    pub(super) fn new(record: Vec<u8>, everyone: Option<Value>, user: Option<Value>) -> RedisResult<Self> {
+        let mark = |value: Option<Value>| match value {
+            Some(Value::BulkString(mark)) => Some(mark),
+            _ => None,
+        };
+        let record =
+            Record::from_stored(record).ok_or_else(|| failure("a record that this version does not know"))?;
+        let marks = Marks::from_stored(mark(everyone).as_deref(), mark(user).as_deref())
+            .ok_or_else(|| failure("a mark that this version does not know"))?;
+        Ok(Self { record, marks })
+    }
+
+    /// The session that is stored here, if it lives.
+    pub(super) fn living(&self, now: Timestamp) -> Option<LiveSession> {
+        match self.record.kind() {
+            Kind::Session | Kind::Arriving => {}
+            Kind::Moved | Kind::Ended => return None,
+        }
+        let live = self.record.live()?;
+        (!live.is_expired(now) && self.marks.spare(&self.record)).then_some(live)
+    }
+}
+
+/// Whose session a token is likely to prove: the last answer for it, or for another with the same place here.
+///
+/// With the user known, a check reads the session and its marks with one `MGET`, which costs Redis a quarter of a script. A wrong
+/// guess is found out, because the record says whose it is: so nothing here has to be right, and threads may write over each other.
+pub(super) struct Guesses(Vec<Guess>);
+
+#[derive(Default)]
+struct Guess {
+    token: AtomicU64,
+    user: [AtomicU64; 2],
+}
+
+/// 24 bytes each.
+const GUESSES: usize = 1 << 16;
+
+impl Guesses {
+    pub(super) fn none() -> Self {
+        Self(std::iter::repeat_with(Guess::default).take(GUESSES).collect())
+    }
+
+    fn place(&self, digest: &TokenDigest) -> (&Guess, u64) {
+        let mut token = [0; 8];
+        token.copy_from_slice(&digest.as_bytes()[8..16]);
+        let token = u64::from_be_bytes(token);
+        (&self.0[token as usize % GUESSES], token)
+    }
+
+    fn user_of(&self, digest: &TokenDigest) -> Option<UserId> {
+        let (guess, token) = self.place(digest);
+        let user = u128::from(guess.user[0].load(Ordering::Relaxed)) << 64
+            | u128::from(guess.user[1].load(Ordering::Relaxed));
+        (guess.token.load(Ordering::Relaxed) == token).then(|| UserId::from_bytes(user.to_be_bytes()))
+    }
+
+    fn note(&self, digest: &TokenDigest, user: UserId) {
+        let (guess, token) = self.place(digest);
+        let user = u128::from_be_bytes(user.to_bytes());
+        guess.user[0].store((user >> 64) as u64, Ordering::Relaxed);
+        guess.user[1].store(user as u64, Ordering::Relaxed);
+        guess.token.store(token, Ordering::Relaxed);
+    }
+}
+
+/// One of a user's sessions, as the index has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Member {
+    pub id: SessionId,
+    pub digest: TokenDigest,
+}
+
+impl Member {
+    pub(super) fn to_bytes(self) -> [u8; 48] {
+        let mut bytes = [0; 48];
+        bytes[..16].copy_from_slice(&self.id.to_bytes());
+        bytes[16..].copy_from_slice(self.digest.as_bytes());
+        bytes
+    }
+
+    fn from_stored(bytes: &[u8]) -> Option<Self> {
+        let (id, digest) = bytes.split_first_chunk()?;
+        Some(Self {
+            id: SessionId::from_bytes(*id),
+            digest: TokenDigest::from_bytes(digest.try_into().ok()?),
+        })
+    }
+
+    /// The members in a reply.
+    pub(super) fn all(reply: Value) -> RedisResult<Vec<Self>> {
+        let members: Vec<Vec<u8>> = redis::from_redis_value(reply)?;
+        members
+            .iter()
+            .map(|bytes| Self::from_stored(bytes).ok_or_else(|| failure("an index entry of another form")))
+            .collect()
+    }
+}
+
+/// A range of the index that has one session's entries only.
+pub(super) fn range_of(id: SessionId) -> [Vec<u8>; 2] {
+    let bound = |end: &[u8]| [b"[".as_slice(), &id.to_bytes(), end].concat();
+    [bound(&[]), bound(&[0xff; 33])]
+}
+
+/// How often a list is read again because the index changed meanwhile, before it is good enough.
+const LIST_READS: usize = 8;
+
+impl Shared {
+    /// What is stored under a token, with a user whose it may be. One round trip, unless the user is guessed wrong.
+    pub(super) async fn look(&self, digest: &TokenDigest, user: Option<UserId>) -> RedisResult<Option<Seen>> {
+        let place = Place::of(digest);
+        if let Some(user) = user.or_else(|| self.guesses.user_of(digest)) {
+            let mut cmd = Cmd::with_capacity(4, 256);
+            cmd.arg("MGET")
+                .arg(self.keys.session(&place))
+                .arg(self.keys.everyones_mark(place.shard))
+                .arg(self.keys.users_mark(place.shard, user));
+            match Seen::from_reply(self.wire.read(&cmd).await?)? {
+                Some(seen) if seen.record.user() != user => {}
+                seen => return Ok(seen),
+            }
+        }
+        let cmd = scripts::CHECK.on(&[self.keys.session(&place), self.keys.everyones_mark(place.shard)]);
+        let seen = Seen::from_reply(self.wire.read(&cmd).await?)?;
+        if let Some(seen) = &seen {
+            self.guesses.note(digest, seen.record.user());
+        }
+        Ok(seen)
+    }
+
+    /// The living session that a token proves, and under which digest it is stored.
+    pub(super) async fn find(
+        &self,
+        digest: &TokenDigest,
+        now: Timestamp,
+    ) -> RedisResult<Option<(TokenDigest, Seen)>> {
+        let Some(seen) = self.look(digest, None).await? else {
+            return Ok(None);
+        };
+        match seen.record.kind() {
+            Kind::Session => Ok(seen.living(now).map(|_| (*digest, seen))),
+            Kind::Moved => match seen.record.moved_to() {
+                Some((works_until, to)) if now < works_until => self.arrived(&seen.record, to, now).await,
+                Some(_) | None => Ok(None),
+            },
+            // What has not arrived is proven by nobody's token yet.
+            Kind::Arriving | Kind::Ended => Ok(None),
+        }
+    }
+
+    /// The session that has moved away from `left`, if it lives where it went to.
+    async fn arrived(
+        &self,
+        left: &Record,
+        to: TokenDigest,
+        now: Timestamp,
+    ) -> RedisResult<Option<(TokenDigest, Seen)>> {
+        let seen = self.look(&to, Some(left.user())).await?;
+        let seen = seen.filter(|seen| seen.record.id() == left.id() && seen.living(now).is_some());
+        Ok(seen.map(|seen| (to, seen)))
+    }
+
+    /// The living session that an entry of a user's index names; `Err` inside if there is nothing at all.
+    pub(super) async fn find_member(
+        &self,
+        user: UserId,
+        member: Member,
+        now: Timestamp,
+    ) -> RedisResult<Result<Option<(TokenDigest, Seen)>, Gone>> {
+        let Some(seen) = self.look(&member.digest, Some(user)).await? else {
+            return Ok(Err(Gone));
+        };
+        if seen.record.id() != member.id {
+            return Ok(Err(Gone));
+        }
+        Ok(Ok(match seen.record.moved_to() {
+            Some((_, to)) => self.arrived(&seen.record, to, now).await?,
+            None => seen.living(now).map(|_| (member.digest, seen)),
+        }))
+    }
+
+    /// A user's index, oldest session first.
+    pub(super) async fn members(&self, user: UserId) -> RedisResult<Vec<Member>> {
+        let mut cmd = redis::cmd("ZRANGE");
+        cmd.arg(self.keys.index(user)).arg(0).arg(-1);
+        Member::all(self.wire.read(&cmd).await?)
+    }
+
+    pub(super) async fn list(
+        &self,
+        user: UserId,
+        before: Option<SessionId>,
+        limit: u32,
+        now: Timestamp,
+    ) -> RedisResult<Vec<Session>> {
+        let mut members = self.members(user).await?;
+        let mut reads = 0;
+        loop {
+            let sessions = self.living_of(user, &members, before, limit, now).await?;
+            reads += 1;
+            // A creation changes the index before it ends what it replaces: while the index stays the same, both sides of that are
+            // seen, or neither.
+            let again = self.members(user).await?;
+            if again == members || reads == LIST_READS {
+                return Ok(sessions);
+            }
+            members = again;
+        }
+    }
+
+    async fn living_of(
+        &self,
+        user: UserId,
+        members: &[Member],
+        before: Option<SessionId>,
+        limit: u32,
+        now: Timestamp,
+    ) -> RedisResult<Vec<Session>> {
+        let limit = limit as usize;
+        let wanted: Vec<_> = members
+            .iter()
+            .rev()
+            .filter(|member| before.is_none_or(|before| member.id < before))
+            .collect();
+        let mut sessions = Vec::new();
+        let mut gone = Vec::new();
+        for page in wanted.chunks(limit.clamp(16, 256)) {
+            if sessions.len() >= limit {
+                break;
+            }
+            let found = try_join_all(page.iter().map(|member| self.find_member(user, **member, now)));
+            for (member, found) in page.iter().zip(found.await?) {
+                match found {
+                    Ok(Some((_, seen))) => {
+                        let session = seen.record.session();
+                        sessions.push(session.ok_or_else(|| failure("a session of another form"))?);
+                    }
+                    Ok(None) => {}
+                    Err(Gone) => gone.push(**member),
+                }
+            }
+        }
+        sessions.truncate(limit);
+        self.forget_members(user, &gone).await;
+        Ok(sessions)
+    }
+
+    /// Takes entries out of a user's index whose sessions are gone. A session is stored before it is indexed, so what is gone will
+    /// not come. Whether it works decides nothing: the next one who finds them tries again.
+    pub(super) async fn forget_members(&self, user: UserId, gone: &[Member]) {
+        if gone.is_empty() {
+            return;
+        }
+        let mut cmd = redis::cmd("ZREM");
+        cmd.arg(self.keys.index(user));
+        for member in gone {
+            cmd.arg(&member.to_bytes()[..]);
+        }
+        if let Err(error) = self.wire.write(&cmd).await {
+            tracing::debug!(%error, "could not tidy the index of a user's sessions");
+        }
+    }
+
+    /// Everybody's living sessions: each shard keeps the expiry of each of its own.
+    pub(super) async fn count(&self, now: Timestamp) -> RedisResult<u64> {
+        let counts = join_all((0..SHARDS).map(|shard| async move {
+            let mut cmd = redis::cmd("ZCOUNT");
+            cmd.arg(self.keys.living(shard))
+                .arg(format!("({}", now.as_millis()))
+                .arg("+inf");
+            RedisResult::Ok(redis::from_redis_value::<u64>(self.wire.read(&cmd).await?)?)
+        }));
+        counts.await.into_iter().sum()
+    }
+}
+
+/// There is no record under this digest.
+pub(super) struct Gone;

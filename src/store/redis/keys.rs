@@ -1,0 +1,174 @@
+//! The names of all keys.
+//!
+//! A session lives in one of [`SHARDS`] shards, found from its token's digest alone. All keys of a shard carry one hash tag, so
+//! that a Cluster keeps them in one slot, where one command or script may read and write them together.
+//!
+//! | key, after the prefix | what it holds |
+//! |---|---|
+//! | `{shard}s:<digest>` | a session, the place it has moved to, or a note that it ended ([`record`](super::record)) |
+//! | `{shard}x` | the shard's living sessions: digest by expiry |
+//! | `{shard}e` | everyone's mark: what was born before it is dead |
+//! | `{shard}e:<user>` | a user's mark |
+//! | `{u:<user>}` | the user's sessions: id and digest, in the order of the ids |
+//! | `{u:<user>}k` | sessions that a creation has evicted or replaced, until they are dead |
+//! | `{u:<user>}e` | how often all of the user's sessions were revoked |
+//! | `{i:<session>}` | whose session that is |
+//! | `{log}…` | what all shards share: see the functions below |
+
+use crate::domain::{SessionId, TokenDigest, UserId};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+/// How many shards there are. Part of the stored format: with another number, sessions are not found again. It divides evenly
+/// by 2, 3, 4, 6, 8, 12 and 16 nodes.
+pub(super) const SHARDS: usize = TAGS.len();
+
+/// The shards' hash tags: for each of as many equal ranges of a Cluster's slots, the least number that hashes into it. Nodes that
+/// own ranges of slots get equal shares.
+const TAGS: [u16; 48] = [
+    10, 18, 263, 25, 3, 7, 61, 65, 162, 50, 140, 43, 11, 19, 262, 24, 2, 33, 68, 60, 77, 51, 141, 42, 12,
+    106, 115, 27, 1, 5, 63, 67, 74, 52, 49, 41, 13, 107, 114, 132, 0, 4, 62, 66, 75, 53, 48, 40,
+];
+
+/// Where a session is kept.
+pub(super) struct Place {
+    /// Its shard.
+    pub shard: usize,
+    /// What names it there: the digest as text.
+    pub member: String,
+}
+
+impl Place {
+    pub(super) fn of(digest: &TokenDigest) -> Self {
+        let [first, second, ..] = *digest.as_bytes();
+        Self {
+            shard: usize::from(u16::from_be_bytes([first, second])) % SHARDS,
+            member: URL_SAFE_NO_PAD.encode(digest.as_bytes()),
+        }
+    }
+}
+
+/// The names of one deployment's keys.
+pub(super) struct Keyspace {
+    prefix: String,
+    shards: Vec<String>,
+}
+
+impl Keyspace {
+    /// The keys that begin with `prefix`, which holds no brace.
+    pub(super) fn new(prefix: &str) -> Self {
+        let shards = TAGS.iter().map(|tag| format!("{prefix}{{{tag}}}")).collect();
+        Self {
+            prefix: prefix.to_owned(),
+            shards,
+        }
+    }
+
+    pub(super) fn session(&self, place: &Place) -> String {
+        format!("{}s:{}", self.shards[place.shard], place.member)
+    }
+
+    /// What every session key of the shard begins with.
+    pub(super) fn sessions_of(&self, shard: usize) -> String {
+        format!("{}s:", self.shards[shard])
+    }
+
+    pub(super) fn living(&self, shard: usize) -> String {
+        format!("{}x", self.shards[shard])
+    }
+
+    pub(super) fn everyones_mark(&self, shard: usize) -> String {
+        format!("{}e", self.shards[shard])
+    }
+
+    pub(super) fn users_mark(&self, shard: usize, user: UserId) -> String {
+        format!("{}e:{user}", self.shards[shard])
+    }
+
+    pub(super) fn index(&self, user: UserId) -> String {
+        format!("{}{{u:{user}}}", self.prefix)
+    }
+
+    pub(super) fn leaving(&self, user: UserId) -> String {
+        format!("{}{{u:{user}}}k", self.prefix)
+    }
+
+    pub(super) fn users_epoch(&self, user: UserId) -> String {
+        format!("{}{{u:{user}}}e", self.prefix)
+    }
+
+    pub(super) fn owner(&self, session: SessionId) -> String {
+        format!("{}{{i:{session}}}", self.prefix)
+    }
+
+    /// The number of the last revocation of all sessions of a user or of everyone.
+    pub(super) fn clock(&self) -> String {
+        format!("{}{{log}}clock", self.prefix)
+    }
+
+    /// How often everyone's sessions were revoked.
+    pub(super) fn everyones_epoch(&self) -> String {
+        format!("{}{{log}}epoch", self.prefix)
+    }
+
+    /// The longest lifetime, in seconds, that any process has ever allowed.
+    pub(super) fn longest_lifetime(&self) -> String {
+        format!("{}{{log}}lifetime", self.prefix)
+    }
+
+    /// The log of revocations: a stream.
+    pub(super) fn stream(&self) -> String {
+        format!("{}{{log}}stream", self.prefix)
+    }
+
+    /// The number of the stream's last entry.
+    pub(super) fn stream_head(&self) -> String {
+        format!("{}{{log}}head", self.prefix)
+    }
+
+    /// Which log the stream is, and which run of the server it belongs to.
+    pub(super) fn stream_id(&self) -> String {
+        format!("{}{{log}}id", self.prefix)
+    }
+
+    /// Held by the process that sweeps.
+    pub(super) fn sweeping(&self) -> String {
+        format!("{}{{log}}sweep", self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redis::cluster_routing::Slot;
+
+    #[test]
+    fn shards_are_spread_evenly_over_the_slots() {
+        let keys = Keyspace::new("p:");
+        let range_of = |key: String| {
+            let slot = Some(Slot::for_key(key));
+            (0..16_384_u16).find(|n| Slot::new(*n) == slot).unwrap() as usize * SHARDS / 16_384
+        };
+        for shard in 0..SHARDS {
+            assert_eq!(range_of(keys.everyones_mark(shard)), shard);
+        }
+    }
+
+    #[test]
+    fn all_keys_of_a_shard_and_all_of_a_user_are_in_one_slot() {
+        let keys = Keyspace::new("p:");
+        let digest = TokenDigest::from_bytes([7; 32]);
+        let user = UserId::from_bytes([1; 16]);
+        let place = Place::of(&digest);
+        let slot = |key: String| Slot::for_key(key);
+        let of_shard = [
+            keys.session(&place),
+            keys.living(place.shard),
+            keys.users_mark(place.shard, user),
+        ];
+        for key in of_shard {
+            assert_eq!(slot(key), slot(keys.everyones_mark(place.shard)));
+        }
+        assert_eq!(slot(keys.index(user)), slot(keys.leaving(user)));
+        assert_eq!(slot(keys.index(user)), slot(keys.users_epoch(user)));
+    }
+}

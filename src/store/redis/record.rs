@@ -1,0 +1,322 @@
+//! What is stored under a token's digest, byte by byte.
+//!
+//! | bytes | a session (`s`), or one that a rotation brings here (`p`) | moved (`m`) | ended (`x`) |
+//! |---|---|---|---|
+//! | 0 | the kind | | |
+//! | 1–16, 17–32 | session id, user id | the same | the same |
+//! | 33–40 | birth: the number of the last revocation before it | until when the old token works | as it was |
+//! | 41–48, 49–56 | last seen, authenticated | 41–72: the digest moved to | as it was |
+//! | 57, 58–61, 62–65 | method, lifetime, idle timeout | | as it was |
+//! | 66– | client and attributes, if there are any | | 66–73: who ended it |
+//!
+//! Numbers are unsigned and big-endian; instants are milliseconds, and those before 1970 count as 1970. The scripts read the same
+//! offsets, plus one, because Lua counts from one.
+
+use crate::domain::{
+    Attributes, AuthMethod, Client, LiveSession, Session, SessionId, SessionSpan, Timestamp, TokenDigest,
+    UserId,
+};
+use std::collections::BTreeMap;
+
+const HEADER_BYTES: usize = 66;
+const BIRTH: usize = 33;
+const AUTHENTICATED_AT: usize = 49;
+
+/// What a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A session, which its own token proves.
+    Session,
+    /// A session that a rotation is about to bring here: proven by the old token in its grace, not yet by its own.
+    Arriving,
+    /// The session has another token now.
+    Moved,
+    /// The session has ended. Kept for a minute, so that whoever tries again finds out whom to tell.
+    Ended,
+}
+
+/// A stored record of known kind and sufficient length.
+#[derive(Clone)]
+pub(super) struct Record {
+    bytes: Vec<u8>,
+    kind: Kind,
+}
+
+impl Record {
+    /// The record with these bytes; `None` if this version does not know it.
+    pub(super) fn from_stored(bytes: Vec<u8>) -> Option<Self> {
+        let (kind, least) = match bytes.first()? {
+            b's' => (Kind::Session, HEADER_BYTES),
+            b'p' => (Kind::Arriving, HEADER_BYTES),
+            b'm' => (Kind::Moved, 73),
+            b'x' => (Kind::Ended, HEADER_BYTES),
+            _ => return None,
+        };
+        (bytes.len() >= least).then_some(Self { bytes, kind })
+    }
+
+    /// A session as it is stored.
+    pub(super) fn of(session: &Session, birth: u64) -> Self {
+        let live = &session.live;
+        let millis = |at: Timestamp| u64::try_from(at.as_millis()).unwrap_or(0).to_be_bytes();
+        let mut bytes = Vec::with_capacity(256);
+        bytes.push(b's');
+        bytes.extend(live.id.to_bytes());
+        bytes.extend(live.user_id.to_bytes());
+        bytes.extend(birth.to_be_bytes());
+        bytes.extend(millis(live.last_seen_at));
+        bytes.extend(millis(live.authenticated_at));
+        bytes.push(match live.auth_method {
+            AuthMethod::Password => 1,
+            AuthMethod::Caller => 2,
+        });
+        bytes.extend(live.span.lifetime_secs().to_be_bytes());
+        bytes.extend(live.span.idle_timeout_secs().to_be_bytes());
+        push_details(&mut bytes, &session.client, &session.attributes);
+        Self {
+            bytes,
+            kind: Kind::Session,
+        }
+    }
+
+    /// The same session, arriving at another token.
+    pub(super) fn arriving(&self, authenticated_at: Option<Timestamp>) -> Self {
+        self.renewed(b'p', Kind::Arriving, authenticated_at)
+    }
+
+    /// The same session, arrived.
+    pub(super) fn arrived(&self, authenticated_at: Option<Timestamp>) -> Self {
+        self.renewed(b's', Kind::Session, authenticated_at)
+    }
+
+    fn renewed(&self, letter: u8, kind: Kind, authenticated_at: Option<Timestamp>) -> Self {
+        let mut bytes = self.bytes.clone();
+        bytes[0] = letter;
+        if let Some(at) = authenticated_at {
+            let millis = u64::try_from(at.as_millis()).unwrap_or(0);
+            bytes[AUTHENTICATED_AT..AUTHENTICATED_AT + 8].copy_from_slice(&millis.to_be_bytes());
+        }
+        Self { bytes, kind }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(super) fn id(&self) -> SessionId {
+        SessionId::from_bytes(self.array(1))
+    }
+
+    pub(super) fn user(&self) -> UserId {
+        UserId::from_bytes(self.array(17))
+    }
+
+    /// The number of the last revocation before the session was created.
+    pub(super) fn birth(&self) -> u64 {
+        u64::from_be_bytes(self.array(BIRTH))
+    }
+
+    /// Of a record that has moved: until when its token works, and where the session is now.
+    pub(super) fn moved_to(&self) -> Option<(Timestamp, TokenDigest)> {
+        (self.kind == Kind::Moved).then(|| (self.instant(BIRTH), TokenDigest::from_bytes(self.array(41))))
+    }
+
+    /// What a check needs of a session that is stored here or was; `None` if the record has moved or makes no sense.
+    pub(super) fn live(&self) -> Option<LiveSession> {
+        if self.kind == Kind::Moved {
+            return None;
+        }
+        Some(LiveSession {
+            id: self.id(),
+            user_id: self.user(),
+            last_seen_at: self.instant(41),
+            authenticated_at: self.instant(AUTHENTICATED_AT),
+            auth_method: match self.bytes[57] {
+                1 => AuthMethod::Password,
+                2 => AuthMethod::Caller,
+                _ => return None,
+            },
+            span: SessionSpan::from_secs(
+                u32::from_be_bytes(self.array(58)),
+                u32::from_be_bytes(self.array(62)),
+            ),
+        })
+    }
+
+    /// The session whole.
+    pub(super) fn session(&self) -> Option<Session> {
+        let (client, attributes) = details(&self.bytes[HEADER_BYTES..])?;
+        Some(Session {
+            live: self.live()?,
+            client,
+            attributes,
+        })
+    }
+
+    fn instant(&self, at: usize) -> Timestamp {
+        let millis = u64::from_be_bytes(self.array(at));
+        Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
+    }
+
+    /// The bytes from `at` on; a record is never shorter than its kind needs.
+    fn array<const N: usize>(&self, at: usize) -> [u8; N] {
+        let mut array = [0; N];
+        array.copy_from_slice(&self.bytes[at..at + N]);
+        array
+    }
+}
+
+fn push_details(bytes: &mut Vec<u8>, client: &Client, attributes: &Attributes) {
+    let texts = [client.ip(), client.user_agent(), client.label()];
+    if texts.iter().all(|text| text.is_empty()) && attributes.entries().is_empty() {
+        return;
+    }
+    let entries = attributes.entries().iter();
+    for text in texts
+        .into_iter()
+        .chain(entries.flat_map(|(key, value)| [key.as_str(), value]))
+    {
+        bytes.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
+        bytes.extend(text.as_bytes());
+    }
+}
+
+fn details(mut bytes: &[u8]) -> Option<(Client, Attributes)> {
+    if bytes.is_empty() {
+        return Some(Default::default());
+    }
+    let mut text = || {
+        let (length, rest) = bytes.split_first_chunk()?;
+        let (text, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        bytes = rest;
+        String::from_utf8(text.to_vec())
+            .ok()
+            .map(|text| (text, rest.is_empty()))
+    };
+    let (ip, user_agent, (label, mut is_last)) = (text()?.0, text()?.0, text()?);
+    let mut entries = BTreeMap::new();
+    while !is_last {
+        let key = text()?.0;
+        let value = text()?;
+        is_last = value.1;
+        entries.insert(key, value.0);
+    }
+    Some((
+        Client::from_stored(ip, user_agent, label),
+        Attributes::from_stored(entries),
+    ))
+}
+
+/// A shard's marks, for one user: which births no longer count.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Marks {
+    everyone: u64,
+    user: u64,
+    /// What `user` is for the session that the last revocation spared.
+    spared: Option<(SessionId, u64)>,
+}
+
+impl Marks {
+    /// The marks as stored; `None` if they make no sense.
+    ///
+    /// A user's mark is the number of the last revocation, the number of the last one that did not spare the session which the
+    /// last one spared, and that session. More need not be remembered: every other session is older than the last.
+    pub(super) fn from_stored(everyone: Option<&[u8]>, user: Option<&[u8]>) -> Option<Self> {
+        let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse().ok();
+        let mut marks = Self::default();
+        if let Some(bytes) = everyone {
+            marks.everyone = number(bytes)?;
+        }
+        if let Some(bytes) = user {
+            let mut parts = bytes.splitn(3, |byte| *byte == b' ');
+            marks.user = number(parts.next()?)?;
+            let without_it = number(parts.next()?)?;
+            let spared = parts.next()?;
+            if !spared.is_empty() {
+                marks.spared = Some((SessionId::from_bytes(spared.try_into().ok()?), without_it));
+            }
+        }
+        Some(marks)
+    }
+
+    /// Whether no revocation has ended this session.
+    pub(super) fn spare(&self, record: &Record) -> bool {
+        let birth = record.birth();
+        let by_user = match self.spared {
+            Some((id, without_it)) if id == record.id() => without_it,
+            Some(_) | None => self.user,
+        };
+        birth >= self.everyone && birth >= by_user
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(label: &str) -> Session {
+        Session {
+            live: LiveSession {
+                id: SessionId::from_bytes([1; 16]),
+                user_id: UserId::from_bytes([2; 16]),
+                last_seen_at: Timestamp::from_millis(1_795_000_000_123),
+                authenticated_at: Timestamp::from_millis(1_794_000_000_456),
+                auth_method: AuthMethod::Caller,
+                span: SessionSpan::from_secs(43_200, 1_800),
+            },
+            client: Client::from_stored(String::new(), String::new(), label.into()),
+            attributes: Attributes::default(),
+        }
+    }
+
+    #[test]
+    fn a_session_is_read_back_as_it_was_and_takes_66_bytes_without_details() {
+        let bare = Record::of(&session(""), 77);
+        assert_eq!(bare.bytes().len(), 66);
+        for label in ["", "a laptop"] {
+            let record = Record::of(&session(label), 77);
+            let again = Record::from_stored(record.bytes().to_vec()).unwrap();
+            assert_eq!(again.session(), Some(session(label)));
+            assert_eq!(again.birth(), 77);
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_or_unknown_is_no_record() {
+        let whole = Record::of(&session("a laptop"), 77);
+        for end in 0..whole.bytes().len() {
+            let cut = Record::from_stored(whole.bytes()[..end].to_vec());
+            assert!(end == 66 || cut.and_then(|cut| cut.session()).is_none(), "{end}");
+        }
+        assert!(Record::from_stored(vec![b'?'; 100]).is_none());
+    }
+
+    #[test]
+    fn a_mark_ends_what_was_born_before_it_and_spares_one() {
+        let record = Record::of(&session(""), 5);
+        let spare = |everyone: Option<&str>, user: Option<Vec<u8>>| {
+            let everyone = everyone.map(str::as_bytes);
+            Marks::from_stored(everyone, user.as_deref())
+                .unwrap()
+                .spare(&record)
+        };
+        assert!(spare(None, None));
+        assert!(spare(Some("5"), Some(b"5 0 ".to_vec())));
+        assert!(!spare(Some("6"), None));
+        assert!(!spare(None, Some(b"6 0 ".to_vec())));
+        // A space in the id is part of the id.
+        let excepting = |without_it: &str, id: u8| {
+            format!("9 {without_it} ")
+                .into_bytes()
+                .into_iter()
+                .chain([id; 16])
+        };
+        assert!(spare(None, Some(excepting("5", 1).collect())));
+        assert!(!spare(None, Some(excepting("6", 1).collect())));
+        assert!(!spare(None, Some(excepting("0", b' ').collect())));
+    }
+}

@@ -1,0 +1,75 @@
+//! Freeing the space of sessions that have expired.
+//!
+//! Redis itself forgets a session some minutes after its end; a sweep is sooner, counts, and also tidies what points to the session.
+
+use super::{Shared, keys::SHARDS, link::failure, scripts};
+use crate::domain::{SessionId, Timestamp, UserId};
+use futures_util::future::try_join_all;
+use redis::{RedisResult, Value};
+use std::time::Duration;
+
+/// How long a sweep keeps others from sweeping if its process dies in it.
+const SWEEPING_TTL: Duration = Duration::from_secs(10);
+
+/// Sessions of one shard that one script frees: Redis does nothing else meanwhile.
+const AT_ONCE: u64 = 100;
+
+impl Shared {
+    /// Frees up to `limit` expired sessions; none while another process sweeps.
+    pub(super) async fn sweep(&self, now: Timestamp, limit: u32) -> RedisResult<u64> {
+        let holder = getrandom::u64().map_err(|_| failure("no randomness"))?;
+        let mut hold = redis::cmd("SET");
+        hold.arg(self.keys.sweeping())
+            .arg(holder)
+            .arg("NX")
+            .arg("PX")
+            .arg(super::ending::millis(SWEEPING_TTL));
+        if self.wire.write(&hold).await? == Value::Nil {
+            return Ok(0);
+        }
+        let freed = self.sweep_shards(now, u64::from(limit)).await;
+        let mut release = scripts::RELEASE.on(&[self.keys.sweeping()]);
+        release.arg(holder);
+        self.wire.write(&release).await?;
+        freed
+    }
+
+    async fn sweep_shards(&self, now: Timestamp, limit: u64) -> RedisResult<u64> {
+        let waiting = try_join_all((0..SHARDS).map(|shard| async move {
+            let mut cmd = redis::cmd("ZCOUNT");
+            cmd.arg(self.keys.living(shard)).arg("-inf").arg(now.as_millis());
+            RedisResult::Ok(redis::from_redis_value::<u64>(self.wire.read(&cmd).await?)?)
+        }));
+        let mut freed = 0;
+        for (shard, mut waiting) in waiting.await?.into_iter().enumerate() {
+            while waiting > 0 && freed < limit {
+                let swept = self.sweep_shard(shard, now, AT_ONCE.min(limit - freed)).await?;
+                if swept == 0 {
+                    break;
+                }
+                freed += swept;
+                waiting = waiting.saturating_sub(swept);
+            }
+        }
+        Ok(freed)
+    }
+
+    async fn sweep_shard(&self, shard: usize, now: Timestamp, limit: u64) -> RedisResult<u64> {
+        let mut cmd = scripts::SWEEP.on(&[self.keys.living(shard)]);
+        cmd.arg(self.keys.sessions_of(shard))
+            .arg(now.as_millis())
+            .arg(limit);
+        let swept: Vec<(Vec<u8>, Vec<u8>)> = redis::from_redis_value(self.wire.write(&cmd).await?)?;
+        let sessions = swept.iter().filter_map(|(_, record)| swept_session(record));
+        try_join_all(sessions.map(|(user, id)| self.forget_one(user, id))).await?;
+        Ok(swept.len() as u64)
+    }
+}
+
+/// Which session that was, and whose, from the beginning of its record. `None` if Redis had forgotten it already.
+fn swept_session(record: &[u8]) -> Option<(UserId, SessionId)> {
+    let (_, ids) = record.split_first()?;
+    let (id, user) = ids.split_first_chunk::<16>()?;
+    let user = UserId::from_bytes(user.try_into().ok()?);
+    Some((user, SessionId::from_bytes(*id)))
+}

@@ -1,0 +1,88 @@
+//! The way of a request to Redis: over one of several connections, with the scripts loaded, and for writes with the replicas
+//! waited for.
+
+use super::{
+    config::RedisConfig,
+    link::{Connection, Link, failure},
+};
+use redis::{Cmd, RedisResult, Value};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+/// All connections of a store.
+pub(super) struct Wire {
+    readers: Vec<Link>,
+    /// Connections for writes that wait for replicas; a read behind such a write would wait too. Empty: the readers' are used.
+    writers: Vec<Link>,
+    next: AtomicUsize,
+    strict_replicas: Option<u32>,
+    timeout: Duration,
+}
+
+impl Wire {
+    pub(super) async fn open(config: &RedisConfig) -> RedisResult<Self> {
+        let connections = config.connections.max(1);
+        let wire = Self {
+            readers: open(config, connections).await?,
+            writers: open(config, config.strict_replicas.map_or(0, |_| connections)).await?,
+            next: AtomicUsize::new(0),
+            strict_replicas: config.strict_replicas,
+            timeout: config.timeout,
+        };
+        wire.connection(&wire.readers).await?.0.load_scripts().await?;
+        Ok(wire)
+    }
+
+    /// A link whose connection is open, if there is one.
+    async fn connection<'a>(&self, links: &'a [Link]) -> RedisResult<(Connection, &'a Link)> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed) % links.len().max(1);
+        let (before, after) = links.split_at(first);
+        for link in after.iter().chain(before) {
+            if let Some(connection) = link.ready() {
+                return Ok((connection, link));
+            }
+        }
+        let link = after.first().ok_or_else(|| failure("no connection"))?;
+        Ok((link.connection().await?, link))
+    }
+
+    /// The reply to a command that changes nothing.
+    pub(super) async fn read(&self, cmd: &Cmd) -> RedisResult<Value> {
+        let (mut connection, link) = self.connection(&self.readers).await?;
+        link.noted(connection.ask(cmd).await)
+    }
+
+    /// The reply to a command that changes something: once it is there, the change is as safe as the configuration asks.
+    pub(super) async fn write(&self, cmd: &Cmd) -> RedisResult<Value> {
+        let Some(replicas) = self.strict_replicas else {
+            return self.read(cmd).await;
+        };
+        let (mut connection, link) = self.connection(&self.writers).await?;
+        let mut both = redis::Pipeline::with_capacity(2);
+        let patience = u64::try_from(self.timeout.as_millis() / 2).unwrap_or(u64::MAX);
+        both.add_command(cmd.clone());
+        both.cmd("WAIT").arg(replicas).arg(patience.max(1));
+        let [reply, acknowledged] = link.noted(connection.ask_both(&both).await)?;
+        match acknowledged {
+            Value::Int(count) if count >= i64::from(replicas) => Ok(reply),
+            // Whoever asks again finds out what became of the write; nobody has been told that it is there.
+            _ => Err(failure("too few replicas have the write")),
+        }
+    }
+
+    /// What every primary says.
+    pub(super) async fn read_primaries(&self, cmd: &Cmd) -> RedisResult<Vec<Value>> {
+        let (mut connection, link) = self.connection(&self.readers).await?;
+        link.noted(connection.ask_primaries(cmd).await)
+    }
+}
+
+async fn open(config: &RedisConfig, links: usize) -> RedisResult<Vec<Link>> {
+    let mut opened = Vec::with_capacity(links);
+    for _ in 0..links {
+        opened.push(Link::open(config).await?);
+    }
+    Ok(opened)
+}

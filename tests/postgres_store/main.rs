@@ -1,0 +1,17 @@
+//! What PostgreSQL adds to the promises of every store: a server that has to be found, believed, shared, and that fails.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "tests, and what they are made of"
+)]
+
+mod following;
+#[path = "../support/postgres.rs"]
+mod postgres_server;
+mod reading;
+mod samples;
+mod starting;
+mod sweeping;
+mod touching;
+mod trouble;
+mod verifying;

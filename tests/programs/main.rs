@@ -1,0 +1,17 @@
+//! The built programs, as whoever runs them sees them: output, exit codes, signals.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod commands;
+mod configuration;
+mod data_directory;
+mod desk;
+mod running;
+mod secrets;
+mod serving;
+mod shared_stores;
+mod stopping;

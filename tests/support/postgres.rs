@@ -1,0 +1,310 @@
+//! A throw-away PostgreSQL server of the Debian package, for tests: started on a free port with data that nobody keeps.
+
+#![allow(dead_code, reason = "every test binary needs another part of it")]
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        LazyLock, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// The account that tests connect as. It needs no password, unlike [`LOCKED_ACCOUNT`].
+const ACCOUNT: &str = "tester";
+
+/// An account that has to prove itself, and its password.
+pub(crate) const LOCKED_ACCOUNT: (&str, &str) = ("locked", "p&ss w\u{f6}rd");
+
+/// A running server. It ends with the process of the test, however that ends.
+pub(crate) struct PostgresServer {
+    directory: PathBuf,
+    port: u16,
+    process: Mutex<Child>,
+    databases: AtomicU32,
+    /// Waits for the end of its input, which comes when this process is gone, and clears up.
+    _guard: Child,
+}
+
+impl PostgresServer {
+    /// The one server that the tests of a binary share; each makes a database of its own in it.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: LazyLock<PostgresServer> = LazyLock::new(PostgresServer::start);
+        &SHARED
+    }
+
+    /// Starts a server of its own, for a test that stops it.
+    pub(crate) fn start() -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("sessiond-postgres-")
+            .tempdir()
+            .unwrap()
+            .keep();
+        let guard = guard(&directory);
+        write_certificates(&directory);
+        let port = free_port();
+        if rustix::process::geteuid().is_root() {
+            // PostgreSQL refuses to run as root.
+            run(Command::new("chown").args(["-R", "postgres:"]).arg(&directory));
+        }
+        let data = directory.join("data");
+        run(as_postgres(&program("initdb"))
+            .args([
+                "--username",
+                ACCOUNT,
+                "--encoding",
+                "UTF8",
+                "--locale",
+                "C.UTF-8",
+                "--no-sync",
+                "--pgdata",
+            ])
+            .arg(&data));
+        fs::write(
+            data.join("pg_hba.conf"),
+            format!(
+                "host all {} 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n",
+                LOCKED_ACCOUNT.0
+            ),
+        )
+        .unwrap();
+        let server = Self {
+            process: Mutex::new(spawn(&directory, port)),
+            directory,
+            port,
+            databases: AtomicU32::new(0),
+            _guard: guard,
+        };
+        server.wait_until_it_answers();
+        let (account, password) = LOCKED_ACCOUNT;
+        server.sql(
+            "postgres",
+            &format!("CREATE ROLE {account} LOGIN SUPERUSER PASSWORD '{password}'"),
+        );
+        server
+    }
+
+    /// The URL of a new, empty database.
+    pub(crate) fn new_database(&self) -> String {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.sql("postgres", &format!("CREATE DATABASE {name} TEMPLATE template0"));
+        self.url(ACCOUNT, &name)
+    }
+
+    /// Frees the space of a database that [`new_database`](Self::new_database) has made.
+    pub(crate) fn drop_database(&self, url: &str) {
+        let name = url.rsplit('/').next().unwrap();
+        self.sql("postgres", &format!("DROP DATABASE {name} WITH (FORCE)"));
+    }
+
+    pub(crate) fn url(&self, account: &str, database: &str) -> String {
+        format!("postgres://{account}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The certificate that the server's was signed with, in PEM.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.directory.join("authority.pem")
+    }
+
+    /// What `psql` prints for a statement: rows as lines, columns with bars between.
+    pub(crate) fn sql(&self, database: &str, sql: &str) -> String {
+        let output = Command::new(program("psql"))
+            .args(["-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-c", sql])
+            .arg(self.url(ACCOUNT, database))
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{sql}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// Ends the server and all its processes at once, as a crash does.
+    pub(crate) fn kill(&self) {
+        let mut process = self.process.lock().unwrap();
+        let all = self.processes(process.id());
+        signal("KILL", &all);
+        process.wait().unwrap();
+        while all.iter().any(|pid| Path::new(&format!("/proc/{pid}")).exists()) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Starts the server that was killed, on the same port.
+    pub(crate) fn start_again(&self) {
+        *self.process.lock().unwrap() = spawn(&self.directory, self.port);
+        self.wait_until_it_answers();
+    }
+
+    /// Stops every process of the server without ending it: it hangs.
+    pub(crate) fn pause(&self) {
+        signal("STOP", &self.processes(self.process.lock().unwrap().id()));
+    }
+
+    /// Lets a paused server go on.
+    pub(crate) fn resume(&self) {
+        signal("CONT", &self.processes(self.process.lock().unwrap().id()));
+    }
+
+    /// The server's first process and its children.
+    fn processes(&self, first: u32) -> Vec<u32> {
+        let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap_or_default();
+        let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        std::iter::once(first).chain(children).collect()
+    }
+
+    fn wait_until_it_answers(&self) {
+        let asked_at = Instant::now();
+        let is_ready = || {
+            let mut ask = Command::new(program("pg_isready"));
+            ask.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()])
+                .status()
+                .unwrap()
+                .success()
+        };
+        while !is_ready() {
+            let log = || fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+            assert!(
+                asked_at.elapsed() < Duration::from_secs(30),
+                "PostgreSQL does not start: {}",
+                log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Of the newest version that the Debian packages have installed, or else wherever the shell finds it.
+fn program(name: &str) -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let newest = versions
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .max();
+    newest.map_or_else(
+        || PathBuf::from(name),
+        |version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin/{name}")),
+    )
+}
+
+fn as_postgres(program: &Path) -> Command {
+    if !rustix::process::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=postgres", "--regid=postgres", "--clear-groups"])
+        .arg(program)
+        .current_dir("/");
+    command
+}
+
+fn run(command: &mut Command) {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn spawn(directory: &Path, port: u16) -> Child {
+    let log = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(directory.join("log"))
+        .unwrap();
+    let settings = [
+        format!("port={port}"),
+        "listen_addresses=127.0.0.1".into(),
+        "unix_socket_directories=".into(),
+        "max_connections=400".into(),
+        // Tests kill the server, not the machine: what was written survives in the kernel.
+        "fsync=off".into(),
+        "ssl=on".into(),
+        format!("ssl_cert_file={}", directory.join("server.pem").display()),
+        format!("ssl_key_file={}", directory.join("server.key").display()),
+    ];
+    let mut server = as_postgres(&program("postgres"));
+    server.arg("-D").arg(directory.join("data"));
+    for setting in settings {
+        server.args(["-c", &setting]);
+    }
+    // Its own process group: a Ctrl-C at the terminal is for the tests, and the guard clears up after them.
+    server
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+/// Starts the process that ends the server and deletes its data when this process is gone.
+fn guard(directory: &Path) -> Child {
+    const CLEAR_UP: &str = r#"
+        cat > /dev/null
+        pid=$(head -n 1 "$1/data/postmaster.pid" 2> /dev/null)
+        if [ -n "$pid" ] && grep -qa "$1" "/proc/$pid/cmdline" 2> /dev/null; then
+            kill -CONT "$pid" $(cat "/proc/$pid/task/$pid/children") 2> /dev/null
+            kill -QUIT "$pid"
+            while [ -e "/proc/$pid" ] && ! grep -q 'State:.Z' "/proc/$pid/status"; do sleep 0.05; done
+        fi
+        rm -rf "$1"
+    "#;
+    Command::new("sh")
+        .args(["-c", CLEAR_UP, "guard"])
+        .arg(directory)
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn signal(name: &str, processes: &[u32]) {
+    let mut kill = Command::new("kill");
+    kill.arg(format!("-{name}"))
+        .args(processes.iter().map(u32::to_string));
+    // A process may have ended meanwhile.
+    kill.stderr(Stdio::null()).status().unwrap();
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+fn write_certificates(directory: &Path) {
+    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &authority).unwrap();
+    fs::write(directory.join("authority.pem"), authority.pem()).unwrap();
+    fs::write(directory.join("server.pem"), certificate.pem()).unwrap();
+    let key_file = directory.join("server.key");
+    fs::write(&key_file, key.serialize_pem()).unwrap();
+    fs::set_permissions(&key_file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}

@@ -1,0 +1,125 @@
+//! The sweeper over the memory store: when it sweeps, and when it had better not.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use sessiond::{
+    domain::{
+        Attributes, AuthMethod, Client, Clock as _, LiveSession, ManualClock, Session, SessionId,
+        SessionSpan, SessionToken, Timestamp, UserId,
+    },
+    shutdown::{self, Trigger},
+    store::{Created, MemoryStore, NewSession, SessionStore},
+    sweeper::{Options, sweep_on},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::task::JoinHandle;
+
+const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// A store with sessions that are over, and a sweeper. Tokio's time stands still but for `advance`.
+struct Swept {
+    store: Arc<MemoryStore>,
+    trigger: Trigger,
+    sweeper: JoinHandle<()>,
+    now: Timestamp,
+}
+
+impl Swept {
+    async fn with_ended_sessions(count: u8, known_until: Option<Timestamp>) -> Self {
+        let store = Arc::new(MemoryStore::new());
+        for number in 0..count {
+            store_session(&store, number).await;
+        }
+        let clock = Arc::new(ManualClock::standing_at(START));
+        clock.advance(HOUR);
+        let now = clock.now();
+        let (trigger, shutdown) = shutdown::channel();
+        let options = Options {
+            interval: MINUTE,
+            batch: 3,
+            pause: Duration::from_millis(50),
+        };
+        let sweeper = tokio::spawn(sweep_on(store.clone(), clock, known_until, options, shutdown));
+        Self {
+            store,
+            trigger,
+            sweeper,
+            now,
+        }
+    }
+
+    /// How many sessions there still are to sweep. Sweeps them.
+    async fn left(&self) -> u64 {
+        let mut left = 0;
+        loop {
+            match self.store.sweep(self.now, 1).await.unwrap() {
+                0 => return left,
+                count => left += count,
+            }
+        }
+    }
+}
+
+async fn store_session(store: &MemoryStore, number: u8) {
+    let user_id = UserId::new(START, [number; 10]);
+    let live = LiveSession {
+        id: SessionId::new(START, [number; 10]),
+        user_id,
+        last_seen_at: START,
+        authenticated_at: START,
+        auth_method: AuthMethod::Password,
+        span: SessionSpan::from_secs(60, 60),
+    };
+    let new = NewSession {
+        digest: SessionToken::from_random([number; 32]).digest(),
+        session: Session {
+            live,
+            client: Client::default(),
+            attributes: Attributes::default(),
+        },
+        epoch: store.epoch(user_id).await.unwrap(),
+        replaces: None,
+        max_per_user: 1,
+    };
+    assert_eq!(store.create(new, START).await.unwrap(), Created::Yes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ended_sessions_are_swept_batch_by_batch_until_none_is_left() {
+    let swept = Swept::with_ended_sessions(10, None).await;
+    tokio::time::sleep(MINUTE * 2).await;
+    assert_eq!(swept.left().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_swept_right_after_the_start() {
+    let swept = Swept::with_ended_sessions(10, None).await;
+    tokio::time::sleep(MINUTE / 2).await;
+    assert_eq!(swept.left().await, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f_08_a_clock_far_ahead_of_the_stores_past_sweeps_nothing_for_an_hour() {
+    let long_ago = Timestamp::from_millis(START.as_millis() - 24 * 3_600_000);
+    let swept = Swept::with_ended_sessions(10, Some(long_ago)).await;
+    tokio::time::sleep(HOUR - MINUTE).await;
+    assert_eq!(swept.left().await, 10);
+    let swept = Swept::with_ended_sessions(10, Some(long_ago)).await;
+    tokio::time::sleep(HOUR + MINUTE * 2).await;
+    assert_eq!(swept.left().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_stop_makes_no_clock_doubtful() {
+    let swept = Swept::with_ended_sessions(10, Some(START.after(HOUR / 2))).await;
+    tokio::time::sleep(MINUTE * 2).await;
+    assert_eq!(swept.left().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sweeper_ends_when_the_process_drains() {
+    let swept = Swept::with_ended_sessions(1, None).await;
+    swept.trigger.drain();
+    swept.sweeper.await.unwrap();
+}
