@@ -10,9 +10,9 @@ pub enum StorePlace {
     /// An embedded store's data directory.
     Directory(PathBuf),
     /// A PostgreSQL database.
-    Postgres(PostgresConfig),
+    Postgres(Box<PostgresConfig>),
     /// Sessions in Redis.
-    Redis(RedisConfig),
+    Redis(Box<RedisConfig>),
 }
 
 impl StorePlace {
@@ -34,13 +34,13 @@ impl StorePlace {
         let is_postgres = settings::POSTGRES_SCHEMES
             .iter()
             .any(|scheme| url.expose().starts_with(&format!("{scheme}://")));
-        match is_postgres {
-            true => Ok(Self::Postgres(PostgresConfig::new(PostgresUrl::new(
-                url.expose().to_owned(),
-            )))),
-            false => RedisConfig::new(url.expose())
-                .map(Self::Redis)
-                .map_err(|invalid| invalid.to_string()),
+        if is_postgres {
+            let url = PostgresUrl::new(url.expose().to_owned());
+            return Ok(Self::Postgres(Box::new(PostgresConfig::new(url))));
+        }
+        match RedisConfig::new(url.expose()) {
+            Ok(config) => Ok(Self::Redis(Box::new(config))),
+            Err(invalid) => Err(invalid.to_string()),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
 use rustix::process::Signal;
 use std::{
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitStatus},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -50,11 +50,17 @@ impl Node {
         self.running.as_mut().expect("the process runs")
     }
 
-    /// Ends the process without giving it any time.
+    /// Ends the process, if it runs, without giving it any time.
     pub(crate) fn kill(&mut self) {
-        let running = self.running.take().expect("the process runs");
-        running.signal(KILL);
-        running.ended(PATIENCE);
+        if let Some(running) = self.running.take() {
+            running.signal(KILL);
+            running.ended(PATIENCE);
+        }
+    }
+
+    /// Waits until it has ended by itself: how, and what it has logged.
+    pub(crate) fn ended(&mut self) -> (ExitStatus, String) {
+        self.running.take().expect("the process runs").ended(PATIENCE)
     }
 
     /// Starts it again, and says how long it took to serve.

@@ -47,7 +47,11 @@ impl Workload {
     /// Does it all, asks about everything once more when nothing is wrong any more, and leaves the history with the recorder.
     ///
     /// `heal` is run in between: when it is over, every process must answer.
-    pub(crate) async fn run(&self, channels: Vec<Channel>, heal: impl Future<Output = ()>) -> Arc<Recorder> {
+    pub(crate) async fn run<T>(
+        &self,
+        channels: Vec<Channel>,
+        heal: impl Future<Output = T>,
+    ) -> (Arc<Recorder>, T) {
         let recorder = Recorder::start();
         let caller = |number| Caller {
             number,
@@ -83,9 +87,9 @@ impl Workload {
         for client in clients {
             client.await.unwrap();
         }
-        heal.await;
+        let healed = heal.await;
         known.look_at_everything(&caller(self.clients)).await;
-        recorder
+        (recorder, healed)
     }
 }
 

@@ -45,9 +45,9 @@ impl End {
                     ..Self::both(store)
                 })
             }
-            StorePlace::Postgres(config) => Ok(Self::both(Arc::new(PostgresStore::connect(config).await?))),
+            StorePlace::Postgres(config) => Ok(Self::both(Arc::new(PostgresStore::connect(*config).await?))),
             StorePlace::Redis(config) => {
-                let sessions = Arc::new(RedisStore::connect(config).await?);
+                let sessions = Arc::new(RedisStore::connect(*config).await?);
                 Ok(Self {
                     users: None,
                     sessions,
