@@ -249,7 +249,7 @@ pub(super) static REDIS_PREFIX: Setting<String> = Setting::new(
 
 pub(super) static REDIS_CONNECTIONS: Setting<NonZeroUsize> = Setting::new(
     "redis_connections",
-    "4",
+    "2",
     "NUMBER",
     "Connections to Redis, or to each node of a Cluster.",
     value::count,
