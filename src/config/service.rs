@@ -1,9 +1,6 @@
 //! What `sessiond` is told: the service, its stores, and the gateway beside it.
 
-use super::{
-    Flags, GatewayParts, Mistakes, listeners, secret_file, settings, settings::StoreChoice, sources::Values,
-    store_url::StoreUrl,
-};
+use super::{Flags, GatewayParts, Mistakes, StoresConfig, listeners, secret_file, settings, sources::Values};
 use crate::{
     domain::{SessionLimits, SessionSpan},
     grpc,
@@ -11,7 +8,7 @@ use crate::{
     password::{HashingConfig, Peppers},
     sweeper, telemetry,
 };
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
+use std::{ffi::OsString, net::SocketAddr};
 
 /// The whole configuration of `sessiond`.
 #[derive(Debug)]
@@ -36,26 +33,6 @@ pub struct ServiceConfig {
     pub gateway: Option<GatewayParts>,
 }
 
-/// Where users and sessions live.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoresConfig {
-    /// Users, and sessions too unless they have a store of their own.
-    pub users: UserStoreConfig,
-    /// A store for sessions alone: Redis.
-    pub sessions: Option<StoreUrl>,
-}
-
-/// Where users live.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UserStoreConfig {
-    /// In this process's memory.
-    Memory,
-    /// In files in this directory.
-    Embedded(PathBuf),
-    /// In a PostgreSQL database.
-    Postgres(StoreUrl),
-}
-
 impl ServiceConfig {
     /// Puts the configuration together from flags, this environment and the file that one of them names.
     ///
@@ -77,8 +54,8 @@ impl ServiceConfig {
         let listener = listeners::options(values, Protocol::Rpc);
         let reflection = values.take(&settings::REFLECTION);
         let call_timeout = values.take(&settings::CALL_TIMEOUT);
-        let stores = stores(values);
         let limits = limits(values);
+        let stores = StoresConfig::take(values);
         let sweep_interval = values.take(&settings::SWEEP_INTERVAL);
         let hashing = hashing(values);
         let has_gateway = values.take(&settings::GATEWAY);
@@ -144,70 +121,4 @@ fn hashing(values: &mut Values) -> Option<HashingConfig> {
         queue: queue?.map_or(0, usize::from),
         peppers,
     })
-}
-
-fn stores(values: &mut Values) -> Option<StoresConfig> {
-    let store = values.take(&settings::STORE);
-    let data_dir = values.take(&settings::DATA_DIR);
-    let store_url_file = values.take(&settings::STORE_URL_FILE);
-    let session_store = values.take(&settings::SESSION_STORE);
-    let session_store_url_file = values.take(&settings::SESSION_STORE_URL_FILE);
-
-    if values.is_set(&settings::STORE) && matches!(store_url_file, Some(Some(_))) {
-        values.object_to_value(&settings::STORE_URL_FILE, "cannot be given together with store");
-    }
-    if matches!(session_store, Some(Some(_))) && matches!(session_store_url_file, Some(Some(_))) {
-        values.object_to_value(
-            &settings::SESSION_STORE_URL_FILE,
-            "cannot be given together with session_store",
-        );
-    }
-    let users = match store_url_file? {
-        Some(path) => {
-            let url = url_in(
-                values,
-                &settings::STORE_URL_FILE,
-                &path,
-                settings::POSTGRES_SCHEMES,
-            );
-            UserStoreConfig::Postgres(url?)
-        }
-        None => match store? {
-            StoreChoice::Memory => UserStoreConfig::Memory,
-            StoreChoice::Embedded => UserStoreConfig::Embedded(data_dir?),
-            StoreChoice::Postgres(url) => UserStoreConfig::Postgres(url),
-        },
-    };
-    let sessions = match session_store_url_file? {
-        Some(path) => {
-            let url = url_in(
-                values,
-                &settings::SESSION_STORE_URL_FILE,
-                &path,
-                settings::REDIS_SCHEMES,
-            );
-            Some(url?)
-        }
-        None => session_store?,
-    };
-    Some(StoresConfig { users, sessions })
-}
-
-fn url_in(
-    values: &mut Values,
-    setting: &dyn super::Described,
-    path: &std::path::Path,
-    schemes: &[&str],
-) -> Option<StoreUrl> {
-    let url = secret_file::read(path).and_then(|text| {
-        StoreUrl::from_secret(&text, schemes)
-            .map_err(|rule| format!("names {}: the file {rule}", path.display()))
-    });
-    match url {
-        Ok(url) => Some(url),
-        Err(objection) => {
-            values.object_to_value(setting, &objection);
-            None
-        }
-    }
 }

@@ -12,28 +12,50 @@ use crate::{
 };
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-/// Every setting, in the order of the example file.
-pub static ALL: &[&'static dyn Described] = &[
-    &LISTEN,
-    &REFLECTION,
-    &CALL_TIMEOUT,
+/// Settings that belong together.
+pub type Group = &'static [&'static dyn Described];
+
+static SERVICE: Group = &[&LISTEN, &REFLECTION];
+
+static STORES: Group = &[
     &STORE,
     &DATA_DIR,
     &STORE_URL_FILE,
     &SESSION_STORE,
     &SESSION_STORE_URL_FILE,
+    &POSTGRES_CHECK_CONNECTIONS,
+    &POSTGRES_WRITE_CONNECTIONS,
+    &POSTGRES_STATEMENT_TIMEOUT,
+    &POSTGRES_LOCK_TIMEOUT,
+    &REDIS_PREFIX,
+    &REDIS_CONNECTIONS,
+    &REDIS_TIMEOUT,
+    &REDIS_STRICT_REPLICAS,
+    &REDIS_ROOT_CERTIFICATES,
+    &DANGER_REDIS_EVICTION,
+];
+
+static SESSIONS: Group = &[
     &SESSION_LIFETIME,
     &SESSION_IDLE_TIMEOUT,
     &SESSIONS_PER_USER,
     &SWEEP_INTERVAL,
+];
+
+static PASSWORDS: Group = &[
     &PASSWORD_MIN_CHARS,
     &PASSWORD_COST,
     &PASSWORD_THREADS,
     &PASSWORD_QUEUE,
     &PEPPER_FILE,
-    &GATEWAY,
+];
+
+static GATEWAY_BESIDE_THE_SERVICE: Group = &[&GATEWAY];
+
+static GATEWAY_ALONE: Group = &[&UPSTREAM];
+
+static GATEWAYS: Group = &[
     &GATEWAY_LISTEN,
-    &UPSTREAM,
     &PUBLIC_ORIGIN,
     &ALLOWED_ORIGINS,
     &TRUSTED_PROXIES,
@@ -41,6 +63,9 @@ pub static ALL: &[&'static dyn Described] = &[
     &REGISTRATION,
     &BASIC_AUTH,
     &REAUTHENTICATION_AGE,
+];
+
+static PROCESSES: Group = &[
     &DANGER_PLAINTEXT_LISTEN,
     &WORKERS,
     &CONNECTIONS,
@@ -48,84 +73,45 @@ pub static ALL: &[&'static dyn Described] = &[
     &STREAMS_PER_CONNECTION,
     &CONNECTION_IDLE_TIMEOUT,
     &CONNECTION_AGE,
+    &CALL_TIMEOUT,
     &DRAIN_TIMEOUT,
     &LOG,
     &LOG_FORMAT,
 ];
 
-/// What `sessiond` takes as flags: all but the address of another service.
-pub static OF_SESSIOND: &[&'static dyn Described] = &[
-    &LISTEN,
-    &REFLECTION,
-    &CALL_TIMEOUT,
-    &STORE,
-    &DATA_DIR,
-    &STORE_URL_FILE,
-    &SESSION_STORE,
-    &SESSION_STORE_URL_FILE,
-    &SESSION_LIFETIME,
-    &SESSION_IDLE_TIMEOUT,
-    &SESSIONS_PER_USER,
-    &SWEEP_INTERVAL,
-    &PASSWORD_MIN_CHARS,
-    &PASSWORD_COST,
-    &PASSWORD_THREADS,
-    &PASSWORD_QUEUE,
-    &PEPPER_FILE,
-    &GATEWAY,
-    &GATEWAY_LISTEN,
-    &PUBLIC_ORIGIN,
-    &ALLOWED_ORIGINS,
-    &TRUSTED_PROXIES,
-    &COOKIE_NAME,
-    &REGISTRATION,
-    &BASIC_AUTH,
-    &REAUTHENTICATION_AGE,
-    &DANGER_PLAINTEXT_LISTEN,
-    &WORKERS,
-    &CONNECTIONS,
-    &CONNECTIONS_PER_SOURCE,
-    &STREAMS_PER_CONNECTION,
-    &CONNECTION_IDLE_TIMEOUT,
-    &CONNECTION_AGE,
-    &DRAIN_TIMEOUT,
-    &LOG,
-    &LOG_FORMAT,
+/// All there are, in the order of the example file.
+pub static ALL: &[Group] = &[
+    SERVICE,
+    STORES,
+    SESSIONS,
+    PASSWORDS,
+    GATEWAY_BESIDE_THE_SERVICE,
+    GATEWAY_ALONE,
+    GATEWAYS,
+    PROCESSES,
+];
+
+/// What `sessiond` takes as flags.
+pub static OF_SESSIOND: &[Group] = &[
+    SERVICE,
+    STORES,
+    SESSIONS,
+    PASSWORDS,
+    GATEWAY_BESIDE_THE_SERVICE,
+    GATEWAYS,
+    PROCESSES,
 ];
 
 /// What `sessiond-gateway` takes as flags.
-pub static OF_SESSIOND_GATEWAY: &[&'static dyn Described] = &[
-    &UPSTREAM,
-    &GATEWAY_LISTEN,
-    &PUBLIC_ORIGIN,
-    &ALLOWED_ORIGINS,
-    &TRUSTED_PROXIES,
-    &COOKIE_NAME,
-    &REGISTRATION,
-    &BASIC_AUTH,
-    &REAUTHENTICATION_AGE,
-    &CALL_TIMEOUT,
-    &DANGER_PLAINTEXT_LISTEN,
-    &WORKERS,
-    &CONNECTIONS,
-    &CONNECTIONS_PER_SOURCE,
-    &STREAMS_PER_CONNECTION,
-    &CONNECTION_IDLE_TIMEOUT,
-    &CONNECTION_AGE,
-    &DRAIN_TIMEOUT,
-    &LOG,
-    &LOG_FORMAT,
-];
+pub static OF_SESSIOND_GATEWAY: &[Group] = &[GATEWAY_ALONE, GATEWAYS, PROCESSES];
 
 /// What those commands of `sessiond` take as flags that may open the stores themselves.
-pub static OF_COMMANDS: &[&'static dyn Described] = &[
-    &STORE,
-    &DATA_DIR,
-    &STORE_URL_FILE,
-    &SESSION_STORE,
-    &SESSION_STORE_URL_FILE,
-    &PEPPER_FILE,
-];
+pub static OF_COMMANDS: &[Group] = &[STORES, PASSWORDS];
+
+/// Every setting, in the order of the example file.
+pub fn all() -> impl Iterator<Item = &'static dyn Described> {
+    ALL.iter().copied().flatten().copied()
+}
 
 pub(super) static LISTEN: Setting<SocketAddr> = Setting::new(
     "listen",
@@ -192,13 +178,21 @@ pub(super) static STORE_URL_FILE: Setting<Option<PathBuf>> = Setting::new(
     value::optional_path,
 );
 
-pub(super) const REDIS_SCHEMES: &[&str] = &["redis", "rediss"];
+pub(super) const REDIS_SCHEMES: &[&str] = &[
+    "redis",
+    "rediss",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+];
 
 pub(super) static SESSION_STORE: Setting<Option<StoreUrl>> = Setting::new(
     "session_store",
     "",
     "URL",
-    "Where sessions live if not with the users: redis://HOST or rediss://HOST.",
+    "Where sessions live if not with the users: redis://HOST, redis+sentinel://HOST,HOST/SERVICE or redis+cluster://HOST,HOST; \
+     rediss for TLS.",
     |text| match text {
         "" => Ok(None),
         url => StoreUrl::from_open(url, REDIS_SCHEMES, "session_store_url_file").map(Some),
@@ -211,6 +205,91 @@ pub(super) static SESSION_STORE_URL_FILE: Setting<Option<PathBuf>> = Setting::ne
     "FILE",
     "A file, readable by its owner alone, that holds the URL for session_store, with its password.",
     value::optional_path,
+);
+
+pub(super) static POSTGRES_CHECK_CONNECTIONS: Setting<u32> = Setting::new(
+    "postgres_check_connections",
+    "3",
+    "NUMBER",
+    "Connections to PostgreSQL that all session checks share.",
+    value::number::<1, 1000>,
+);
+
+pub(super) static POSTGRES_WRITE_CONNECTIONS: Setting<u32> = Setting::new(
+    "postgres_write_connections",
+    "8",
+    "NUMBER",
+    "Connections to PostgreSQL for everything else.",
+    value::number::<1, 1000>,
+);
+
+pub(super) static POSTGRES_STATEMENT_TIMEOUT: Setting<Duration> = Setting::new(
+    "postgres_statement_timeout",
+    "1200ms",
+    "SPAN",
+    "After how long PostgreSQL breaks a statement off. Whoever waits for it is answered within 300ms more.",
+    value::span,
+);
+
+pub(super) static POSTGRES_LOCK_TIMEOUT: Setting<Duration> = Setting::new(
+    "postgres_lock_timeout",
+    "1s",
+    "SPAN",
+    "After how long PostgreSQL breaks off a wait for a lock.",
+    value::span,
+);
+
+pub(super) static REDIS_PREFIX: Setting<String> = Setting::new(
+    "redis_prefix",
+    "sessiond:",
+    "TEXT",
+    "What every key in Redis begins with. Deployments that share a server need different ones.",
+    |text| Ok(text.to_owned()),
+);
+
+pub(super) static REDIS_CONNECTIONS: Setting<NonZeroUsize> = Setting::new(
+    "redis_connections",
+    "4",
+    "NUMBER",
+    "Connections to Redis, or to each node of a Cluster.",
+    value::count,
+);
+
+pub(super) static REDIS_TIMEOUT: Setting<Duration> = Setting::new(
+    "redis_timeout",
+    "1500ms",
+    "SPAN",
+    "How long Redis may take to answer.",
+    value::span,
+);
+
+pub(super) static REDIS_STRICT_REPLICAS: Setting<Option<u32>> = Setting::new(
+    "redis_strict_replicas",
+    "off",
+    "NUMBER",
+    "How many replicas must have a change before it is acknowledged, so that a failover loses none; off waits for none.",
+    |text| match text {
+        "off" => Ok(None),
+        _ => value::number::<1, 100>(text)
+            .map(Some)
+            .map_err(|rule| format!("{rule}; or off")),
+    },
+);
+
+pub(super) static REDIS_ROOT_CERTIFICATES: Setting<Option<PathBuf>> = Setting::new(
+    "redis_root_certificates",
+    "",
+    "FILE",
+    "PEM certificates to trust instead of the system's, for rediss URLs.",
+    value::optional_path,
+);
+
+pub(super) static DANGER_REDIS_EVICTION: Setting<bool> = Setting::new(
+    "danger_redis_eviction",
+    "false",
+    SWITCH,
+    "DANGER: use a Redis that drops sessions when its memory is full (maxmemory-policy other than noeviction).",
+    value::switch,
 );
 
 pub(super) static SESSION_LIFETIME: Setting<u32> = Setting::new(
@@ -450,3 +529,14 @@ pub(super) static LOG_FORMAT: Setting<Format> = Setting::new(
         _ => Err(format!("must be auto, human or json, not {text:?}")),
     },
 );
+
+#[cfg(test)]
+mod tests {
+    use super::all;
+
+    #[test]
+    fn every_setting_belongs_to_a_group() {
+        let defined = include_str!("settings.rs").matches("= Setting::new(\n").count();
+        assert_eq!(all().count(), defined);
+    }
+}

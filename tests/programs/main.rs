@@ -13,4 +13,5 @@ mod desk;
 mod running;
 mod secrets;
 mod serving;
+mod shared_stores;
 mod stopping;

@@ -4,10 +4,16 @@ use crate::Failure;
 use sessiond::{
     config::{StoresConfig, UserStoreConfig},
     domain::Timestamp,
-    store::{EmbeddedStore, MemoryStore, SessionStore, UserStore},
+    store::{
+        EmbeddedStore, MemoryStore, PostgresConfig, PostgresStore, SessionStore, UserStore,
+        redis::{RedisConfig, RedisStore},
+    },
 };
-use std::{path::Path, sync::Arc};
-use tokio::task::spawn_blocking;
+use std::{path::Path, sync::Arc, time::Duration};
+use tokio::{task::spawn_blocking, time::timeout};
+
+/// How long the disk may take for the last writes. Only when sessions were last seen is among them.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The stores of one process.
 pub(crate) struct Opened {
@@ -15,16 +21,29 @@ pub(crate) struct Opened {
     pub(crate) sessions: Arc<dyn SessionStore>,
     /// The last instant that a former process of these stores is known to have reached.
     pub(crate) known_until: Option<Timestamp>,
-    /// Where they are, for people; never with a password.
-    pub(crate) description: String,
+    /// Where users and sessions live, for people; never with a password.
+    pub(crate) place: String,
     embedded: Option<Arc<EmbeddedStore>>,
 }
 
 impl Opened {
+    fn both(store: Arc<impl UserStore + SessionStore>, place: impl Into<String>) -> Self {
+        Self {
+            users: store.clone(),
+            sessions: store,
+            known_until: None,
+            place: place.into(),
+            embedded: None,
+        }
+    }
+
     /// Writes down what is not yet. Whatever is asked of the stores afterwards fails.
     pub(crate) async fn close(self) -> Result<(), Failure> {
         if let Some(store) = self.embedded {
-            spawn_blocking(move || store.close()).await?;
+            let closing = spawn_blocking(move || store.close());
+            timeout(CLOSE_TIMEOUT, closing).await.map_err(
+                |_| "the disk does not take the last writes; nothing that was acknowledged is lost",
+            )??;
         }
         Ok(())
     }
@@ -32,24 +51,37 @@ impl Opened {
 
 /// Opens the stores, after bringing their schema up to date.
 pub(crate) async fn open(config: &StoresConfig) -> Result<Opened, Failure> {
-    if config.sessions.is_some() {
-        return Err("this build keeps sessions with the users only".into());
-    }
-    match &config.users {
-        UserStoreConfig::Memory => Ok(memory()),
-        UserStoreConfig::Embedded(data_dir) => embedded(data_dir).await,
-        UserStoreConfig::Postgres(_) => Err("this build knows the embedded and the memory store only".into()),
+    let opened = match &config.users {
+        UserStoreConfig::Memory => {
+            Opened::both(Arc::new(MemoryStore::new()), "in memory, gone with this process")
+        }
+        UserStoreConfig::Embedded(data_dir) => embedded(data_dir).await?,
+        UserStoreConfig::Postgres(config) => postgres(config).await?,
+    };
+    match &config.sessions {
+        Some(config) => with_sessions_in(config, opened).await,
+        None => Ok(opened),
     }
 }
 
-fn memory() -> Opened {
-    let store = Arc::new(MemoryStore::new());
-    Opened {
-        users: store.clone(),
-        sessions: store,
-        known_until: None,
-        description: "in memory, gone with this process".to_owned(),
-        embedded: None,
+/// Brings the stores' schema up to date, and says where they are.
+pub(crate) async fn migrate(config: &StoresConfig) -> Result<String, Failure> {
+    match &config.users {
+        // Sessions alone need no schema, and other processes may be serving.
+        UserStoreConfig::Postgres(config) => {
+            PostgresStore::migrate(config).await?;
+            Ok("in PostgreSQL".to_owned())
+        }
+        UserStoreConfig::Memory | UserStoreConfig::Embedded(_) => {
+            let users_only = StoresConfig {
+                users: config.users.clone(),
+                sessions: None,
+            };
+            let opened = open(&users_only).await?;
+            let place = opened.place.clone();
+            opened.close().await?;
+            Ok(place)
+        }
     }
 }
 
@@ -57,10 +89,28 @@ async fn embedded(data_dir: &Path) -> Result<Opened, Failure> {
     let path = data_dir.to_owned();
     let store = Arc::new(spawn_blocking(move || EmbeddedStore::open(&path)).await??);
     Ok(Opened {
-        users: store.clone(),
-        sessions: store.clone(),
         known_until: store.clock_high_water(),
-        description: format!("in the directory {}", data_dir.display()),
-        embedded: Some(store),
+        embedded: Some(Arc::clone(&store)),
+        ..Opened::both(store, format!("in the directory {}", data_dir.display()))
+    })
+}
+
+async fn postgres(config: &PostgresConfig) -> Result<Opened, Failure> {
+    let store = PostgresStore::connect(config.clone()).await?;
+    Ok(Opened::both(Arc::new(store), "in PostgreSQL"))
+}
+
+async fn with_sessions_in(config: &RedisConfig, opened: Opened) -> Result<Opened, Failure> {
+    let store = RedisStore::connect(config.clone()).await?;
+    for sentence in store.durability().sentences() {
+        match store.durability().is_lossy() {
+            true => tracing::warn!(event = "redis_durability", "{sentence}"),
+            false => tracing::info!(event = "redis_durability", "{sentence}"),
+        }
+    }
+    Ok(Opened {
+        sessions: Arc::new(store),
+        place: format!("{}, and sessions in Redis", opened.place),
+        ..opened
     })
 }

@@ -20,7 +20,7 @@ mod writer;
 
 use super::{
     Answer, Created, Epoch, Inserted, NewSession, ReplacedHash, RevocationLog, Rotation, SessionKey,
-    SessionStore, StoreError, Updated, UserRecord, UserStore,
+    SessionStore, StoreError, Updated, UserRecord, UserStore, WalkPlace, Walked,
     index::{EveryoneRevoked, Found, SHARDS, SessionIndex, new_log},
 };
 use crate::domain::{
@@ -345,6 +345,10 @@ impl SessionStore for EmbeddedStore {
             }
         }
         Ok(freed as u64)
+    }
+
+    async fn walk(&self, from: WalkPlace, now: Timestamp) -> Result<Walked, StoreError> {
+        Ok(self.index.walk_shard(from, now))
     }
 
     async fn count(&self, _now: Timestamp) -> Result<u64, StoreError> {

@@ -13,7 +13,7 @@ mod shard;
 mod tests;
 mod writer;
 
-use super::{Epoch, RevocationLog};
+use super::{Epoch, RevocationLog, WalkPlace, Walked};
 use crate::domain::{LiveSession, SessionId, Timestamp, TokenDigest, UserId};
 use hashbrown::HashTable;
 use parking_lot::RwLock;
@@ -247,6 +247,27 @@ impl SessionIndex {
             .epochs
             .find(hash, |(other, _)| *other == user)
             .map_or(0, |(_, count)| *count)
+    }
+
+    /// The living sessions of one shard, the place of a walk over all of them.
+    pub(super) fn walk_shard(&self, from: WalkPlace, now: Timestamp) -> Walked {
+        let number = usize::try_from(from.number()).unwrap_or(usize::MAX);
+        let Some(Aligned(shard)) = self.shards.get(number) else {
+            return Walked {
+                digests: Vec::new(),
+                next: None,
+            };
+        };
+        let revoked_through = self.revoked_through();
+        let lives = |record: &Record| {
+            record.is_visible_to_readers() && record.row() > revoked_through && !record.live().is_expired(now)
+        };
+        let shard = shard.read();
+        let living = shard.records().filter(|(_, record)| lives(record));
+        Walked {
+            digests: living.map(|(_, record)| *record.digest()).collect(),
+            next: (number + 1 < SHARDS).then(|| WalkPlace::from(number as u64 + 1)),
+        }
     }
 
     /// Sessions that live, or expired and were not swept yet.

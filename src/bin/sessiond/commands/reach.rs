@@ -35,7 +35,7 @@ impl Reached {
         if let Ok(Ok(_)) = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
             return Self::running_at(&configured(address)?);
         }
-        if config.stores.users == UserStoreConfig::Memory {
+        if matches!(config.stores.users, UserStoreConfig::Memory) {
             let text =
                 format!("no service runs at {address}, and the memory store holds nothing without one");
             return Err(text.into());

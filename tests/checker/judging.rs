@@ -1,0 +1,368 @@
+//! Each rule against histories written by hand: one that breaks it, and the nearest one that does not.
+
+use crate::{
+    history::{Born, Event, Key, Named, Operation, Span, Token, Told},
+    rules::{Bounds, violations},
+};
+use sessiond::domain::{SessionId, Timestamp, UserId};
+use std::time::Duration;
+
+const BOUNDS: Bounds = Bounds {
+    skew: Duration::from_millis(5),
+    write_lag: Duration::ZERO,
+    cap: 3,
+};
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn user(n: u8) -> UserId {
+    UserId::new(Timestamp::from_millis(1), [n; 10])
+}
+
+fn session(n: u8) -> SessionId {
+    SessionId::new(Timestamp::from_millis(1), [n; 10])
+}
+
+fn born(n: u8) -> Born {
+    Born {
+        token: Token(n.into()),
+        session: session(n),
+        user: user(1),
+    }
+}
+
+fn alive(n: u8) -> Told<Option<Named>> {
+    Told::Answer(Some(Named {
+        session: session(n),
+        user: user(1),
+    }))
+}
+
+const DEAD: Told<Option<Named>> = Told::Answer(None);
+
+/// Calls written down one after the other.
+#[derive(Default)]
+struct Story(Vec<Operation>);
+
+impl Story {
+    fn call(mut self, from: u64, to: u64, event: Event) -> Self {
+        self.0.push(Operation {
+            client: 0,
+            process: 0,
+            invoked: ms(from),
+            returned: ms(to),
+            event,
+        });
+        self
+    }
+
+    /// Session `n` of user 1, created between these two milliseconds, with 10 s to live and 1 s without a check.
+    fn created(self, from: u64, to: u64, n: u8) -> Self {
+        self.created_as(from, to, None, Told::Answer(born(n)))
+    }
+
+    fn created_as(self, from: u64, to: u64, replaces: Option<u32>, told: Told<Born>) -> Self {
+        let event = Event::Create {
+            user: user(1),
+            span: Span {
+                lifetime: ms(10_000),
+                idle: ms(1000),
+            },
+            replaces: replaces.map(Token),
+            told,
+        };
+        self.call(from, to, event)
+    }
+
+    fn checked(self, from: u64, to: u64, token: u8, told: Told<Option<Named>>) -> Self {
+        self.checked_from_memory(from, to, token, told, 0)
+    }
+
+    fn checked_from_memory(
+        self,
+        from: u64,
+        to: u64,
+        token: u8,
+        told: Told<Option<Named>>,
+        staleness: u64,
+    ) -> Self {
+        let event = Event::Check {
+            token: Token(token.into()),
+            staleness: ms(staleness),
+            told,
+        };
+        self.call(from, to, event)
+    }
+
+    fn destroyed(self, from: u64, to: u64, token: u8, told: Told<bool>) -> Self {
+        let key = Key::Token(Token(token.into()));
+        self.call(from, to, Event::Destroy { key, told })
+    }
+
+    fn rotated(self, from: u64, to: u64, token: u8, told: Told<Option<Born>>) -> Self {
+        self.rotated_with_grace(from, to, token, 0, told)
+    }
+
+    fn rotated_with_grace(self, from: u64, to: u64, token: u8, grace: u64, told: Told<Option<Born>>) -> Self {
+        let event = Event::Rotate {
+            token: Token(token.into()),
+            grace: ms(grace),
+            told,
+        };
+        self.call(from, to, event)
+    }
+
+    fn ended(self, from: u64, to: u64, except: Option<SessionId>, told: Told<()>) -> Self {
+        let event = Event::EndUser {
+            user: user(1),
+            except,
+            told,
+        };
+        self.call(from, to, event)
+    }
+
+    fn listed(self, from: u64, to: u64, sessions: &[u8]) -> Self {
+        let event = Event::List {
+            user: user(1),
+            told: Told::Answer(sessions.iter().copied().map(session).collect()),
+        };
+        self.call(from, to, event)
+    }
+
+    fn counted(self, from: u64, to: u64, count: u64) -> Self {
+        let told = Told::Answer(count);
+        self.call(from, to, Event::Count { told })
+    }
+
+    /// The rules that it breaks.
+    fn broken_rules(&self) -> Vec<u8> {
+        let found = violations(&self.0, &BOUNDS);
+        found.iter().map(|violation| violation.rule).collect()
+    }
+
+    #[track_caller]
+    fn breaks(&self, rule: u8) {
+        let broken = self.broken_rules();
+        assert!(broken.contains(&rule), "{broken:?}");
+    }
+
+    #[track_caller]
+    fn breaks_nothing(&self) {
+        let found: Vec<_> = violations(&self.0, &BOUNDS)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert!(found.is_empty(), "{found:#?}");
+    }
+}
+
+fn story() -> Story {
+    Story::default()
+}
+
+#[test]
+fn rule_0_an_answer_outside_the_contract_is_reported() {
+    let nonsense = Told::Nonsense("Internal".into());
+    story().created(0, 1, 1).checked(2, 3, 1, nonsense).breaks(0);
+    story()
+        .created(0, 1, 1)
+        .checked(2, 3, 1, Told::Unknown)
+        .breaks_nothing();
+}
+
+#[test]
+fn rule_1_a_check_names_the_owner() {
+    story()
+        .created(0, 1, 1)
+        .created(0, 1, 2)
+        .checked(2, 3, 1, alive(2))
+        .breaks(1);
+    story()
+        .created(0, 1, 1)
+        .created(0, 1, 2)
+        .checked(2, 3, 1, alive(1))
+        .breaks_nothing();
+}
+
+#[test]
+fn rule_2_a_check_after_an_acknowledged_end_fails() {
+    let ended = || story().created(0, 1, 1).destroyed(10, 20, 1, Told::Answer(true));
+    ended().checked(21, 22, 1, alive(1)).breaks(2);
+    ended().checked(21, 22, 1, DEAD).breaks_nothing();
+    ended().checked(19, 30, 1, alive(1)).breaks_nothing();
+    let unknown = || story().created(0, 1, 1).destroyed(10, 20, 1, Told::Unknown);
+    unknown().checked(21, 22, 1, alive(1)).breaks_nothing();
+    unknown().checked(21, 22, 1, DEAD).breaks_nothing();
+}
+
+#[test]
+fn rule_2_ending_all_of_a_users_sessions_spares_one_and_those_of_later() {
+    let except_2 = || {
+        story()
+            .created(0, 1, 1)
+            .created(0, 1, 2)
+            .ended(10, 20, Some(session(2)), Told::Answer(()))
+    };
+    except_2().checked(21, 22, 1, alive(1)).breaks(2);
+    except_2().checked(21, 22, 2, alive(2)).breaks_nothing();
+    except_2().checked(21, 22, 2, DEAD).breaks(4);
+    // Under way at the same time: either order will do.
+    let meanwhile = || story().created(5, 15, 3).ended(10, 20, None, Told::Answer(()));
+    meanwhile().checked(21, 22, 3, alive(3)).breaks_nothing();
+    meanwhile().checked(21, 22, 3, DEAD).breaks_nothing();
+    let later = || story().ended(10, 20, None, Told::Answer(())).created(21, 22, 3);
+    later().checked(23, 24, 3, DEAD).breaks(4);
+    let never_answered = || story().ended(10, 20, None, Told::Unknown).created(21, 22, 3);
+    never_answered().checked(23, 24, 3, DEAD).breaks_nothing();
+}
+
+#[test]
+fn rule_2_a_replaced_and_a_rotated_token_are_dead() {
+    let replaced = || {
+        story()
+            .created(0, 1, 1)
+            .created_as(10, 20, Some(1), Told::Answer(born(2)))
+    };
+    replaced().checked(21, 22, 1, alive(1)).breaks(2);
+    replaced().listed(21, 22, &[1, 2]).breaks(2);
+    replaced().listed(21, 22, &[2]).breaks_nothing();
+    let new_token = Told::Answer(Some(Born {
+        token: Token(9),
+        ..born(1)
+    }));
+    let rotated = || story().created(0, 1, 1).rotated(10, 20, 1, new_token.clone());
+    rotated().checked(21, 22, 1, alive(1)).breaks(2);
+    rotated().checked(21, 22, 9, alive(1)).breaks_nothing();
+    rotated().checked(21, 22, 9, DEAD).breaks(4);
+    rotated().listed(21, 22, &[]).breaks(4);
+    // A destroyed session takes its new token along.
+    rotated()
+        .destroyed(21, 22, 9, Told::Answer(true))
+        .checked(23, 24, 9, alive(1))
+        .breaks(2);
+    let in_grace = || {
+        story()
+            .created(0, 1, 1)
+            .rotated_with_grace(10, 20, 1, 100, new_token.clone())
+    };
+    in_grace().checked(119, 122, 1, alive(1)).breaks_nothing();
+    in_grace().checked(121, 122, 1, alive(1)).breaks(2);
+    in_grace()
+        .rotated(21, 22, 1, Told::Answer(None))
+        .checked(23, 24, 1, alive(1))
+        .breaks_nothing();
+}
+
+#[test]
+fn rule_2_a_client_that_remembers_has_as_long_as_it_may_be_stale() {
+    let ended = || story().created(0, 1, 1).destroyed(10, 20, 1, Told::Answer(true));
+    ended()
+        .checked_from_memory(70, 71, 1, alive(1), 50)
+        .breaks_nothing();
+    ended().checked_from_memory(71, 72, 1, alive(1), 50).breaks(2);
+}
+
+#[test]
+fn rule_3_what_was_dead_stays_dead() {
+    let dead = || {
+        story()
+            .created(0, 1, 1)
+            .destroyed(5, 6, 1, Told::Unknown)
+            .checked(10, 20, 1, DEAD)
+    };
+    dead().checked(21, 22, 1, alive(1)).breaks(3);
+    dead().checked(19, 22, 1, alive(1)).breaks_nothing();
+    dead().listed(21, 22, &[1]).breaks(3);
+    dead().destroyed(21, 22, 1, Told::Answer(true)).breaks(3);
+}
+
+#[test]
+fn rule_4_a_session_that_nobody_ended_lives() {
+    story().created(0, 1, 1).checked(2, 3, 1, DEAD).breaks(4);
+    story()
+        .created(0, 1, 1)
+        .destroyed(2, 3, 1, Told::Answer(false))
+        .breaks(4);
+    story()
+        .created(0, 1, 1)
+        .rotated(2, 3, 1, Told::Answer(None))
+        .breaks(4);
+    story().created(0, 1, 1).listed(2, 3, &[]).breaks(4);
+    story()
+        .created(0, 1, 1)
+        .checked(2, 30, 1, DEAD)
+        .destroyed(29, 40, 1, Told::Unknown)
+        .breaks_nothing();
+    // Activity counts, less the slack of a tenth.
+    let active = || story().created(0, 1, 1).checked(500, 510, 1, alive(1));
+    active().checked(1380, 1390, 1, DEAD).breaks(4);
+    active().checked(1396, 1401, 1, DEAD).breaks_nothing();
+}
+
+#[test]
+fn rule_4_the_oldest_may_make_room_for_more_than_the_cap() {
+    let three = || story().created(0, 1, 1).created(2, 3, 2).created(4, 5, 3);
+    three().checked(8, 9, 1, DEAD).breaks(4);
+    three().created(6, 7, 4).checked(8, 9, 1, DEAD).breaks_nothing();
+    three().created(6, 7, 4).checked(8, 9, 2, DEAD).breaks(4);
+}
+
+#[test]
+fn rule_5_an_expired_session_is_dead() {
+    story()
+        .created(0, 1, 1)
+        .checked(1006, 1010, 1, alive(1))
+        .breaks_nothing();
+    story()
+        .created(0, 1, 1)
+        .checked(1007, 1010, 1, alive(1))
+        .breaks(5);
+    let active = || story().created(0, 1, 1).checked(500, 510, 1, alive(1));
+    active().checked(1515, 1520, 1, alive(1)).breaks_nothing();
+    active().checked(1516, 1520, 1, alive(1)).breaks(5);
+    // Two late answers do not vouch for each other.
+    story()
+        .created(0, 1, 1)
+        .checked(1100, 1110, 1, alive(1))
+        .checked(1101, 1111, 1, alive(1))
+        .breaks(5);
+    let mut busy = story().created(0, 1, 1);
+    for second in 0..11 {
+        busy = busy.checked(second * 900 + 800, second * 900 + 810, 1, alive(1));
+    }
+    busy.breaks_nothing();
+    busy.checked(10_007, 10_008, 1, alive(1)).breaks(5);
+}
+
+#[test]
+fn rule_6_nothing_lives_that_was_not_created() {
+    story().checked(2, 3, 7, alive(7)).breaks(6);
+    story().checked(2, 3, 7, DEAD).breaks_nothing();
+    story().destroyed(2, 3, 7, Told::Answer(true)).breaks(6);
+    story().created(0, 1, 1).created(2, 3, 1).breaks(6);
+    story().listed(2, 3, &[7]).breaks(6);
+    story()
+        .created_as(0, 1, None, Told::Unknown)
+        .listed(2, 3, &[7])
+        .breaks_nothing();
+}
+
+#[test]
+fn rule_7_lists_and_counts_agree_and_keep_the_cap() {
+    let three = || story().created(0, 1, 1).created(2, 3, 2).created(4, 5, 3);
+    three().listed(8, 9, &[1, 2, 3]).counted(8, 9, 3).breaks_nothing();
+    three().counted(8, 9, 2).breaks(7);
+    three().counted(8, 9, 4).breaks(7);
+    three()
+        .destroyed(6, 7, 1, Told::Answer(true))
+        .counted(8, 9, 3)
+        .breaks(7);
+    three()
+        .destroyed(6, 7, 1, Told::Unknown)
+        .counted(8, 9, 2)
+        .breaks_nothing();
+    three().created(6, 7, 4).listed(8, 9, &[1, 2, 3, 4]).breaks(7);
+    three().listed(8, 9, &[1, 2, 3, 3]).breaks(7);
+}

@@ -1,0 +1,36 @@
+//! Histories of what clients asked and were told, and the rules that none may break.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the suite is test code, though the attribute that marks tests is on the functions that call it"
+)]
+
+mod chance;
+mod disk_faults;
+mod health;
+mod history;
+mod in_process;
+mod judging;
+mod kill_rounds;
+mod lives;
+mod lying_store;
+mod nemesis;
+mod node;
+#[path = "../support/postgres.rs"]
+mod postgres_server;
+#[path = "../support/proxy.rs"]
+mod proxy;
+mod proxying;
+mod recorder;
+#[path = "../support/redis.rs"]
+mod redis_server;
+mod rules;
+#[path = "../programs/running.rs"]
+#[allow(dead_code, reason = "shared with the tests of the programs")]
+mod running;
+mod seeded_bugs;
+mod shared_store;
+mod store_trouble;
+mod summary;
+mod workload;

@@ -1,0 +1,118 @@
+//! One process of the built program behind a proxy: an address that stays while processes come and go.
+
+use crate::{
+    proxy::{Conduct, Proxy},
+    running::{PATIENCE, Running, SESSIOND, program},
+};
+use rustix::process::Signal;
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+/// A process that is started again on the same stores.
+pub(crate) struct Node {
+    arguments: Vec<String>,
+    running: Option<Running>,
+    pub proxy: Proxy,
+    /// Where it runs; its data directory is elsewhere.
+    working_dir: TempDir,
+}
+
+/// What ends a failing process: nothing that it could prepare for.
+const KILL: Signal = Signal::KILL;
+
+impl Node {
+    /// Starts the program with these arguments and waits until it serves. Blocks.
+    pub(crate) fn start(arguments: &[String]) -> Self {
+        let working_dir = tempfile::tempdir().unwrap();
+        let running = Running::start(command(&[], arguments, working_dir.path()));
+        Self {
+            proxy: Proxy::to(running.grpc.unwrap()),
+            arguments: arguments.to_vec(),
+            running: Some(running),
+            working_dir,
+        }
+    }
+
+    /// Connects to wherever the process is now.
+    pub(crate) fn channel(&self) -> Channel {
+        Channel::from_shared(format!("http://{}", self.proxy.address()))
+            .unwrap()
+            .connect_timeout(Duration::from_secs(2))
+            .connect_lazy()
+    }
+
+    pub(crate) fn running(&mut self) -> &mut Running {
+        self.running.as_mut().expect("the process runs")
+    }
+
+    /// Ends the process, if it runs, without giving it any time.
+    pub(crate) fn kill(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.signal(KILL);
+            running.ended(PATIENCE);
+        }
+    }
+
+    /// Waits until it has ended by itself: how, and what it has logged.
+    pub(crate) fn ended(&mut self) -> (ExitStatus, String) {
+        self.running.take().expect("the process runs").ended(PATIENCE)
+    }
+
+    /// Starts it again, and says how long it took to serve.
+    pub(crate) fn start_again(&mut self) -> Duration {
+        self.start_again_under(&[])
+    }
+
+    /// Starts it as the last arguments of another program.
+    pub(crate) fn start_again_under(&mut self, wrapper: &[&str]) -> Duration {
+        let started_at = Instant::now();
+        let running = Running::start(command(wrapper, &self.arguments, self.working_dir.path()));
+        let took = started_at.elapsed();
+        self.proxy.retarget(running.grpc.unwrap());
+        self.running = Some(running);
+        took
+    }
+
+    /// Lets it stand still, its connections open.
+    pub(crate) fn pause(&mut self) {
+        self.running().signal(Signal::STOP);
+    }
+
+    pub(crate) fn resume(&mut self) {
+        self.running().signal(Signal::CONT);
+    }
+
+    /// The network between it and its clients.
+    pub(crate) fn set_network(&self, conduct: Conduct) {
+        self.proxy.set(conduct);
+    }
+}
+
+/// Arguments for the embedded store in this directory.
+pub(crate) fn embedded_in(data_dir: &Path) -> Vec<String> {
+    vec![
+        "--store=embedded".to_owned(),
+        format!("--data-dir={}", data_dir.display()),
+    ]
+}
+
+/// `wrapper sessiond arguments`, on a free port, without the gateway and with a log that says little.
+pub(crate) fn command(wrapper: &[&str], arguments: &[String], dir: &Path) -> Command {
+    let mut words: Vec<PathBuf> = wrapper.iter().map(PathBuf::from).collect();
+    words.push(SESSIOND.into());
+    let mut command = program(words[0].to_str().unwrap(), dir);
+    command.args(&words[1..]);
+    command.args([
+        "--listen=127.0.0.1:0",
+        "--gateway=false",
+        "--workers=2",
+        "--log=error,sessiond::serve=info",
+    ]);
+    command.args(arguments);
+    command
+}

@@ -1,0 +1,362 @@
+//! The rules that no history may break, whatever was killed, stopped or cut off meanwhile.
+//!
+//! 1. A check names the session's own user. 2. No check that starts after an acknowledged end succeeds. 3. What was dead once stays
+//! dead. 4. A session that nobody ended and that has not expired lives. 5. A session that has expired does not. 6. Nothing lives
+//! that was not created. 7. Lists and counts agree with that, and nobody has more sessions than allowed. Rule 0: every answer is one
+//! that the contract names.
+
+use crate::{
+    history::{Event, Key, Operation, Token, Told},
+    lives::{End, Life, Lives},
+};
+use sessiond::domain::{SessionId, UserId};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    time::Duration,
+};
+
+/// What the rules take for granted about the run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// How far two clocks may be apart.
+    pub skew: Duration,
+    /// How much longer than the slack an activity may take to be written down: the longest time for which anything stood still.
+    pub write_lag: Duration,
+    /// Sessions that one user may have.
+    pub cap: usize,
+}
+
+/// A broken rule.
+#[derive(Debug)]
+pub(crate) struct Violation {
+    pub rule: u8,
+    what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rule {}: {}", self.rule, self.what)
+    }
+}
+
+/// Everything in this history that breaks a rule.
+pub(crate) fn violations(history: &[Operation], bounds: &Bounds) -> Vec<Violation> {
+    let mut judge = Judge {
+        history,
+        bounds,
+        lives: Lives::of(history, bounds.cap),
+        sightings: Vec::new(),
+        deaths: HashMap::new(),
+        found: Vec::new(),
+    };
+    judge.look_at_answers();
+    judge.note_deaths();
+    judge.look_at_sightings();
+    judge.look_for_late_expiry();
+    judge.look_at_counts();
+    judge.found
+}
+
+/// Whose life a call has something to say about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Subject {
+    Token(Token),
+    Session(SessionId),
+}
+
+/// A call found something alive or dead.
+#[derive(Debug, Clone, Copy)]
+struct Sighting {
+    place: usize,
+    subject: Subject,
+    is_alive: bool,
+    staleness: Duration,
+}
+
+struct Judge<'a> {
+    history: &'a [Operation],
+    bounds: &'a Bounds,
+    lives: Lives,
+    sightings: Vec<Sighting>,
+    /// When the first call had returned that found something dead.
+    deaths: HashMap<Subject, (Duration, usize)>,
+    found: Vec<Violation>,
+}
+
+impl Judge<'_> {
+    fn report(&mut self, rule: u8, place: usize, why: &str) {
+        let operation = &self.history[place];
+        let what = format!("{why}, in operation {place}: {operation:?}");
+        self.found.push(Violation { rule, what });
+    }
+
+    fn saw(&mut self, place: usize, subject: Subject, is_alive: bool) {
+        self.sightings.push(Sighting {
+            place,
+            subject,
+            is_alive,
+            staleness: Duration::ZERO,
+        });
+    }
+
+    /// Rules 0, 1, 6 and the cap; and notes what else the answers say.
+    fn look_at_answers(&mut self) {
+        let twins = std::mem::take(&mut self.lives.twins);
+        for twin in twins {
+            let what = format!("given out twice: {twin:?}");
+            self.found.push(Violation { rule: 6, what });
+        }
+        for (place, operation) in self.history.iter().enumerate() {
+            match &operation.event {
+                Event::Create { user, told, .. } => {
+                    self.look_at_told(place, told);
+                    if told.answer().is_some_and(|born| born.user != *user) {
+                        self.report(1, place, "a session was created for another user");
+                    }
+                }
+                Event::Check {
+                    token,
+                    staleness,
+                    told,
+                } => {
+                    self.look_at_told(place, told);
+                    let Some(found) = told.answer() else { continue };
+                    let named = found.map(|named| (named.session, named.user));
+                    self.look_at_name(place, *token, named);
+                    self.sightings.push(Sighting {
+                        place,
+                        subject: Subject::Token(*token),
+                        is_alive: found.is_some(),
+                        staleness: *staleness,
+                    });
+                }
+                Event::Rotate { token, told, .. } => {
+                    self.look_at_told(place, told);
+                    let Some(found) = told.answer() else { continue };
+                    let named = found.map(|born| (born.session, born.user));
+                    self.look_at_name(place, *token, named);
+                    if found.is_some() || !self.may_be_in_grace(*token, place) {
+                        self.saw(place, Subject::Token(*token), found.is_some());
+                    }
+                }
+                Event::Destroy { key, told } => {
+                    self.look_at_told(place, told);
+                    let Some(existed) = told.answer() else { continue };
+                    let subject = match key {
+                        Key::Token(token) => Subject::Token(*token),
+                        Key::Session(id) => Subject::Session(*id),
+                    };
+                    self.saw(place, subject, *existed);
+                }
+                Event::EndUser { told, .. } | Event::EndEveryone { told } => self.look_at_told(place, told),
+                Event::List { user, told } => {
+                    self.look_at_told(place, told);
+                    if let Some(listed) = told.answer() {
+                        self.look_at_list(place, *user, listed);
+                    }
+                }
+                Event::Count { told } => self.look_at_told(place, told),
+            }
+        }
+    }
+
+    fn look_at_told<T>(&mut self, place: usize, told: &Told<T>) {
+        if let Told::Nonsense(what) = told {
+            self.report(0, place, &format!("an answer outside the contract ({what})"));
+        }
+    }
+
+    fn look_at_name(&mut self, place: usize, token: Token, named: Option<(SessionId, UserId)>) {
+        let Some(named) = named else { return };
+        match self.lives.session_of(token).map(|(life, _)| (life.id, life.user)) {
+            None => self.report(6, place, "a token that nobody was given proves a session"),
+            Some(owner) if owner != named => {
+                self.report(1, place, &format!("the token's session and user are {owner:?}"));
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Whether a token may have been replaced already when this call was answered: then that it cannot be rotated says nothing
+    /// about whether it still proves its session.
+    fn may_be_in_grace(&self, token: Token, place: usize) -> bool {
+        let rotated_from = self.lives.tokens.get(&token).and_then(|proof| proof.rotated_from);
+        rotated_from.is_some_and(|from| from < self.history[place].returned)
+    }
+
+    /// Rule 7 for one list; notes who is in it and who is not.
+    fn look_at_list(&mut self, place: usize, user: UserId, listed: &[SessionId]) {
+        if listed.len() > self.bounds.cap {
+            self.report(7, place, "more sessions than one user may have");
+        }
+        let listed_once: HashSet<_> = listed.iter().copied().collect();
+        if listed_once.len() != listed.len() {
+            self.report(7, place, "a session is listed twice");
+        }
+        let is_known = |id: &SessionId| self.lives.session(*id).is_some();
+        let (known, unknown): (Vec<_>, Vec<_>) = listed_once.iter().copied().partition(is_known);
+        if unknown.len() > self.lives.untold.get(&user).map_or(0, Vec::len) {
+            self.report(6, place, "a session that nobody created is listed");
+        }
+        for id in known {
+            if self.lives.session(id).is_some_and(|life| life.user != user) {
+                self.report(1, place, "another user's session is listed");
+            }
+            self.saw(place, Subject::Session(id), true);
+        }
+        let of_user = self.lives.by_user.get(&user).into_iter().flatten();
+        let missing: Vec<_> = of_user.copied().filter(|id| !listed_once.contains(id)).collect();
+        for id in missing {
+            self.saw(place, Subject::Session(id), false);
+        }
+    }
+
+    fn note_deaths(&mut self) {
+        for sighting in &self.sightings {
+            let Sighting { place, subject, .. } = *sighting;
+            let Operation {
+                invoked, returned, ..
+            } = self.history[place];
+            let Some((life, born, _)) = self.known_of(subject) else {
+                continue;
+            };
+            if sighting.is_alive || born > invoked {
+                continue;
+            }
+            // Two processes may disagree about the instant of expiry by as much as their clocks do.
+            let may_have_expired =
+                returned + self.bounds.skew >= life.expires_not_before(invoked, self.bounds.write_lag);
+            let skew = if may_have_expired {
+                self.bounds.skew
+            } else {
+                Duration::ZERO
+            };
+            let death = (returned + skew, place);
+            for subject in [Some(subject), self.same_as(subject)].into_iter().flatten() {
+                let first = self.deaths.entry(subject).or_insert(death);
+                *first = (*first).min(death);
+            }
+        }
+    }
+
+    /// Of a session that only ever had one token: the token for the session, the session for the token.
+    fn same_as(&self, subject: Subject) -> Option<Subject> {
+        let life = match subject {
+            Subject::Token(token) => self.lives.session_of(token)?.0,
+            Subject::Session(id) => self.lives.session(id)?,
+        };
+        let token = life.only_token?;
+        Some(match subject {
+            Subject::Token(_) => Subject::Session(life.id),
+            Subject::Session(_) => Subject::Token(token),
+        })
+    }
+
+    /// What is known of a subject: its session, when it was given out, and its end.
+    fn known_of(&self, subject: Subject) -> Option<(&Life, Duration, End)> {
+        match subject {
+            Subject::Token(token) => {
+                let (life, proof) = self.lives.session_of(token)?;
+                Some((life, proof.returned, life.end.or(proof.end)))
+            }
+            Subject::Session(id) => {
+                let life = self.lives.session(id)?;
+                Some((life, life.returned, life.end))
+            }
+        }
+    }
+
+    /// Rules 2, 3 and 4, and 6 for what is not named.
+    fn look_at_sightings(&mut self) {
+        for sighting in std::mem::take(&mut self.sightings) {
+            let Sighting { place, subject, .. } = sighting;
+            let Operation {
+                invoked, returned, ..
+            } = self.history[place];
+            let Some((life, born, end)) = self.known_of(subject) else {
+                if sighting.is_alive && matches!(self.history[place].event, Event::Destroy { .. }) {
+                    self.report(6, place, "what nobody was given proved a session");
+                }
+                continue;
+            };
+            if sighting.is_alive {
+                let lasts_until = life.returned + life.span.lifetime + self.bounds.skew;
+                if matches!(subject, Subject::Session(_)) && invoked > lasts_until {
+                    self.report(5, place, &format!("alive, and had to end by {lasts_until:?}"));
+                }
+                let trusted_from = |over: Duration| over + sighting.staleness;
+                if let Some(over) = end.certain_from.filter(|over| invoked > trusted_from(*over)) {
+                    self.report(2, place, &format!("alive, and ended by {over:?}"));
+                } else if let Some((over, by)) = self
+                    .deaths
+                    .get(&subject)
+                    .copied()
+                    .filter(|(over, _)| invoked > trusted_from(*over))
+                {
+                    self.report(
+                        3,
+                        place,
+                        &format!("alive, and found dead by {over:?} in operation {by}"),
+                    );
+                }
+            } else if invoked > born {
+                let may_be_over = end.possible_from.is_some_and(|from| from <= returned);
+                let expires = life.expires_not_before(invoked, self.bounds.write_lag);
+                if !may_be_over && returned + self.bounds.skew < expires {
+                    self.report(4, place, &format!("dead, and lives until {expires:?}"));
+                }
+            }
+        }
+    }
+
+    /// Rule 5.
+    fn look_for_late_expiry(&mut self) {
+        let late = self
+            .lives
+            .sessions
+            .iter()
+            .flat_map(|life| life.found_after_expiry(self.bounds.skew));
+        let late: Vec<_> = late.collect();
+        for (place, end) in late {
+            self.report(5, place, &format!("alive, and expired at {end:?} at the latest"));
+        }
+    }
+
+    /// Rule 7 for counts.
+    fn look_at_counts(&mut self) {
+        for (place, operation) in self.history.iter().enumerate() {
+            let Event::Count {
+                told: Told::Answer(count),
+            } = &operation.event
+            else {
+                continue;
+            };
+            let (invoked, returned) = (operation.invoked, operation.returned);
+            let untold = self
+                .lives
+                .untold
+                .values()
+                .flatten()
+                .filter(|from| **from < returned)
+                .count();
+            let is_possible = |life: &&Life| {
+                life.invoked < returned && life.end.certain_from.is_none_or(|over| over >= invoked)
+            };
+            let is_certain = |life: &&Life| {
+                let may_be_over = life.end.possible_from.is_some_and(|from| from <= returned);
+                let expires = life.expires_not_before(invoked, self.bounds.write_lag);
+                life.returned < invoked && !may_be_over && returned + self.bounds.skew < expires
+            };
+            let at_most = self.lives.sessions.iter().filter(is_possible).count() + untold;
+            let at_least = self.lives.sessions.iter().filter(is_certain).count();
+            if !(at_least as u64..=at_most as u64).contains(count) {
+                self.report(
+                    7,
+                    place,
+                    &format!("between {at_least} and {at_most} sessions live"),
+                );
+            }
+        }
+    }
+}

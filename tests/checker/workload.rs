@@ -1,0 +1,335 @@
+//! What the clients of a run do, by chance: each asks any process about anybody's session.
+
+use crate::{
+    chance::Chance,
+    history::{Born, Key, Span, Token, Told},
+    recorder::{Caller, Recorder},
+    rules::{Bounds, violations},
+};
+use parking_lot::Mutex;
+use sessiond::domain::{SessionId, SessionToken, UserId};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tonic::transport::Channel;
+
+const LONG: Span = Span {
+    lifetime: Duration::from_secs(3600),
+    idle: Duration::from_secs(600),
+};
+
+/// Users that have sessions at the same time.
+const USERS: usize = 24;
+
+/// Tokens that are remembered: of sessions that should live, and of those that should not.
+const REMEMBERED: usize = 600;
+
+/// A run of many clients at once.
+pub(crate) struct Workload {
+    pub seed: u64,
+    pub clients: usize,
+    pub lasts: Duration,
+    pub patience: Duration,
+    /// How many of a hundred sessions last a few seconds only.
+    pub short_lived: usize,
+}
+
+/// What the clients of a run know together.
+struct Known {
+    users: Mutex<Vec<UserId>>,
+    all_users: Mutex<Vec<UserId>>,
+    living: Mutex<Vec<Born>>,
+    over: Mutex<Vec<Born>>,
+}
+
+impl Workload {
+    /// Does it all, asks about everything once more when nothing is wrong any more, and leaves the history with the recorder.
+    ///
+    /// `heal` is run in between: when it is over, every process must answer.
+    pub(crate) async fn run<T>(
+        &self,
+        channels: Vec<Channel>,
+        heal: impl Future<Output = T>,
+    ) -> (Arc<Recorder>, T) {
+        let recorder = Recorder::start();
+        let caller = |number| Caller {
+            number,
+            recorder: Arc::clone(&recorder),
+            channels: channels.clone(),
+            patience: self.patience,
+        };
+        let known = Arc::new(Known {
+            users: Mutex::default(),
+            all_users: Mutex::default(),
+            living: Mutex::default(),
+            over: Mutex::default(),
+        });
+        let ends_at = Instant::now() + self.lasts;
+        let clients: Vec<_> = (0..self.clients)
+            .map(|number| {
+                let mut client = Client {
+                    caller: caller(number),
+                    known: Arc::clone(&known),
+                    chance: Chance::part(self.seed, number),
+                    short_lived: self.short_lived,
+                    users_made: 0,
+                };
+                tokio::spawn(async move {
+                    while Instant::now() < ends_at {
+                        client.step().await;
+                        let pause = client.chance.below(3) as u64;
+                        tokio::time::sleep(Duration::from_millis(pause)).await;
+                    }
+                })
+            })
+            .collect();
+        for client in clients {
+            client.await.unwrap();
+        }
+        let healed = heal.await;
+        known.look_at_everything(&caller(self.clients)).await;
+        (recorder, healed)
+    }
+}
+
+/// Asserts that a history breaks no rule, and that enough was answered for that to mean something.
+pub(crate) fn assert_clean(of: &str, recorder: &Recorder, bounds: &Bounds) {
+    let history = recorder.history();
+    let answered = crate::summary::of(&history);
+    println!("{of}: {answered}");
+    let broken = violations(&history, bounds);
+    let first: Vec<_> = broken.iter().take(10).map(ToString::to_string).collect();
+    assert!(
+        broken.is_empty(),
+        "{of}: {} broken rules, such as {first:#?}",
+        broken.len()
+    );
+    answered.assert_enough(of);
+}
+
+impl Known {
+    /// Every session and every user, through every process.
+    async fn look_at_everything(&self, caller: &Caller) {
+        let tokens: Vec<Token> = {
+            let (living, over) = (self.living.lock(), self.over.lock());
+            living.iter().chain(over.iter()).map(|born| born.token).collect()
+        };
+        let users = self.all_users.lock().clone();
+        for process in 0..caller.channels.len() {
+            for some in tokens.chunks(100) {
+                caller.check_batch(process, some).await;
+            }
+            for user in &users {
+                caller.list(process, *user).await;
+            }
+            caller.count(process).await;
+        }
+    }
+}
+
+struct Client {
+    caller: Caller,
+    known: Arc<Known>,
+    chance: Chance,
+    short_lived: usize,
+    users_made: usize,
+}
+
+impl Client {
+    async fn step(&mut self) {
+        let process = self.any_process();
+        // So few sessions are ended that most get old enough to expire, or to be ended in more than one way.
+        match self.chance.below(1000) {
+            0..100 => self.create(process).await,
+            100..125 => self.destroy(process).await,
+            125..165 => self.rotate(process).await,
+            165..168 => self.end_user(process).await,
+            168..200 => {
+                if let Some(user) = self.any_user() {
+                    self.caller.list(process, user).await;
+                }
+            }
+            200..250 => {
+                if let Some(token) = self.any_token() {
+                    self.caller.current_user(process, token).await;
+                }
+            }
+            250..300 => {
+                let some: Vec<_> = (0..8).filter_map(|_| self.any_token()).collect();
+                if !some.is_empty() {
+                    self.caller.check_batch(process, &some).await;
+                }
+            }
+            _ => {
+                if let Some(token) = self.any_token() {
+                    self.check(process, token).await;
+                }
+            }
+        }
+    }
+
+    async fn check(&mut self, process: usize, token: Token) {
+        if let Told::Answer(None) = self.caller.check(process, token).await {
+            let expired = self
+                .known
+                .living
+                .lock()
+                .iter()
+                .find(|born| born.token == token)
+                .copied();
+            if let Some(born) = expired {
+                self.over(born);
+            }
+        }
+    }
+
+    fn any_process(&mut self) -> usize {
+        self.chance.below(self.caller.channels.len())
+    }
+
+    fn any_user(&mut self) -> Option<UserId> {
+        self.chance.pick(&self.known.users.lock())
+    }
+
+    fn any_living(&mut self) -> Option<Born> {
+        self.chance.pick(&self.known.living.lock())
+    }
+
+    /// Most often one that should be alive, sometimes one that should not, rarely one that nobody was given.
+    fn any_token(&mut self) -> Option<Token> {
+        match self.chance.below(100) {
+            0..75 => self.any_living().map(|born| born.token),
+            75..98 => self.chance.pick(&self.known.over.lock()).map(|born| born.token),
+            _ => {
+                let mut bytes = [0; 32];
+                bytes.fill_with(|| self.chance.below(256) as u8);
+                let forged = SessionToken::from_random(bytes);
+                Some(self.caller.recorder.token(forged.expose()))
+            }
+        }
+    }
+
+    async fn create(&mut self, process: usize) {
+        let is_short_of_users = self.known.users.lock().len() < USERS;
+        if is_short_of_users {
+            self.users_made += 1;
+            let email = format!("client-{}-{}@example.org", self.caller.number, self.users_made);
+            if let Some(user) = self.caller.new_user(process, &email).await {
+                self.known.users.lock().push(user);
+                self.known.all_users.lock().push(user);
+            }
+        }
+        let Some(user) = self.any_user() else { return };
+        let secs = |chance: &mut Chance, end| Duration::from_secs(1 + chance.below(end) as u64);
+        let span = match self.chance.percent(self.short_lived) {
+            true => Span {
+                lifetime: secs(&mut self.chance, 4),
+                idle: secs(&mut self.chance, 2),
+            },
+            false => LONG,
+        };
+        let replaced = match self.chance.percent(10) {
+            true => self.any_living(),
+            false => None,
+        };
+        let told = self
+            .caller
+            .create(process, user, span, replaced.map(|born| born.token))
+            .await;
+        if let Some(replaced) = replaced
+            && told.answer().is_some()
+        {
+            self.over(replaced);
+            self.check_everywhere(replaced.token).await;
+        }
+        match told {
+            Told::Answer(born) => self.lives(born),
+            // What may have been created may live, where nobody can see it.
+            Told::Unknown | Told::Refused | Told::Nonsense(_) => {}
+        }
+    }
+
+    async fn destroy(&mut self, process: usize) {
+        let Some(born) = self.any_living() else { return };
+        let key = match self.chance.percent(70) {
+            true => Key::Token(born.token),
+            false => Key::Session(born.session),
+        };
+        let told = self.caller.destroy(process, key).await;
+        self.over(born);
+        if told.answer().is_some() {
+            self.check_everywhere(born.token).await;
+        }
+    }
+
+    async fn rotate(&mut self, process: usize) {
+        let Some(born) = self.any_living() else { return };
+        let grace = Duration::from_secs(self.chance.below(2) as u64);
+        let told = self.caller.rotate(process, born.token, grace).await;
+        self.over(born);
+        if let Told::Answer(Some(new)) = told {
+            self.lives(new);
+            self.check_everywhere(born.token).await;
+        }
+    }
+
+    async fn end_user(&mut self, process: usize) {
+        let Some(user) = self.any_user() else { return };
+        let of_user: Vec<Born> = {
+            let living = self.known.living.lock();
+            living.iter().filter(|born| born.user == user).copied().collect()
+        };
+        let is_barred = self.chance.percent(20);
+        let except: Option<SessionId> = match is_barred || self.chance.percent(50) {
+            true => None,
+            false => self.chance.pick(&of_user).map(|born| born.session),
+        };
+        let told = match is_barred {
+            true => self.caller.disable_user(process, user).await,
+            false => self.caller.end_user(process, user, except).await,
+        };
+        // Of a user whose sessions may end at any time from now on, no check says anything any more.
+        if is_barred || told.answer().is_none() {
+            self.known.users.lock().retain(|other| *other != user);
+        }
+        for born in &of_user {
+            if Some(born.session) != except {
+                self.over(*born);
+            }
+        }
+        for born in of_user.iter().take(4) {
+            self.check_everywhere(born.token).await;
+        }
+    }
+
+    /// Asks every process, one after the other, beginning anywhere.
+    async fn check_everywhere(&mut self, token: Token) {
+        let count = self.caller.channels.len();
+        let first = self.any_process();
+        for turn in 0..count {
+            self.caller.check((first + turn) % count, token).await;
+        }
+    }
+
+    fn lives(&mut self, born: Born) {
+        let mut living = self.known.living.lock();
+        remember(&mut living, born, &mut self.chance);
+    }
+
+    fn over(&mut self, born: Born) {
+        self.known.living.lock().retain(|other| other.token != born.token);
+        let mut over = self.known.over.lock();
+        remember(&mut over, born, &mut self.chance);
+    }
+}
+
+/// Keeps a fair sample of old and new.
+fn remember(known: &mut Vec<Born>, born: Born, chance: &mut Chance) {
+    if known.len() < REMEMBERED {
+        known.push(born);
+    } else {
+        let place = chance.below(REMEMBERED);
+        known[place] = born;
+    }
+}

@@ -1,0 +1,143 @@
+//! Stores that other programs run: PostgreSQL and Redis.
+
+#[path = "../support/postgres.rs"]
+mod postgres;
+#[path = "../support/redis.rs"]
+mod redis;
+
+use crate::{
+    desk::{Desk, log_in},
+    running::{Running, SESSIOND, program, text},
+};
+use postgres::PostgresServer;
+use redis::RedisServer;
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+const PASSWORD: &str = "blue lamp over the river";
+
+fn desk_of<'a>(dir: &'a Path, running: &Running) -> Desk<'a> {
+    Desk {
+        dir,
+        arguments: vec![format!("--server=http://{}", running.grpc.unwrap())],
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_share_postgresql_share_users_and_sessions() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = tokio::task::block_in_place(PostgresServer::start);
+    let url_file = dir.path().join("url");
+    fs::write(&url_file, server.new_database()).unwrap();
+    fs::set_permissions(&url_file, fs::Permissions::from_mode(0o600)).unwrap();
+    let from_file = "--store-url-file=url";
+    let offline = Desk {
+        dir: dir.path(),
+        arguments: vec![from_file.to_owned()],
+    };
+    assert_eq!(
+        offline.done("migrate", ""),
+        "The schema is up to date in PostgreSQL\n"
+    );
+
+    let [here, there] = [(); 2].map(|()| Running::sessiond(dir.path(), &[from_file, "--gateway=false"]));
+    desk_of(dir.path(), &here).done("users create ada@example.org", &format!("{PASSWORD}\n"));
+    let session = log_in(&here, PASSWORD).await.unwrap();
+    let seen = desk_of(dir.path(), &there).json("sessions list ada@example.org");
+    assert_eq!(seen[0]["id"], session.as_str());
+    desk_of(dir.path(), &there).done("sessions revoke ada@example.org", "");
+    assert!(
+        desk_of(dir.path(), &here)
+            .json("sessions list ada@example.org")
+            .is_empty()
+    );
+    for running in [here, there] {
+        let (status, log) = running.stopped();
+        assert!(status.success(), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_live_in_redis_and_users_in_the_data_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = tokio::task::block_in_place(RedisServer::start);
+    let store = format!("--session-store={}", server.url());
+    let mut running = Running::sessiond(dir.path(), &[&store, "--gateway=false"]);
+    desk_of(dir.path(), &running).done("users create ada@example.org", &format!("{PASSWORD}\n"));
+    let session = log_in(&running, PASSWORD).await.unwrap();
+    assert!(running.printed_until("in Redis").contains("in the directory"));
+    let (status, log) = running.stopped();
+    assert!(status.success(), "{log}");
+    // It keeps nothing on disk, and that is said.
+    assert!(log.contains("\"event\":\"redis_durability\""), "{log}");
+
+    let running = Running::sessiond(dir.path(), &[&store, "--gateway=false"]);
+    let seen = desk_of(dir.path(), &running).json("sessions list ada@example.org");
+    assert_eq!(seen[0]["id"], session.as_str());
+}
+
+#[test]
+fn a_store_that_cannot_be_reached_is_named_without_its_password() {
+    let dir = tempfile::tempdir().unwrap();
+    let free = redis::free_port();
+    for (flag, url) in [
+        (
+            "--store-url-file=url",
+            format!("postgres://app:hunter2@127.0.0.1:{free}/app"),
+        ),
+        (
+            "--session-store-url-file=url",
+            format!("redis://:hunter2@127.0.0.1:{free}"),
+        ),
+    ] {
+        let url_file = dir.path().join("url");
+        fs::write(&url_file, url).unwrap();
+        fs::set_permissions(&url_file, fs::Permissions::from_mode(0o600)).unwrap();
+        let mut command = program(SESSIOND, dir.path());
+        command.args(["--listen=127.0.0.1:0", "--gateway=false", flag]);
+        let output = command.output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("PostgreSQL") || said.contains("Redis"), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_outgrows_one_machine_copies_everything_and_nobody_is_logged_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = tokio::task::block_in_place(PostgresServer::start);
+    let url_file = dir.path().join("url");
+    fs::write(&url_file, server.new_database()).unwrap();
+    fs::set_permissions(&url_file, fs::Permissions::from_mode(0o600)).unwrap();
+
+    let before = Running::sessiond(dir.path(), &["--gateway=false"]);
+    desk_of(dir.path(), &before).done("users create ada@example.org", &format!("{PASSWORD}\n"));
+    let session = log_in(&before, PASSWORD).await.unwrap();
+    let offline = Desk {
+        dir: dir.path(),
+        arguments: Vec::new(),
+    };
+    // While the data directory is in use it cannot be copied.
+    let refusal = offline.refused("copy --from ./sessiond-data --to @url", "");
+    assert!(refusal.contains("sessiond-data"), "{refusal}");
+    before.stopped();
+
+    let copied = offline.done("copy --from ./sessiond-data --to @url", "");
+    assert_eq!(
+        copied,
+        "1 users: 1 copied, 0 taken away\n1 sessions: 1 copied, 0 taken away\n"
+    );
+    let again = offline.done("copy --from ./sessiond-data --to @url", "");
+    assert_eq!(
+        again,
+        "1 users: 0 copied, 0 taken away\n1 sessions: 0 copied, 0 taken away\n"
+    );
+
+    let after = Running::sessiond(dir.path(), &["--store-url-file=url", "--gateway=false"]);
+    let seen = desk_of(dir.path(), &after).json("sessions list ada@example.org");
+    assert_eq!(seen[0]["id"], session.as_str());
+    assert!(log_in(&after, PASSWORD).await.is_ok());
+
+    let refusal = offline.refused("copy --from ./nothing-here --to @url", "");
+    assert!(refusal.contains("no data"), "{refusal}");
+}
