@@ -41,18 +41,10 @@ impl PostgresServer {
 
     /// Starts a server of its own, for a test that stops it.
     pub(crate) fn start() -> Self {
-        let directory = tempfile::Builder::new()
-            .prefix("sessiond-postgres-")
-            .tempdir()
-            .unwrap()
-            .keep();
+        let directory = new_directory();
         let guard = guard(&directory);
         write_certificates(&directory);
-        let port = free_port();
-        if rustix::process::geteuid().is_root() {
-            // PostgreSQL refuses to run as root.
-            run(Command::new("chown").args(["-R", "postgres:"]).arg(&directory));
-        }
+        give_to_postgres(&directory);
         let data = directory.join("data");
         run(as_postgres(&program("initdb"))
             .args([
@@ -69,11 +61,23 @@ impl PostgresServer {
         fs::write(
             data.join("pg_hba.conf"),
             format!(
-                "host all {} 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n",
+                "host all {} 127.0.0.1/32 scram-sha-256\nhost all,replication all 127.0.0.1/32 trust\n",
                 LOCKED_ACCOUNT.0
             ),
         )
         .unwrap();
+        let server = Self::run_in(directory, guard);
+        let (account, password) = LOCKED_ACCOUNT;
+        server.sql(
+            "postgres",
+            &format!("CREATE ROLE {account} LOGIN SUPERUSER PASSWORD '{password}'"),
+        );
+        server
+    }
+
+    /// Runs a server on the data in a directory, which `guard` clears up.
+    fn run_in(directory: PathBuf, guard: Child) -> Self {
+        let port = free_port();
         let server = Self {
             process: Mutex::new(spawn(&directory, port)),
             directory,
@@ -82,12 +86,33 @@ impl PostgresServer {
             _guard: guard,
         };
         server.wait_until_it_answers();
-        let (account, password) = LOCKED_ACCOUNT;
-        server.sql(
-            "postgres",
-            &format!("CREATE ROLE {account} LOGIN SUPERUSER PASSWORD '{password}'"),
-        );
         server
+    }
+
+    /// A server that follows this one, and refuses to be written to.
+    pub(crate) fn standby(&self) -> Self {
+        let directory = new_directory();
+        let guard = guard(&directory);
+        for file in ["authority.pem", "server.pem", "server.key"] {
+            fs::copy(self.directory.join(file), directory.join(file)).unwrap();
+        }
+        give_to_postgres(&directory);
+        run(as_postgres(&program("pg_basebackup"))
+            .args([
+                "--no-sync",
+                "--checkpoint=fast",
+                "--write-recovery-conf",
+                "--dbname",
+            ])
+            .arg(self.url(ACCOUNT, "postgres"))
+            .arg("--pgdata")
+            .arg(directory.join("data")));
+        Self::run_in(directory, guard)
+    }
+
+    /// Makes a standby the primary.
+    pub(crate) fn promote(&self) {
+        assert_eq!(self.sql("postgres", "SELECT pg_promote()"), "t");
     }
 
     /// The URL of a new, empty database.
@@ -211,6 +236,18 @@ fn as_postgres(program: &Path) -> Command {
         .arg(program)
         .current_dir("/");
     command
+}
+
+fn new_directory() -> PathBuf {
+    let directory = tempfile::Builder::new().prefix("sessiond-postgres-").tempdir();
+    directory.unwrap().keep()
+}
+
+/// PostgreSQL refuses to run as root, so what it runs on must not be root's either.
+fn give_to_postgres(directory: &Path) {
+    if rustix::process::geteuid().is_root() {
+        run(Command::new("chown").args(["-R", "postgres:"]).arg(directory));
+    }
 }
 
 fn run(command: &mut Command) {
