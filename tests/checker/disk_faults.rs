@@ -13,7 +13,6 @@ use crate::{
 use sessiond::domain::UserId;
 use std::{
     os::unix::process::ExitStatusExt as _,
-    sync::Arc,
     time::{Duration, Instant},
 };
 use tempfile::TempDir;

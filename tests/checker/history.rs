@@ -18,6 +18,27 @@ pub(crate) struct Operation {
     pub event: Event,
 }
 
+impl Operation {
+    /// One line, with its place in the history.
+    pub(crate) fn brief(&self, place: usize) -> String {
+        let Self {
+            client,
+            process,
+            invoked,
+            returned,
+            event,
+        } = self;
+        let event = match event {
+            Event::List {
+                user,
+                told: Told::Answer(sessions),
+            } => format!("List {{ user: {user}, told: {} sessions }}", sessions.len()),
+            event => format!("{event:?}"),
+        };
+        format!("[{place}] client {client}, process {process}, {invoked:?} to {returned:?}: {event}")
+    }
+}
+
 /// What was asked, and what came of it.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {

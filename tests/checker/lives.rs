@@ -135,6 +135,28 @@ impl Lives {
         self.by_id.get(&id).map(|index| &self.sessions[*index])
     }
 
+    /// Whether an event says something of this session.
+    pub(crate) fn concerns(&self, life: &Life, event: &Event) -> bool {
+        let is_its = |token: &Token| {
+            self.session_of(*token)
+                .is_some_and(|(other, _)| other.id == life.id)
+        };
+        match event {
+            Event::Create { replaces, told, .. } => {
+                told.answer().is_some_and(|born| born.session == life.id)
+                    || replaces.as_ref().is_some_and(is_its)
+            }
+            Event::Check { token, .. } | Event::Rotate { token, .. } => is_its(token),
+            Event::Destroy { key, .. } => match key {
+                Key::Token(token) => is_its(token),
+                Key::Session(id) => *id == life.id,
+            },
+            Event::EndUser { user, .. } | Event::List { user, .. } => *user == life.user,
+            Event::EndEveryone { .. } => true,
+            Event::Count { .. } => false,
+        }
+    }
+
     fn note_birth(&mut self, operation: &Operation) {
         let Event::Create { user, span, told, .. } = &operation.event else {
             return;

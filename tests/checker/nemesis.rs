@@ -11,7 +11,7 @@ use crate::{
     shared_store::SharedStore,
     workload::{Workload, assert_clean},
 };
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 use tokio::{sync::watch, task::block_in_place, time::sleep};
 
 /// Sessions that one user may have: more than any gets.

@@ -74,6 +74,9 @@ struct Sighting {
     staleness: Duration,
 }
 
+/// Operations of a session that a report tells of.
+const TOLD_OF: usize = 16;
+
 struct Judge<'a> {
     history: &'a [Operation],
     bounds: &'a Bounds,
@@ -86,9 +89,35 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn report(&mut self, rule: u8, place: usize, why: &str) {
-        let operation = &self.history[place];
-        let what = format!("{why}, in operation {place}: {operation:?}");
+        let what = format!("{why}, in\n    {}", self.history[place].brief(place));
         self.found.push(Violation { rule, what });
+    }
+
+    /// As [`report`](Self::report), with everything that was said of the session until then.
+    fn report_of(&mut self, rule: u8, place: usize, subject: Subject, why: &str) {
+        self.report(rule, place, why);
+        let Some(life) = self.known_of(subject).map(|(life, ..)| life) else {
+            return;
+        };
+        let until = self.history[place].returned;
+        let says_something = |operation: &&(usize, &Operation)| {
+            operation.1.invoked <= until && self.lives.concerns(life, &operation.1.event)
+        };
+        let said: Vec<_> = self
+            .history
+            .iter()
+            .enumerate()
+            .filter(|said| says_something(&said))
+            .collect();
+        let last = &said[said.len().saturating_sub(TOLD_OF)..];
+        let story: Vec<_> = last
+            .iter()
+            .map(|(place, operation)| operation.brief(*place))
+            .collect();
+        let story = format!("\n  of session {}:\n    {}", life.id, story.join("\n    "));
+        if let Some(violation) = self.found.last_mut() {
+            violation.what += &story;
+        }
     }
 
     fn saw(&mut self, place: usize, subject: Subject, is_alive: bool) {
@@ -287,7 +316,7 @@ impl Judge<'_> {
                 }
                 let trusted_from = |over: Duration| over + sighting.staleness;
                 if let Some(over) = end.certain_from.filter(|over| invoked > trusted_from(*over)) {
-                    self.report(2, place, &format!("alive, and ended by {over:?}"));
+                    self.report_of(2, place, subject, &format!("alive, and ended by {over:?}"));
                 } else if let Some((over, by)) = self
                     .deaths
                     .get(&subject)
@@ -304,7 +333,7 @@ impl Judge<'_> {
                 let may_be_over = end.possible_from.is_some_and(|from| from <= returned);
                 let expires = life.expires_not_before(invoked, self.bounds.write_lag);
                 if !may_be_over && returned + self.bounds.skew < expires {
-                    self.report(4, place, &format!("dead, and lives until {expires:?}"));
+                    self.report_of(4, place, subject, &format!("dead, and lives until {expires:?}"));
                 }
             }
         }
