@@ -74,6 +74,7 @@ impl Trial {
             number: 0,
             recorder: Recorder::start(),
             channels: vec![node.channel()],
+            remembering: Vec::new(),
             patience: PATIENCE,
         };
         let mut users = Vec::new();

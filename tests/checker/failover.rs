@@ -43,7 +43,11 @@ fn postgres_pair() -> (PostgresServer, PostgresServer, Vec<String>) {
     standby.become_standby_of(&primary);
     let one = format!("127.0.0.1:{}", primary.port());
     let both = format!("{one},127.0.0.1:{}", standby.port());
-    (primary, standby, vec![format!("--store={}", database.replace(&one, &both))])
+    (
+        primary,
+        standby,
+        vec![format!("--store={}", database.replace(&one, &both))],
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,11 +73,14 @@ async fn f_16_a_promoted_postgres_standby_has_everything_that_was_acknowledged()
         let servers = failing_over.await.unwrap();
         for channel in &channels {
             let took = becomes_serving(channel, true).await;
-            assert!(took < Duration::from_secs(5), "serving {took:?} after the failover");
+            assert!(
+                took < Duration::from_secs(5),
+                "serving {took:?} after the failover"
+            );
         }
         servers
     };
-    let (recorder, _servers) = workload(OF, 12).run(channels.clone(), healed).await;
+    let (recorder, _servers) = workload(OF, 12).run(channels.clone(), Vec::new(), healed).await;
     assert_clean(OF, &recorder, &BOUNDS);
 }
 
@@ -86,6 +93,7 @@ async fn f_16_what_no_standby_has_is_not_acknowledged() {
         number: 0,
         recorder: Recorder::start(),
         channels: vec![node.channel()],
+        remembering: Vec::new(),
         patience: Duration::from_secs(20),
     };
     let span = Span {
@@ -143,6 +151,6 @@ async fn f_15_a_strict_redis_failover_loses_nothing_that_was_acknowledged() {
         }
         redis
     };
-    let (recorder, _redis) = workload(OF, 12).run(channels.clone(), healed).await;
+    let (recorder, _redis) = workload(OF, 12).run(channels.clone(), Vec::new(), healed).await;
     assert_clean(OF, &recorder, &BOUNDS);
 }

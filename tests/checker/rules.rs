@@ -74,8 +74,8 @@ struct Sighting {
     staleness: Duration,
 }
 
-/// Operations of a session that a report tells of.
-const TOLD_OF: usize = 16;
+/// Sightings of a session that a report tells of.
+const TOLD_OF: usize = 24;
 
 struct Judge<'a> {
     history: &'a [Operation],
@@ -93,26 +93,30 @@ impl Judge<'_> {
         self.found.push(Violation { rule, what });
     }
 
-    /// As [`report`](Self::report), with everything that was said of the session until then.
+    /// As [`report`](Self::report), with what was done to the session until then, and how it was seen last.
     fn report_of(&mut self, rule: u8, place: usize, subject: Subject, why: &str) {
         self.report(rule, place, why);
         let Some(life) = self.known_of(subject).map(|(life, ..)| life) else {
             return;
         };
         let until = self.history[place].returned;
-        let says_something = |operation: &&(usize, &Operation)| {
-            operation.1.invoked <= until && self.lives.concerns(life, &operation.1.event)
-        };
-        let said: Vec<_> = self
-            .history
+        let said = self.history.iter().enumerate().filter(|(_, operation)| {
+            operation.invoked <= until && self.lives.concerns(life, &operation.event)
+        });
+        let is_sighting =
+            |operation: &Operation| matches!(operation.event, Event::Check { .. } | Event::List { .. });
+        let (seen, done): (Vec<_>, Vec<_>) = said.partition(|(_, operation)| is_sighting(operation));
+        let mut told = [&done[..], &seen[seen.len().saturating_sub(TOLD_OF)..]].concat();
+        told.sort_unstable_by_key(|(place, _)| *place);
+        let story: Vec<_> = told
             .iter()
-            .enumerate()
-            .filter(|said| says_something(&said))
-            .collect();
-        let last = &said[said.len().saturating_sub(TOLD_OF)..];
-        let story: Vec<_> = last
-            .iter()
-            .map(|(place, operation)| operation.brief(*place))
+            .map(|(place, operation)| match &operation.event {
+                Event::List { told, .. } => {
+                    let listed = told.clone().map(|listed| listed.contains(&life.id));
+                    format!("{} [it is listed: {listed:?}]", operation.brief(*place))
+                }
+                _ => operation.brief(*place),
+            })
             .collect();
         let story = format!("\n  of session {}:\n    {}", life.id, story.join("\n    "));
         if let Some(violation) = self.found.last_mut() {
@@ -144,11 +148,7 @@ impl Judge<'_> {
                         self.report(1, place, "a session was created for another user");
                     }
                 }
-                Event::Check {
-                    token,
-                    staleness,
-                    told,
-                } => {
+                Event::Check { token, memory, told } => {
                     self.look_at_told(place, told);
                     let Some(found) = told.answer() else { continue };
                     let named = found.map(|named| (named.session, named.user));
@@ -157,7 +157,7 @@ impl Judge<'_> {
                         place,
                         subject: Subject::Token(*token),
                         is_alive: found.is_some(),
-                        staleness: *staleness,
+                        staleness: memory.staleness,
                     });
                 }
                 Event::Rotate { token, told, .. } => {

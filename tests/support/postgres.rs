@@ -166,7 +166,10 @@ impl PostgresServer {
         let asked_at = Instant::now();
         let is_synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
         while primary.sql("postgres", is_synchronous) != "1" {
-            assert!(asked_at.elapsed() < Duration::from_secs(30), "the standby does not follow");
+            assert!(
+                asked_at.elapsed() < Duration::from_secs(30),
+                "the standby does not follow"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
