@@ -323,11 +323,8 @@ impl Judge<'_> {
                     .copied()
                     .filter(|(over, _)| invoked > trusted_from(*over))
                 {
-                    self.report(
-                        3,
-                        place,
-                        &format!("alive, and found dead by {over:?} in operation {by}"),
-                    );
+                    let why = format!("alive, and found dead by {over:?} in operation {by}");
+                    self.report_of(3, place, subject, &why);
                 }
             } else if invoked > born {
                 let may_be_over = end.possible_from.is_some_and(|from| from <= returned);
