@@ -1,5 +1,9 @@
-//! What the benchmarks share: servers as processes of their own, h2load, and the table at the end.
+//! What the benchmarks share: servers as processes of their own, load, and the table at the end.
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
+
+pub(crate) mod engines;
+pub(crate) mod service;
+pub(crate) mod wire;
 
 use std::{
     env,
@@ -186,6 +190,24 @@ pub(crate) fn h2load(load: &Load<'_>) -> Outcome<f64> {
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// What this part of the values keeps to. They ascend.
+pub(crate) fn quantile(ascending: &[u32], part: f64) -> f64 {
+    let last = ascending.len().saturating_sub(1);
+    let index = (ascending.len() as f64 * part) as usize;
+    ascending
+        .get(index.min(last))
+        .map_or(f64::NAN, |value| f64::from(*value))
+}
+
+/// The number behind a flag of this program.
+pub(crate) fn flag(name: &str, default: u32) -> u32 {
+    let mut arguments = env::args().skip_while(|argument| argument != name);
+    arguments
+        .nth(1)
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(default)
 }
 
 /// Prints a line of the report.

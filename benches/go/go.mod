@@ -1,0 +1,3 @@
+module sessiond/benches
+
+go 1.23
