@@ -2,7 +2,7 @@
 
 use crate::{
     chance::{self, Chance},
-    history::{Event, Key, Span, Told, Token},
+    history::{Event, Key, Span, Token, Told},
     node::{Node, embedded_in},
     recorder::{Caller, Recorder},
     rules::Bounds,
@@ -109,7 +109,12 @@ async fn f_01_what_was_acknowledged_before_a_kill_holds_after_it() {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|number| {
                 let chance = Chance::part(seed, round * CLIENTS + number);
-                let stream = log_in_and_out(callers[number].clone(), users[number], chance, Arc::clone(&is_over));
+                let stream = log_in_and_out(
+                    callers[number].clone(),
+                    users[number],
+                    chance,
+                    Arc::clone(&is_over),
+                );
                 tokio::spawn(stream)
             })
             .collect();
@@ -122,7 +127,9 @@ async fn f_01_what_was_acknowledged_before_a_kill_holds_after_it() {
         slowest_start = slowest_start.max(block_in_place(|| node.start_again()));
         let all = tokens(&recorder);
         look_at(&callers[CLIENTS], &all[judged.min(all.len())..]).await;
-        let again: Vec<_> = (0..LOOKED_AT_AGAIN).filter_map(|_| chance.pick(&all[..judged])).collect();
+        let again: Vec<_> = (0..LOOKED_AT_AGAIN)
+            .filter_map(|_| chance.pick(&all[..judged]))
+            .collect();
         look_at(&callers[CLIENTS], &again).await;
         judged = all.len();
     }

@@ -18,10 +18,10 @@ mod node;
 mod proxy;
 mod proxying;
 mod recorder;
+mod rules;
 #[path = "../programs/running.rs"]
 #[allow(dead_code, reason = "shared with the tests of the programs")]
 mod running;
-mod rules;
 mod seeded_bugs;
 mod summary;
 mod workload;
