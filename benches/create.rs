@@ -150,7 +150,7 @@ fn rows_per_second(file: &Path, callers: usize, seconds: u32) -> Outcome<f64> {
                         "INSERT INTO sessions (digest, id, user_id, epoch, last_seen_at, authenticated_at, auth_method, \
                          lifetime_secs, idle_timeout_secs, sum) VALUES (?1, ?2, ?3, 0, ?4, ?4, 1, 43200, 1800, ?5)",
                     )?
-                    .execute(params![[7; 32], [8; 16], [9; 16], 1_795_000_000_123_i64, i64::MAX / 3])?;
+                    .execute(params![[7_u8; 32], [8_u8; 16], [9_u8; 16], 1_795_000_000_123_i64, i64::MAX / 3])?;
                 rows.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())
