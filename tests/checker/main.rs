@@ -31,5 +31,6 @@ mod rules;
 mod running;
 mod seeded_bugs;
 mod shared_store;
+mod store_trouble;
 mod summary;
 mod workload;

@@ -101,3 +101,43 @@ fn a_store_that_cannot_be_reached_is_named_without_its_password() {
         assert!(!said.contains("hunter2"), "{said}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_outgrows_one_machine_copies_everything_and_nobody_is_logged_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = tokio::task::block_in_place(PostgresServer::start);
+    let url_file = dir.path().join("url");
+    fs::write(&url_file, server.new_database()).unwrap();
+    fs::set_permissions(&url_file, fs::Permissions::from_mode(0o600)).unwrap();
+
+    let before = Running::sessiond(dir.path(), &["--gateway=false"]);
+    desk_of(dir.path(), &before).done("users create ada@example.org", &format!("{PASSWORD}\n"));
+    let session = log_in(&before, PASSWORD).await.unwrap();
+    let offline = Desk {
+        dir: dir.path(),
+        arguments: Vec::new(),
+    };
+    // While the data directory is in use it cannot be copied.
+    let refusal = offline.refused("copy --from ./sessiond-data --to @url", "");
+    assert!(refusal.contains("sessiond-data"), "{refusal}");
+    before.stopped();
+
+    let copied = offline.done("copy --from ./sessiond-data --to @url", "");
+    assert_eq!(
+        copied,
+        "1 users: 1 copied, 0 taken away\n1 sessions: 1 copied, 0 taken away\n"
+    );
+    let again = offline.done("copy --from ./sessiond-data --to @url", "");
+    assert_eq!(
+        again,
+        "1 users: 0 copied, 0 taken away\n1 sessions: 0 copied, 0 taken away\n"
+    );
+
+    let after = Running::sessiond(dir.path(), &["--store-url-file=url", "--gateway=false"]);
+    let seen = desk_of(dir.path(), &after).json("sessions list ada@example.org");
+    assert_eq!(seen[0]["id"], session.as_str());
+    assert!(log_in(&after, PASSWORD).await.is_ok());
+
+    let refusal = offline.refused("copy --from ./nothing-here --to @url", "");
+    assert!(refusal.contains("no data"), "{refusal}");
+}

@@ -43,7 +43,7 @@ impl RedisConfig {
         Ok(Self {
             server: Server::from_url(url).ok_or(InvalidRedisUrl)?,
             prefix: "sessiond:".into(),
-            connections: 4,
+            connections: 2,
             timeout: Duration::from_millis(1500),
             strict_replicas: None,
             accept_eviction: false,

@@ -115,10 +115,10 @@ impl Shared {
         cmd.arg(&by.to_be_bytes()[..])
             .arg(millis(ENDED_NOTE_TTL))
             .arg(place.member);
-        let mut parts = match self.wire.write(&cmd).await? {
-            Value::Array(parts) => parts.into_iter(),
-            _ => return Ok(Fate::None),
+        let Value::Array(parts) = self.wire.write(&cmd).await? else {
+            return Ok(Fate::None);
         };
+        let mut parts = parts.into_iter();
         let Some(Value::BulkString(record)) = parts.next() else {
             return Ok(Fate::None);
         };

@@ -24,16 +24,20 @@ pub(super) struct Seen {
 impl Seen {
     /// What Redis gave for a record and two marks; `None` if there is no record.
     fn from_reply(reply: Value) -> RedisResult<Option<Self>> {
-        let Value::Array(parts) = reply else {
+        let Value::Array(values) = reply else {
             return Err(failure("a reply of another form"));
         };
-        let mut parts = parts.into_iter();
-        let record = match parts.next() {
-            Some(Value::BulkString(record)) => record,
-            Some(Value::Nil) => return Ok(None),
-            _ => return Err(failure("a reply of another form")),
-        };
-        Self::new(record, parts.next(), parts.next()).map(Some)
+        let mut values = values.into_iter();
+        Self::from_values([values.next(), values.next(), values.next()])
+    }
+
+    /// As [`from_reply`](Self::from_reply).
+    pub(super) fn from_values([record, everyone, user]: [Option<Value>; 3]) -> RedisResult<Option<Self>> {
+        match record {
+            Some(Value::BulkString(record)) => Self::new(record, everyone, user).map(Some),
+            Some(Value::Nil) => Ok(None),
+            _ => Err(failure("a reply of another form")),
+        }
     }
 
     pub(super) fn new(record: Vec<u8>, everyone: Option<Value>, user: Option<Value>) -> RedisResult<Self> {
@@ -152,12 +156,16 @@ impl Shared {
     pub(super) async fn look(&self, digest: &TokenDigest, user: Option<UserId>) -> RedisResult<Option<Seen>> {
         let place = Place::of(digest);
         if let Some(user) = user.or_else(|| self.guesses.user_of(digest)) {
-            let mut cmd = Cmd::with_capacity(4, 256);
-            cmd.arg("MGET")
-                .arg(self.keys.session(&place))
-                .arg(self.keys.everyones_mark(place.shard))
-                .arg(self.keys.users_mark(place.shard, user));
-            match Seen::from_reply(self.wire.read(&cmd).await?)? {
+            let seen = match &self.asking {
+                Some(asking) => asking.ask(Place::of(digest), user).await?,
+                None => {
+                    let mut cmd = Cmd::with_capacity(4, 256);
+                    cmd.arg("MGET");
+                    self.keys.add_check(&mut cmd, &place, user);
+                    Seen::from_reply(self.wire.read(&cmd).await?)?
+                }
+            };
+            match seen {
                 Some(seen) if seen.record.user() != user => {}
                 seen => return Ok(seen),
             }

@@ -17,6 +17,7 @@
 
 use crate::domain::{SessionId, TokenDigest, UserId};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use redis::Cmd;
 
 /// How many shards there are. Part of the stored format: with another number, sessions are not found again. It divides evenly
 /// by 2, 3, 4, 6, 8, 12 and 16 nodes.
@@ -71,6 +72,22 @@ impl Keyspace {
 
     pub(super) fn session(&self, place: &Place) -> String {
         format!("{}s:{}", self.shards[place.shard], place.member)
+    }
+
+    /// Adds the session's key, everyone's mark and the user's mark to a command.
+    pub(super) fn add_check(&self, cmd: &mut Cmd, place: &Place, user: UserId) {
+        let mut key = String::with_capacity(self.prefix.len() + 64);
+        let shard = &self.shards[place.shard];
+        key.push_str(shard);
+        key.push_str("s:");
+        key.push_str(&place.member);
+        cmd.arg(key.as_str());
+        key.truncate(shard.len());
+        key.push('e');
+        cmd.arg(key.as_str());
+        key.push(':');
+        key.push_str(user.as_uuid().hyphenated().encode_lower(&mut [0; 36]));
+        cmd.arg(key.as_str());
     }
 
     /// What every session key of the shard begins with.

@@ -6,6 +6,7 @@
 //! Redis 6.2 or later. A user with an ACL needs `~<prefix>*`, `+@read +@write +@scripting`, `+info`, `+role`, `+wait`, and for a
 //! Cluster `+cluster`; without `+config|get` the store works and says that it does not know what the server keeps.
 
+mod asking;
 mod config;
 mod creating;
 mod durability;
@@ -29,7 +30,9 @@ use super::{
     WalkPlace, Walked,
 };
 use crate::domain::{LiveSession, Session, SessionId, Timestamp, TokenDigest, UserId};
+use asking::Asking;
 use async_trait::async_trait;
+use config::Server;
 use finding::Guesses;
 use futures_util::future::try_join;
 use keys::Keyspace;
@@ -81,7 +84,9 @@ pub struct RedisStore {
 /// What the verbs share with the tasks behind them.
 struct Shared {
     keys: Arc<Keyspace>,
-    wire: Wire,
+    wire: Arc<Wire>,
+    /// `None` for a Cluster.
+    asking: Option<Asking>,
     guesses: Guesses,
     touches: Touches,
     longest_lifetime_secs: AtomicU64,
@@ -97,12 +102,19 @@ impl RedisStore {
         if !config.has_valid_prefix() {
             return Err(ConnectError::Prefix);
         }
-        let wire = Wire::open(&config).await.map_err(ConnectError::Unreachable)?;
+        let wire = Arc::new(Wire::open(&config).await.map_err(ConnectError::Unreachable)?);
         let durability = Durability::of(&wire, &config).await?;
         let keys = Arc::new(Keyspace::new(&config.prefix));
+        let asking = match config.server {
+            Server::Cluster(_) => None,
+            Server::Single(_) | Server::Sentinels { .. } => {
+                Some(Asking::start(&wire, &keys, config.connections, config.timeout))
+            }
+        };
         let shared = Arc::new(Shared {
             keys: Arc::clone(&keys),
             wire,
+            asking,
             guesses: Guesses::none(),
             touches: Touches::default(),
             longest_lifetime_secs: AtomicU64::new(0),
