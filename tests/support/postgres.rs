@@ -110,11 +110,6 @@ impl PostgresServer {
         Self::run_in(directory, guard)
     }
 
-    /// Makes a standby the primary.
-    pub(crate) fn promote(&self) {
-        assert_eq!(self.sql("postgres", "SELECT pg_promote()"), "t");
-    }
-
     /// The URL of a new, empty database.
     pub(crate) fn new_database(&self) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
