@@ -173,6 +173,39 @@ impl PostgresServer {
         self.wait_until_it_answers();
     }
 
+    /// Throws this server's data away and lets it follow another, which from then on acknowledges nothing that this one has not.
+    pub(crate) fn become_standby_of(&self, primary: &Self) {
+        if self.process.lock().unwrap().try_wait().unwrap().is_none() {
+            self.kill();
+        }
+        let data = self.directory.join("data");
+        fs::remove_dir_all(&data).unwrap();
+        run(as_postgres(&program("pg_basebackup"))
+            .args(["--host", "127.0.0.1", "--port", &primary.port.to_string()])
+            .args(["--username", ACCOUNT, "--checkpoint", "fast", "--no-sync"])
+            .args(["--write-recovery-conf", "--pgdata"])
+            .arg(&data));
+        self.start_again();
+        primary.sql("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'");
+        primary.sql("postgres", "SELECT pg_reload_conf()");
+        let asked_at = Instant::now();
+        let is_synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        while primary.sql("postgres", is_synchronous) != "1" {
+            assert!(
+                asked_at.elapsed() < Duration::from_secs(30),
+                "the standby does not follow"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Makes a primary of a standby whose primary is gone. It waits for no standby of its own.
+    pub(crate) fn promote(&self) {
+        assert_eq!(self.sql("postgres", "SELECT pg_promote()"), "t");
+        self.sql("postgres", "ALTER SYSTEM RESET synchronous_standby_names");
+        self.sql("postgres", "SELECT pg_reload_conf()");
+    }
+
     /// Stops every process of the server without ending it: it hangs.
     pub(crate) fn pause(&self) {
         signal("STOP", &self.processes(self.process.lock().unwrap().id()));
