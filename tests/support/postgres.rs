@@ -124,7 +124,7 @@ impl PostgresServer {
 
     /// Frees the space of a database that [`new_database`](Self::new_database) has made.
     pub(crate) fn drop_database(&self, url: &str) {
-        let name = url.rsplit('/').next().unwrap();
+        let name = database(url);
         self.sql("postgres", &format!("DROP DATABASE {name} WITH (FORCE)"));
     }
 
@@ -154,6 +154,27 @@ impl PostgresServer {
             String::from_utf8_lossy(&output.stderr)
         );
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// Schema and rows of a database, as statements that any server of this version or a later one takes.
+    pub(crate) fn dump(&self, url: &str) -> String {
+        let output = Command::new(program("pg_dump"))
+            .args(["--inserts", "--no-owner", "--no-privileges", url])
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let dump = String::from_utf8(output.stdout).unwrap();
+        // Commands to psql, not to the server; and a setting that older servers do not know.
+        let is_statement =
+            |line: &&str| !line.starts_with('\\') && !line.starts_with("SET transaction_timeout");
+        dump.lines()
+            .filter(is_statement)
+            .map(|line| format!("{line}\n"))
+            .collect()
     }
 
     /// Ends the server and all its processes at once, as a crash does.
@@ -242,6 +263,11 @@ impl PostgresServer {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// The database's name in a URL of [`PostgresServer::new_database`].
+pub(crate) fn database(url: &str) -> &str {
+    url.rsplit('/').next().unwrap()
 }
 
 /// Of the newest version that the Debian packages have installed, or else wherever the shell finds it.
