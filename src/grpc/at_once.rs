@@ -212,6 +212,7 @@ mod tests {
                 authenticated_at: Timestamp::from_millis(created + since / 2),
                 auth_method: if by_password { AuthMethod::Password } else { AuthMethod::Caller },
                 span: SessionSpan::from_secs(lifetime, idle),
+                grace_ends_at: None,
             };
             let checked = Checked { session, at: Timestamp::from_millis(created + since) };
             let generated = pb::UserIdForSessionResponse::from(checked).encode_to_vec();
