@@ -70,6 +70,7 @@ async fn store_session(store: &MemoryStore, number: u8) {
         authenticated_at: START,
         auth_method: AuthMethod::Password,
         span: SessionSpan::from_secs(60, 60),
+        grace_ends_at: None,
     };
     let new = NewSession {
         digest: SessionToken::from_random([number; 32]).digest(),
