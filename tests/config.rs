@@ -7,8 +7,8 @@
 
 use sessiond::{
     config::{
-        Described, GatewayProgramConfig, Mistakes, Origin, Parsed, ServiceConfig, UserStoreConfig, parse,
-        settings, with_settings,
+        GatewayProgramConfig, Mistakes, Origin, Parsed, ServiceConfig, UserStoreConfig, parse, settings,
+        with_settings,
     },
     domain::SessionLimits,
     gateway::GatewayConfig,
@@ -159,8 +159,7 @@ fn without_a_word_everything_is_at_its_parts_default() {
 #[test]
 fn the_example_file_holds_every_setting_at_its_default() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/sessiond.example.toml")).unwrap();
-    let expected: Vec<String> = settings::ALL
-        .iter()
+    let expected: Vec<String> = settings::all()
         .map(|setting| {
             let default = setting.default_text();
             let is_bare = default.parse::<i64>().is_ok() || ["true", "false"].contains(&default);
@@ -185,7 +184,7 @@ fn the_example_file_holds_every_setting_at_its_default() {
         .filter_map(|line| line.strip_prefix("# "))
         .collect::<Vec<_>>()
         .join(" ");
-    for setting in settings::ALL {
+    for setting in settings::all() {
         assert!(comments.contains(setting.help()), "{}", setting.key());
     }
 }
@@ -373,7 +372,7 @@ fn every_flag_is_in_the_help_with_its_variable_and_default() {
         panic!("it is no help");
     };
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    for setting in settings::ALL {
+    for setting in settings::all() {
         assert!(
             help.contains(&format!("--{}", setting.flag())),
             "{}",
@@ -398,7 +397,7 @@ fn a_mistake_knows_where_it_was_made() {
 
 #[test]
 fn names_follow_from_the_key() {
-    let listen: &dyn Described = settings::ALL[0];
+    let listen = settings::all().next().unwrap();
     assert_eq!(
         (listen.key(), listen.flag(), listen.variable()),
         ("listen", "listen".to_owned(), "SESSIOND_LISTEN".to_owned())

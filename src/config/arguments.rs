@@ -2,7 +2,8 @@
 
 use super::{
     mistake::{Mistake, Origin},
-    setting::{Described, SWITCH},
+    setting::SWITCH,
+    settings::{self, Group},
 };
 use clap::{
     Arg, ArgMatches, Command,
@@ -21,13 +22,14 @@ pub struct Flags {
 
 /// Gives a command the flag `--config` and one for each of the settings.
 #[must_use]
-pub fn with_settings(command: Command, settings: &[&'static dyn Described]) -> Command {
+pub fn with_settings(command: Command, groups: &[Group]) -> Command {
     let file = Arg::new("config")
         .long("config")
         .value_name("FILE")
         .help("Read settings from this TOML file [env: SESSIOND_CONFIG]")
         .help_heading(HEADING);
-    settings.iter().fold(command.arg(file), |command, setting| {
+    let settings = groups.iter().copied().flatten();
+    settings.fold(command.arg(file), |command, setting| {
         let help = format!(
             "{} [env: {}] [default: {}]",
             setting.help(),
@@ -103,7 +105,7 @@ fn collect(command: &Command, matches: &ArgMatches, flags: &mut Flags) {
         };
         if id == "config" {
             flags.file = Some(PathBuf::from(text));
-        } else if let Some(setting) = super::settings::ALL.iter().find(|setting| setting.key() == id) {
+        } else if let Some(setting) = settings::all().find(|setting| setting.key() == id) {
             let origin = Origin::Flag(format!("--{}", setting.flag()));
             flags.settings.push((setting.key(), origin, text.clone()));
         }

@@ -14,6 +14,8 @@ mod service;
 mod setting;
 pub mod settings;
 mod sources;
+#[cfg(feature = "server")]
+mod store_place;
 mod store_url;
 #[cfg(feature = "server")]
 mod stores;
@@ -26,6 +28,8 @@ pub use mistake::{Mistake, Mistakes, Origin};
 #[cfg(feature = "server")]
 pub use service::ServiceConfig;
 pub use setting::{Described, SWITCH, Setting};
+#[cfg(feature = "server")]
+pub use store_place::StorePlace;
 #[cfg(feature = "server")]
 pub use stores::{StoresConfig, UserStoreConfig};
 pub use upstream::{InvalidUpstream, Upstream};
@@ -44,7 +48,7 @@ fn telemetry_options(values: &mut Values) -> Option<telemetry::Options> {
 
 /// Notes what is wrong with settings that this program has not taken: they stand in the file for another.
 fn check_the_rest(values: &mut Values) {
-    for setting in settings::ALL {
-        values.check(*setting);
+    for setting in settings::all() {
+        values.check(setting);
     }
 }

@@ -12,11 +12,12 @@ use crate::{
 };
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-/// Every setting, in the order of the example file.
-pub static ALL: &[&'static dyn Described] = &[
-    &LISTEN,
-    &REFLECTION,
-    &CALL_TIMEOUT,
+/// Settings that belong together.
+pub type Group = &'static [&'static dyn Described];
+
+static SERVICE: Group = &[&LISTEN, &REFLECTION];
+
+static STORES: Group = &[
     &STORE,
     &DATA_DIR,
     &STORE_URL_FILE,
@@ -32,18 +33,29 @@ pub static ALL: &[&'static dyn Described] = &[
     &REDIS_STRICT_REPLICAS,
     &REDIS_ROOT_CERTIFICATES,
     &DANGER_REDIS_EVICTION,
+];
+
+static SESSIONS: Group = &[
     &SESSION_LIFETIME,
     &SESSION_IDLE_TIMEOUT,
     &SESSIONS_PER_USER,
     &SWEEP_INTERVAL,
+];
+
+static PASSWORDS: Group = &[
     &PASSWORD_MIN_CHARS,
     &PASSWORD_COST,
     &PASSWORD_THREADS,
     &PASSWORD_QUEUE,
     &PEPPER_FILE,
-    &GATEWAY,
+];
+
+static GATEWAY_BESIDE_THE_SERVICE: Group = &[&GATEWAY];
+
+static GATEWAY_ALONE: Group = &[&UPSTREAM];
+
+static GATEWAYS: Group = &[
     &GATEWAY_LISTEN,
-    &UPSTREAM,
     &PUBLIC_ORIGIN,
     &ALLOWED_ORIGINS,
     &TRUSTED_PROXIES,
@@ -51,6 +63,9 @@ pub static ALL: &[&'static dyn Described] = &[
     &REGISTRATION,
     &BASIC_AUTH,
     &REAUTHENTICATION_AGE,
+];
+
+static PROCESSES: Group = &[
     &DANGER_PLAINTEXT_LISTEN,
     &WORKERS,
     &CONNECTIONS,
@@ -58,104 +73,45 @@ pub static ALL: &[&'static dyn Described] = &[
     &STREAMS_PER_CONNECTION,
     &CONNECTION_IDLE_TIMEOUT,
     &CONNECTION_AGE,
+    &CALL_TIMEOUT,
     &DRAIN_TIMEOUT,
     &LOG,
     &LOG_FORMAT,
 ];
 
-/// What `sessiond` takes as flags: all but the address of another service.
-pub static OF_SESSIOND: &[&'static dyn Described] = &[
-    &LISTEN,
-    &REFLECTION,
-    &CALL_TIMEOUT,
-    &STORE,
-    &DATA_DIR,
-    &STORE_URL_FILE,
-    &SESSION_STORE,
-    &SESSION_STORE_URL_FILE,
-    &POSTGRES_CHECK_CONNECTIONS,
-    &POSTGRES_WRITE_CONNECTIONS,
-    &POSTGRES_STATEMENT_TIMEOUT,
-    &POSTGRES_LOCK_TIMEOUT,
-    &REDIS_PREFIX,
-    &REDIS_CONNECTIONS,
-    &REDIS_TIMEOUT,
-    &REDIS_STRICT_REPLICAS,
-    &REDIS_ROOT_CERTIFICATES,
-    &DANGER_REDIS_EVICTION,
-    &SESSION_LIFETIME,
-    &SESSION_IDLE_TIMEOUT,
-    &SESSIONS_PER_USER,
-    &SWEEP_INTERVAL,
-    &PASSWORD_MIN_CHARS,
-    &PASSWORD_COST,
-    &PASSWORD_THREADS,
-    &PASSWORD_QUEUE,
-    &PEPPER_FILE,
-    &GATEWAY,
-    &GATEWAY_LISTEN,
-    &PUBLIC_ORIGIN,
-    &ALLOWED_ORIGINS,
-    &TRUSTED_PROXIES,
-    &COOKIE_NAME,
-    &REGISTRATION,
-    &BASIC_AUTH,
-    &REAUTHENTICATION_AGE,
-    &DANGER_PLAINTEXT_LISTEN,
-    &WORKERS,
-    &CONNECTIONS,
-    &CONNECTIONS_PER_SOURCE,
-    &STREAMS_PER_CONNECTION,
-    &CONNECTION_IDLE_TIMEOUT,
-    &CONNECTION_AGE,
-    &DRAIN_TIMEOUT,
-    &LOG,
-    &LOG_FORMAT,
+/// All there are, in the order of the example file.
+pub static ALL: &[Group] = &[
+    SERVICE,
+    STORES,
+    SESSIONS,
+    PASSWORDS,
+    GATEWAY_BESIDE_THE_SERVICE,
+    GATEWAY_ALONE,
+    GATEWAYS,
+    PROCESSES,
+];
+
+/// What `sessiond` takes as flags.
+pub static OF_SESSIOND: &[Group] = &[
+    SERVICE,
+    STORES,
+    SESSIONS,
+    PASSWORDS,
+    GATEWAY_BESIDE_THE_SERVICE,
+    GATEWAYS,
+    PROCESSES,
 ];
 
 /// What `sessiond-gateway` takes as flags.
-pub static OF_SESSIOND_GATEWAY: &[&'static dyn Described] = &[
-    &UPSTREAM,
-    &GATEWAY_LISTEN,
-    &PUBLIC_ORIGIN,
-    &ALLOWED_ORIGINS,
-    &TRUSTED_PROXIES,
-    &COOKIE_NAME,
-    &REGISTRATION,
-    &BASIC_AUTH,
-    &REAUTHENTICATION_AGE,
-    &CALL_TIMEOUT,
-    &DANGER_PLAINTEXT_LISTEN,
-    &WORKERS,
-    &CONNECTIONS,
-    &CONNECTIONS_PER_SOURCE,
-    &STREAMS_PER_CONNECTION,
-    &CONNECTION_IDLE_TIMEOUT,
-    &CONNECTION_AGE,
-    &DRAIN_TIMEOUT,
-    &LOG,
-    &LOG_FORMAT,
-];
+pub static OF_SESSIOND_GATEWAY: &[Group] = &[GATEWAY_ALONE, GATEWAYS, PROCESSES];
 
 /// What those commands of `sessiond` take as flags that may open the stores themselves.
-pub static OF_COMMANDS: &[&'static dyn Described] = &[
-    &STORE,
-    &DATA_DIR,
-    &STORE_URL_FILE,
-    &SESSION_STORE,
-    &SESSION_STORE_URL_FILE,
-    &POSTGRES_CHECK_CONNECTIONS,
-    &POSTGRES_WRITE_CONNECTIONS,
-    &POSTGRES_STATEMENT_TIMEOUT,
-    &POSTGRES_LOCK_TIMEOUT,
-    &REDIS_PREFIX,
-    &REDIS_CONNECTIONS,
-    &REDIS_TIMEOUT,
-    &REDIS_STRICT_REPLICAS,
-    &REDIS_ROOT_CERTIFICATES,
-    &DANGER_REDIS_EVICTION,
-    &PEPPER_FILE,
-];
+pub static OF_COMMANDS: &[Group] = &[STORES, PASSWORDS];
+
+/// Every setting, in the order of the example file.
+pub fn all() -> impl Iterator<Item = &'static dyn Described> {
+    ALL.iter().copied().flatten().copied()
+}
 
 pub(super) static LISTEN: Setting<SocketAddr> = Setting::new(
     "listen",
@@ -573,3 +529,14 @@ pub(super) static LOG_FORMAT: Setting<Format> = Setting::new(
         _ => Err(format!("must be auto, human or json, not {text:?}")),
     },
 );
+
+#[cfg(test)]
+mod tests {
+    use super::all;
+
+    #[test]
+    fn every_setting_belongs_to_a_group() {
+        let defined = include_str!("settings.rs").matches("= Setting::new(\n").count();
+        assert_eq!(all().count(), defined);
+    }
+}

@@ -41,7 +41,7 @@ impl Values {
                 continue;
             };
             let origin = Origin::Environment(name.to_owned());
-            let setting = settings::ALL.iter().find(|setting| setting.variable() == name);
+            let setting = settings::all().find(|setting| setting.variable() == name);
             match (setting, value.into_string()) {
                 (_, Ok(path)) if name == FILE_VARIABLE => file = Some((origin, PathBuf::from(path))),
                 (Some(setting), Ok(text)) => from_environment.push((setting.key(), origin, text)),
@@ -91,10 +91,7 @@ impl Values {
         }
         for (key, value) in table.get_ref() {
             let origin = line_of(key.span().start);
-            let Some(setting) = settings::ALL
-                .iter()
-                .find(|setting| setting.key() == key.get_ref())
-            else {
+            let Some(setting) = settings::all().find(|setting| setting.key() == key.get_ref()) else {
                 self.object(origin, format!("{}: no such setting", key.get_ref()));
                 continue;
             };

@@ -94,6 +94,8 @@ impl Api {
                 tonic_reflection::server::Builder::configure()
                     .register_encoded_file_descriptor_set(DESCRIPTOR_SET)
                     .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                    // So that a generic client can show the details of an error.
+                    .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
             };
             // The descriptors are part of this program; if they did not parse, its tests would have said so.
             if let (Ok(v1), Ok(v1alpha)) = (described().build_v1(), described().build_v1alpha()) {

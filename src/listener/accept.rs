@@ -5,6 +5,7 @@ use super::{
     worker::{Handover, Worker},
 };
 use crate::shutdown::Shutdown;
+use futures_util::future::join_all;
 use socket2::SockRef;
 use std::{
     io,
@@ -71,11 +72,8 @@ impl Acceptor {
             }
         }
         drop(self.socket);
-        let mut cut_off = 0;
-        for worker in self.workers {
-            cut_off += worker.drained().await;
-        }
-        cut_off
+        let drained = join_all(self.workers.into_iter().map(Worker::drained)).await;
+        drained.into_iter().sum()
     }
 
     /// Gives the connection to the least loaded worker, from `start` on among equals. Says where to start next.

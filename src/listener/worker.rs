@@ -69,8 +69,13 @@ impl Drop for Load {
 
 impl Worker {
     /// Connections that the worker has, those on their way included.
+    ///
+    /// A worker that has ended has more than any: it would otherwise be chosen for ever.
     pub(super) fn load(&self) -> usize {
-        self.load.load(Ordering::Relaxed)
+        match self.connections.is_closed() {
+            true => usize::MAX,
+            false => self.load.load(Ordering::Relaxed),
+        }
     }
 
     /// Takes a connection. If the worker is gone, the connection is closed.

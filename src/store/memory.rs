@@ -2,7 +2,7 @@
 
 use super::{
     Answer, Created, Epoch, Inserted, NewSession, ReplacedHash, RevocationLog, Rotation, SessionKey,
-    SessionStore, StoreError, Updated, UserRecord, UserStore,
+    SessionStore, StoreError, Updated, UserRecord, UserStore, WalkPlace, Walked,
     index::{Creation, Found, IndexWriter, Leftovers, SHARDS, SessionIndex, new_log},
 };
 use crate::domain::{
@@ -238,6 +238,10 @@ impl SessionStore for MemoryStore {
             }
         }
         Ok(freed as u64)
+    }
+
+    async fn walk(&self, from: WalkPlace, now: Timestamp) -> Result<Walked, StoreError> {
+        Ok(self.index.walk_shard(from, now))
     }
 
     async fn count(&self, _now: Timestamp) -> Result<u64, StoreError> {

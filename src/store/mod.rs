@@ -18,6 +18,7 @@ use crate::domain::{
 use async_trait::async_trait;
 use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 
+mod copying;
 mod embedded;
 mod index;
 mod memory;
@@ -25,6 +26,7 @@ mod postgres;
 pub mod redis;
 mod revocations;
 
+pub use copying::{CopyError, CopyProgress, copy_sessions, copy_users};
 pub use embedded::{EmbeddedStore, ExistingData, OpenError};
 pub use memory::MemoryStore;
 pub use postgres::{
@@ -228,6 +230,37 @@ pub enum SessionKey {
     Id(SessionId),
 }
 
+/// Where a walk over all sessions goes on: the store's own affair. The default is where it begins.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WalkPlace(Vec<u8>);
+
+impl WalkPlace {
+    /// A place as a store spells it.
+    fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// A place that a store spells as a number; the beginning is 0.
+    fn number(&self) -> u64 {
+        self.0.as_slice().try_into().map_or(0, u64::from_be_bytes)
+    }
+}
+
+impl From<u64> for WalkPlace {
+    fn from(number: u64) -> Self {
+        Self::new(number.to_be_bytes())
+    }
+}
+
+/// A few steps of a walk over all sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Walked {
+    /// What the sessions' tokens are known by.
+    pub digests: Vec<TokenDigest>,
+    /// Where the walk goes on; `None`: that was all.
+    pub next: Option<WalkPlace>,
+}
+
 /// Where sessions live.
 ///
 /// A session *lives* from its creation until it is destroyed, replaced, evicted, revoked or expired; then it never lives again.
@@ -295,6 +328,10 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// Frees the space of up to `limit` sessions that have ended, and says how many. Changes no answer of any verb.
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError>;
+
+    /// Some of the living sessions, for a copy of them all into another store: the walk begins at the default place and goes on
+    /// where the last call says. What lives during the whole walk and keeps its token is given at least once, in no order.
+    async fn walk(&self, from: WalkPlace, now: Timestamp) -> Result<Walked, StoreError>;
 
     /// How many sessions live. Sessions that expired within the last sweep may still be counted.
     async fn count(&self, now: Timestamp) -> Result<u64, StoreError>;

@@ -6,7 +6,7 @@ use sessiond::{
     domain::{LiveSession, Session, SessionId, SessionSpan, Timestamp, TokenDigest, UserId},
     store::{
         Answer, Created, Epoch, MemoryStore, NewSession, RevocationLog, Rotation, SessionKey, SessionStore,
-        StoreError,
+        StoreError, WalkPlace, Walked,
     },
 };
 use std::{
@@ -189,6 +189,10 @@ impl SessionStore for LyingStore {
 
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
         self.honest.sweep(now, limit).await
+    }
+
+    async fn walk(&self, from: WalkPlace, now: Timestamp) -> Result<Walked, StoreError> {
+        self.honest.walk(from, now).await
     }
 
     async fn count(&self, now: Timestamp) -> Result<u64, StoreError> {

@@ -52,7 +52,7 @@ impl Summary {
             ended,
             ..
         } = *self;
-        let is_enough = alive >= 100 && dead >= 50 && created >= 20 && ended >= 10;
+        let is_enough = alive >= 40 && dead >= 20 && created >= 20 && ended >= 10;
         assert!(is_enough, "{of}: too little was answered to judge: {self}");
     }
 }

@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
@@ -65,7 +65,7 @@ fn sessiond(directory: &TempDir, arguments: &[&str]) -> (Process, String) {
     command.arg("--listen=127.0.0.1:0").args(arguments);
     command.arg("--data-dir").arg(directory.path().join("data"));
     // The last of what is printed.
-    Process::start(command.stdout(Stdio::piped()), "UserIdForSession")
+    Process::start(command.stdout(Stdio::piped()), "AuthService/CreateSession")
 }
 
 /// The program under test.
@@ -94,21 +94,21 @@ impl Process {
             None => Box::new(child.stderr.take().unwrap()),
         };
         let process = Self(child);
-        let (sender, receiver) = mpsc::channel();
-        // Reads on for as long as the program lives: nobody must ever wait for a full pipe.
+        let (sender, lines) = mpsc::channel();
+        // Reads on for as long as the program lives, whether or not anybody listens: it must never wait for a full pipe.
         thread::spawn(move || {
-            let mut printed = String::new();
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                printed += &line;
-                printed.push('\n');
-                if line.contains(last) {
-                    let _ = sender.send(std::mem::take(&mut printed));
-                }
+                let _ = sender.send(line);
             }
         });
-        let printed = receiver
-            .recv_timeout(START_TIMEOUT)
-            .expect("the program did not start to serve");
+        let deadline = Instant::now() + START_TIMEOUT;
+        let mut printed = String::new();
+        while !printed.contains(last) {
+            match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => printed += &format!("{line}\n"),
+                Err(error) => panic!("{error}: no {last:?} in what was printed:\n{printed}"),
+            }
+        }
         (process, printed)
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     postgres_server::PostgresServer,
     samples::{check, client, database, log_in, start, store_on},
 };
-use sessiond::store::SessionStore as _;
+use sessiond::store::SessionStore;
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,6 +97,29 @@ async fn a_session_that_was_touched_is_looked_at_again_when_it_may_have_ended() 
         server.sql(database(&url), "SELECT count(*) FROM sessiond.sessions"),
         "0"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_live_on_do_not_hide_those_that_have_ended() {
+    let (store, _) = store_on(PostgresServer::shared()).await;
+    let now = start();
+    let after = |secs| now.after(Duration::from_secs(secs));
+    let mut touched = Vec::new();
+    for _ in 0..4 {
+        touched.push(log_in(&store, now, 60).await);
+    }
+    log_in(&store, after(10), 60).await;
+    for new in &touched {
+        store.touch(&new.session.live, &new.digest, after(40));
+        crate::samples::within(Duration::from_secs(5), "the touch", async || {
+            let live = check(&store, &new.digest, after(40)).await.unwrap()?;
+            (live.last_seen_at == after(40)).then_some(())
+        })
+        .await;
+    }
+    // The four are first in turn, and one is looked at in a step.
+    assert_eq!(store.sweep(after(75), 1).await.unwrap(), 1);
+    assert_eq!(SessionStore::count(&store, after(75)).await.unwrap(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,9 +17,6 @@ mod logging_in;
 #[allow(dead_code, reason = "shared with the store contract, which uses all of it")]
 mod opened;
 mod passwords;
-#[path = "../support/postgres.rs"]
-#[allow(dead_code, reason = "shared with the store contract, which uses all of it")]
-mod postgres_server;
 #[path = "../store_contract/samples.rs"]
 #[allow(dead_code, reason = "shared with the store contract, which uses all of it")]
 mod samples;

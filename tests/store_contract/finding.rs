@@ -9,9 +9,10 @@ use crate::{
 };
 use futures_util::future::join_all;
 use sessiond::{
-    domain::{SessionId, Timestamp},
-    store::{Created, NewSession, SessionKey, SessionStore},
+    domain::{SessionId, Timestamp, TokenDigest},
+    store::{Created, NewSession, SessionKey, SessionStore, WalkPlace},
 };
+use std::collections::BTreeSet;
 
 type Sessions = Opened<dyn SessionStore>;
 
@@ -234,4 +235,46 @@ pub(crate) async fn parallel_sweeps_free_each_session_once(store: Sessions) {
         }
     }
     assert_eq!(freed, 30);
+}
+
+/// Every digest that a walk from the beginning gives.
+async fn walked(store: &dyn SessionStore, now: Timestamp) -> BTreeSet<TokenDigest> {
+    let mut digests = BTreeSet::new();
+    let mut place = Some(WalkPlace::default());
+    while let Some(here) = place {
+        let walked = store.walk(here, now).await.unwrap();
+        digests.extend(walked.digests);
+        place = walked.next;
+    }
+    digests
+}
+
+pub(crate) async fn a_walk_gives_every_living_session_and_no_other(store: Sessions) {
+    let now = start();
+    let mut expected = BTreeSet::new();
+    for n in 0..60 {
+        let user = user_id();
+        let new = log_in(&*store.process(n), user, now).await;
+        match n % 4 {
+            0 => drop(
+                store
+                    .here
+                    .destroy(SessionKey::Token(new.digest), now)
+                    .await
+                    .unwrap(),
+            ),
+            1 => drop(store.here.revoke_user(user, None, now).await.unwrap()),
+            _ => drop(expected.insert(new.digest)),
+        }
+    }
+    assert_eq!(walked(&*store.there, now).await, expected);
+    assert_eq!(walked(&*store.there, now.after(LIFETIME)).await, BTreeSet::new());
+    store.here.revoke_everyone(now).await.unwrap();
+    let again = log_in(&*store.here, user_id(), now).await;
+    for digest in walked(&*store.there, now).await {
+        // A store may still give what everyone's revocation has ended; asking for it decides.
+        let is_alive = store.there.get(&digest, now).await.unwrap().is_some();
+        assert_eq!(is_alive, digest == again.digest);
+    }
+    assert!(walked(&*store.there, now).await.contains(&again.digest));
 }

@@ -10,13 +10,12 @@
 )]
 
 mod checking;
+mod copying;
 mod creating;
 mod ending;
 mod finding;
 mod model;
 mod opened;
-#[path = "../support/postgres.rs"]
-mod postgres_server;
 mod revoking;
 mod rotating;
 mod samples;
@@ -90,6 +89,8 @@ macro_rules! session_promises {
                 an_old_token_cannot_rotate
                 a_rotation_does_not_touch
                 of_two_parallel_rotations_one_finds_the_session
+                s_13_destroying_by_a_token_ends_the_session_whatever_rotates_beside_it
+                s_07_replacing_a_token_ends_the_session_whatever_rotates_beside_it
                 what_does_not_live_cannot_be_rotated
                 s_13_no_token_outlives_its_session
                 s_13_no_rotated_session_outlives_a_revocation
@@ -131,6 +132,7 @@ macro_rules! session_promises {
                 a_sweep_frees_no_more_than_its_limit_and_in_the_end_everything
                 a_sweep_leaves_what_a_revocation_said_in_force
                 parallel_sweeps_free_each_session_once
+                a_walk_gives_every_living_session_and_no_other
             }
             telling {
                 s_13_a_destroyed_session_is_told

@@ -10,7 +10,7 @@ use crate::{
 use futures_util::future::join_all;
 use sessiond::{
     domain::{LiveSession, Session, Timestamp, TokenDigest},
-    store::{NewSession, Rotation, SessionKey, SessionStore},
+    store::{Created, NewSession, Rotation, SessionKey, SessionStore},
 };
 
 type Sessions = Opened<dyn SessionStore>;
@@ -151,6 +151,52 @@ pub(crate) async fn of_two_parallel_rotations_one_finds_the_session(store: Sessi
             assert_eq!(lives(&*store.there, &rotation.to, now).await, won);
         }
         assert!(!lives(&*store.there, &new.digest, now).await);
+    }
+}
+
+pub(crate) async fn s_13_destroying_by_a_token_ends_the_session_whatever_rotates_beside_it(store: Sessions) {
+    let now = start();
+    for turn in 0..40 {
+        let new = log_in(&*store.here, user_id(), now).await;
+        // With its grace the old token proves the session before and after the rotation: there is no moment to miss.
+        let rotation = Rotation {
+            grace_until: now.after(secs(30)),
+            ..rotation(new.digest, now)
+        };
+        let (rotating, destroying) = (store.process(turn), store.process(turn / 2));
+        let key = SessionKey::Token(new.digest);
+        let rotated = tokio::spawn(async move { rotating.rotate(rotation, now).await });
+        let destroyed = tokio::spawn(async move { destroying.destroy(key, now).await });
+        rotated.await.unwrap().unwrap();
+        assert!(destroyed.await.unwrap().unwrap().is_some());
+        for digest in [rotation.from, rotation.to] {
+            assert!(!lives(&*store.there, &digest, now).await);
+        }
+    }
+}
+
+pub(crate) async fn s_07_replacing_a_token_ends_the_session_whatever_rotates_beside_it(store: Sessions) {
+    let now = start();
+    for turn in 0..40 {
+        let old = log_in(&*store.here, user_id(), now).await;
+        let rotation = Rotation {
+            grace_until: now.after(secs(30)),
+            ..rotation(old.digest, now)
+        };
+        let (rotating, creating) = (store.process(turn), store.process(turn / 2));
+        let new = NewSession {
+            replaces: Some(old.digest),
+            ..new_session(old.session.live.user_id, old.epoch, now)
+        };
+        let kept = new.digest;
+        let rotated = tokio::spawn(async move { rotating.rotate(rotation, now).await });
+        let created = tokio::spawn(async move { creating.create(new, now).await });
+        rotated.await.unwrap().unwrap();
+        assert_eq!(created.await.unwrap().unwrap(), Created::Yes);
+        for digest in [rotation.from, rotation.to] {
+            assert!(!lives(&*store.there, &digest, now).await);
+        }
+        assert!(lives(&*store.there, &kept, now).await);
     }
 }
 

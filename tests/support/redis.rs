@@ -19,7 +19,7 @@ use std::{
 use tempfile::TempDir;
 
 /// A port that nobody listens on.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()
 }
@@ -28,7 +28,7 @@ pub fn free_port() -> u16 {
 ///
 /// # Panics
 /// If it is not there within 20 seconds.
-pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(answer) = ask() {
@@ -43,8 +43,8 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 /// One running `redis-server`.
-pub struct RedisServer {
-    pub port: u16,
+pub(crate) struct RedisServer {
+    pub(crate) port: u16,
     arguments: Vec<String>,
     dir: TempDir,
     process: Option<(Child, mpsc::Sender<()>)>,
@@ -52,16 +52,16 @@ pub struct RedisServer {
 
 impl RedisServer {
     /// Keeps nothing on disk.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(&["--save", "", "--appendonly", "no"])
     }
 
     /// Writes everything to disk before it answers.
-    pub fn start_durable() -> Self {
+    pub(crate) fn start_durable() -> Self {
         Self::start_with(&["--save", "", "--appendonly", "yes", "--appendfsync", "always"])
     }
 
-    pub fn start_with(arguments: &[&str]) -> Self {
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
         let mut server = Self::prepared(arguments);
         server.run();
         server
@@ -76,12 +76,12 @@ impl RedisServer {
         }
     }
 
-    pub fn dir(&self) -> &std::path::Path {
+    pub(crate) fn dir(&self) -> &std::path::Path {
         self.dir.path()
     }
 
     /// Starts it, again if it has been killed, on the same port and with the same directory.
-    pub fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", "redis-server"])
@@ -94,12 +94,12 @@ impl RedisServer {
         until("redis-server to listen", || self.try_ask::<String>(&["PING"]));
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// Asks over a connection of its own. `None` if there is no answer, or an error.
-    pub fn try_ask<T: FromRedisValue>(&self, words: &[&str]) -> Option<T> {
+    pub(crate) fn try_ask<T: FromRedisValue>(&self, words: &[&str]) -> Option<T> {
         let second = Duration::from_secs(1);
         let mut connection = Client::open(self.url())
             .unwrap()
@@ -110,13 +110,13 @@ impl RedisServer {
         cmd.arg(&words[1..]).query(&mut connection).ok()
     }
 
-    pub fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
+    pub(crate) fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
         self.try_ask(words)
             .unwrap_or_else(|| panic!("redis-server did not answer {words:?}"))
     }
 
     /// All keys, in no order.
-    pub fn keys(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn keys(&self) -> Vec<Vec<u8>> {
         self.ask(&["KEYS", "*"])
     }
 
@@ -127,16 +127,16 @@ impl RedisServer {
     }
 
     /// Stops it where it stands: connections stay open and nothing is answered.
-    pub fn hang(&self) {
+    pub(crate) fn hang(&self) {
         self.signal(Signal::STOP);
     }
 
-    pub fn go_on(&self) {
+    pub(crate) fn go_on(&self) {
         self.signal(Signal::CONT);
     }
 
     /// As a power cut would, except for what the system has taken over.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some((mut child, _keeper)) = self.process.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -168,16 +168,16 @@ fn spawn(mut command: Command) -> (Child, mpsc::Sender<()>) {
 }
 
 /// A Cluster of three primaries.
-pub struct RedisCluster {
-    pub nodes: Vec<RedisServer>,
+pub(crate) struct RedisCluster {
+    pub(crate) nodes: Vec<RedisServer>,
 }
 
 impl RedisCluster {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(&["--save", "", "--appendonly", "no"])
     }
 
-    pub fn start_with(arguments: &[&str]) -> Self {
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
         let nodes: Vec<_> = (0..3)
             .map(|_| {
                 // A port of its own, because the usual one, 10,000 above, may be taken or too high.
@@ -209,7 +209,7 @@ impl RedisCluster {
         Self { nodes }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let hosts: Vec<_> = self
             .nodes
             .iter()
@@ -220,14 +220,14 @@ impl RedisCluster {
 }
 
 /// A primary, its replica, and a Sentinel that replaces the one with the other when it is gone for a second.
-pub struct RedisSentinel {
-    pub primary: RedisServer,
-    pub replica: RedisServer,
+pub(crate) struct RedisSentinel {
+    pub(crate) primary: RedisServer,
+    pub(crate) replica: RedisServer,
     sentinel: RedisServer,
 }
 
 impl RedisSentinel {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (primary, replica) = primary_and_replica();
         let mut sentinel = RedisServer::prepared(&[]);
         let file = sentinel.dir().join("sentinel.conf");
@@ -262,13 +262,13 @@ impl RedisSentinel {
         }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis+sentinel://127.0.0.1:{}/main", self.sentinel.port)
     }
 }
 
 /// A primary and a replica that is in step with it.
-pub fn primary_and_replica() -> (RedisServer, RedisServer) {
+pub(crate) fn primary_and_replica() -> (RedisServer, RedisServer) {
     let primary = RedisServer::start();
     let of = format!("127.0.0.1 {}", primary.port);
     let replica = RedisServer::start_with(&["--save", "", "--replicaof", &of]);

@@ -12,6 +12,15 @@ Examples:
   sessiond sessions revoke ada@example.org   end all sessions of a user
   sessiond backup sessiond-2026-12-24.db     while it serves";
 
+const COPYING: &str = "\
+A store is a data directory, a URL (postgres://, redis://, rediss://, redis+sentinel://, redis+cluster://), or @FILE for a URL with
+a password, in a file that only you can read. Redis keeps sessions only; users are copied where both stores have them.
+
+A copy that was cut off is started again with the same command. At the end, what is in --to and not in --from is taken away.
+
+  sessiond copy --from ./sessiond-data --to postgres://db.internal/sessiond
+  sessiond copy --from ./sessiond-data --to @redis-url";
+
 pub(crate) fn command() -> Command {
     let root = Command::new("sessiond")
         .version(env!("CARGO_PKG_VERSION"))
@@ -43,6 +52,13 @@ pub(crate) fn command() -> Command {
                     .help("Do away with the data that is there")
                     .action(ArgAction::SetTrue),
             ),
+        )
+        .subcommand(
+            Command::new("copy")
+                .about("Copy users and sessions from one store into another; tokens stay valid")
+                .after_help(COPYING)
+                .arg(place("from", "What to copy"))
+                .arg(place("to", "Where to; must not serve yet")),
         )
         .subcommand(
             Command::new("healthcheck")
@@ -143,6 +159,10 @@ fn server() -> Arg {
         .long("server")
         .value_name("URL")
         .help("The service to ask, such as http://127.0.0.1:50051. Without it: the one at the configured address, and if there is none, the stores themselves")
+}
+
+fn place(name: &'static str, help: &'static str) -> Arg {
+    text(name, "STORE", help).required(true)
 }
 
 fn user() -> Arg {

@@ -16,6 +16,7 @@ use std::{
     io::{self, Write as _},
     process::ExitCode,
 };
+use tokio::runtime::Runtime;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -38,7 +39,13 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run(config, &matches) {
+    let outcome = Runtime::new().map_err(Failure::from).and_then(|runtime| {
+        let outcome = runtime.block_on(run(config, &matches));
+        // A disk that hangs must not keep the process: nothing that was acknowledged waits for it.
+        runtime.shutdown_background();
+        outcome
+    });
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let _ = writeln!(io::stderr(), "sessiond: {}", with_causes(&*failure));
@@ -47,7 +54,6 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
 async fn run(config: ServiceConfig, matches: &clap::ArgMatches) -> Result<(), Failure> {
     // No core dumps, and no other process of this user reads this one's memory: passwords and tokens pass through it (S-98).
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;

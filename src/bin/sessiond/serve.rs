@@ -22,7 +22,10 @@ pub(crate) async fn serve(mut config: ServiceConfig) -> Result<(), Failure> {
     let gateway = gateway
         .map(|parts| Ok::<_, Failure>((bind(parts.address)?, parts)))
         .transpose()?;
-    let opened = stores::open(&config.stores).await?;
+    let opened = tokio::select! {
+        opened = stores::open(&config.stores) => opened?,
+        () = shutdown.draining() => return Ok(()),
+    };
     let Built { auth, api, clock } = Built::over(&opened, config.hashing, config.limits, config.api)?;
     tokio::spawn(api.keep_readiness(auth.clone()));
     tokio::spawn(sweeper::watch_wall_clock(clock.clone(), shutdown.clone()));

@@ -9,8 +9,11 @@ use sessiond::{
         redis::{RedisConfig, RedisStore},
     },
 };
-use std::{path::Path, sync::Arc};
-use tokio::task::spawn_blocking;
+use std::{path::Path, sync::Arc, time::Duration};
+use tokio::{task::spawn_blocking, time::timeout};
+
+/// How long the disk may take for the last writes. Only when sessions were last seen is among them.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The stores of one process.
 pub(crate) struct Opened {
@@ -37,7 +40,10 @@ impl Opened {
     /// Writes down what is not yet. Whatever is asked of the stores afterwards fails.
     pub(crate) async fn close(self) -> Result<(), Failure> {
         if let Some(store) = self.embedded {
-            spawn_blocking(move || store.close()).await?;
+            let closing = spawn_blocking(move || store.close());
+            timeout(CLOSE_TIMEOUT, closing).await.map_err(
+                |_| "the disk does not take the last writes; nothing that was acknowledged is lost",
+            )??;
         }
         Ok(())
     }

@@ -12,7 +12,10 @@ use std::{error::Error as StdError, ops::RangeInclusive, path::Path, sync::mpsc,
 type Failed = Box<dyn StdError + Send + Sync>;
 
 /// Rows that go from the reading thread to the one that indexes them together.
-const ROWS_AT_ONCE: usize = 2048;
+const ROWS_AT_ONCE: usize = 512;
+
+/// Rows that may be read before they are indexed.
+const ROWS_AHEAD: usize = 8192;
 
 /// What the file held.
 pub(super) struct Loaded {
@@ -26,7 +29,7 @@ pub(super) struct Loaded {
 /// Reads everything once, in order, while another thread looks at the structure of the file.
 pub(super) fn load(path: &Path) -> Result<Loaded, OpenError> {
     let open = || open_to_read(path).map_err(Failed::from);
-    let (rows, read_rows) = mpsc::sync_channel(64);
+    let (rows, read_rows) = mpsc::sync_channel(ROWS_AHEAD / ROWS_AT_ONCE);
     thread::scope(|scope| {
         let structure = scope.spawn(move || check_structure(&open()?));
         let scan = scope.spawn(move || scan(&open()?, &rows));

@@ -20,7 +20,7 @@ mod writer;
 
 use super::{
     Answer, Created, Epoch, Inserted, NewSession, ReplacedHash, RevocationLog, Rotation, SessionKey,
-    SessionStore, StoreError, Updated, UserRecord, UserStore,
+    SessionStore, StoreError, Updated, UserRecord, UserStore, WalkPlace, Walked,
     index::{EveryoneRevoked, Found, SHARDS, SessionIndex, new_log},
 };
 use crate::domain::{
@@ -60,7 +60,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Leftovers that the sweep frees in one commit.
-const REAPED_AT_ONCE: usize = 256;
+const REAPED_AT_ONCE: usize = 1024;
 
 /// Shards that the sweep and the count look at before others have their turn.
 const SHARDS_AT_ONCE: usize = 8;
@@ -345,6 +345,10 @@ impl SessionStore for EmbeddedStore {
             }
         }
         Ok(freed as u64)
+    }
+
+    async fn walk(&self, from: WalkPlace, now: Timestamp) -> Result<Walked, StoreError> {
+        Ok(self.index.walk_shard(from, now))
     }
 
     async fn count(&self, _now: Timestamp) -> Result<u64, StoreError> {

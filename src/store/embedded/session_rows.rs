@@ -260,8 +260,8 @@ pub(super) fn estimated_count(connection: &Connection) -> rusqlite::Result<u64> 
     let first = number("SELECT min(row) FROM sessions")?.unwrap_or(0);
     let last = number("SELECT max(row) FROM sessions")?.unwrap_or(-1);
     let pages = number("SELECT page_count FROM pragma_page_count")?.unwrap_or(0);
-    // No row takes less than 128 bytes.
-    let fit = pages.saturating_mul(4096 / 128);
+    // No row takes less than 96 bytes.
+    let fit = pages.saturating_mul(4096 / 96);
     Ok(u64::try_from(last.saturating_sub(first).saturating_add(1).min(fit)).unwrap_or(0))
 }
 

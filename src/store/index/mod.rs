@@ -13,7 +13,7 @@ mod shard;
 mod tests;
 mod writer;
 
-use super::{Epoch, RevocationLog};
+use super::{Epoch, RevocationLog, WalkPlace, Walked};
 use crate::domain::{LiveSession, SessionId, Timestamp, TokenDigest, UserId};
 use hashbrown::HashTable;
 use parking_lot::RwLock;
@@ -26,11 +26,9 @@ use std::{
 };
 pub(super) use writer::{Creation, IndexWriter};
 
-/// Shards of records, by token digest.
-pub(super) const SHARDS: usize = 1024;
-
-/// Shards of users. Another number than [`SHARDS`], so that not all tables double at the same count of sessions.
-const USER_SHARDS: usize = 768;
+/// Shards of records by token digest, and of users; tables of session ids. So many that the tables, which double, are well filled
+/// with a million sessions and with ten.
+pub(super) const SHARDS: usize = 720;
 
 /// On cache lines of its own, so that checks of different sessions do not slow each other down.
 #[derive(Debug)]
@@ -91,7 +89,14 @@ impl SessionIndex {
         let shard = || Aligned(RwLock::new(Shard::with_capacity(sessions / SHARDS)));
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
-            users: (0..USER_SHARDS).map(|_| RwLock::default()).collect(),
+            users: (0..SHARDS)
+                .map(|_| {
+                    RwLock::new(UserShard {
+                        heads: HashTable::with_capacity(sessions / SHARDS),
+                        ..UserShard::default()
+                    })
+                })
+                .collect(),
             hasher: RandomState::new(),
             everyone: AtomicU64::new(0),
             revoked_through: AtomicU64::new(0),
@@ -244,6 +249,27 @@ impl SessionIndex {
             .map_or(0, |(_, count)| *count)
     }
 
+    /// The living sessions of one shard, the place of a walk over all of them.
+    pub(super) fn walk_shard(&self, from: WalkPlace, now: Timestamp) -> Walked {
+        let number = usize::try_from(from.number()).unwrap_or(usize::MAX);
+        let Some(Aligned(shard)) = self.shards.get(number) else {
+            return Walked {
+                digests: Vec::new(),
+                next: None,
+            };
+        };
+        let revoked_through = self.revoked_through();
+        let lives = |record: &Record| {
+            record.is_visible_to_readers() && record.row() > revoked_through && !record.live().is_expired(now)
+        };
+        let shard = shard.read();
+        let living = shard.records().filter(|(_, record)| lives(record));
+        Walked {
+            digests: living.map(|(_, record)| *record.digest()).collect(),
+            next: (number + 1 < SHARDS).then(|| WalkPlace::from(number as u64 + 1)),
+        }
+    }
+
     /// Sessions that live, or expired and were not swept yet.
     pub(super) fn living(&self) -> u64 {
         self.living.load(Ordering::Relaxed)
@@ -322,7 +348,7 @@ impl SessionIndex {
 
 fn user_shard(hash: u64) -> usize {
     // The table takes the bits at both ends.
-    (hash >> 16) as u32 as usize % USER_SHARDS
+    (hash >> 16) as u32 as usize % SHARDS
 }
 
 fn is_leftover(record: &Record, revoked_through: u64, now: Timestamp) -> bool {

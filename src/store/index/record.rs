@@ -21,6 +21,7 @@ impl Location {
     /// Slots that a shard may have. The last location is [`NONE`](Self::NONE), so no shard uses its last slot.
     pub(super) const SLOTS: u32 = (1 << Self::SLOT_BITS) - 1;
 
+    /// There are fewer than 1024 shards.
     pub(super) fn new(shard: usize, slot: u32) -> Self {
         Self((shard as u32) << Self::SLOT_BITS | slot)
     }

@@ -4,8 +4,11 @@ use super::record::{Location, Record};
 use crate::domain::{SessionId, Timestamp, TokenDigest};
 use hashbrown::HashTable;
 
-/// Records that are allocated together. They never move, so that growing copies nothing.
-const CHUNK: usize = 64;
+/// Records that are allocated together: just under 4 KiB, which an allocator hands out without waste. They never move, so that
+/// growing copies nothing.
+const CHUNK: usize = 42;
+
+type Chunk = [Record; CHUNK];
 
 /// A token that was rotated away and still proves its session for a while.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +24,8 @@ pub(super) struct OldToken {
 pub(super) struct Shard {
     by_digest: HashTable<u32>,
     old_tokens: HashTable<OldToken>,
-    chunks: Vec<Box<[Record]>>,
+    #[expect(clippy::vec_box, reason = "chunks must not move when the list of them grows")]
+    chunks: Vec<Box<Chunk>>,
     /// Slots handed out so far; those that are free again hang on `free`.
     used: u32,
     free: Option<u32>,
@@ -35,11 +39,11 @@ fn hash(digest: &TokenDigest) -> u64 {
 
 /// The shard that a token's record stands in.
 pub(super) fn shard_of(digest: &TokenDigest) -> usize {
-    let [a, b, ..] = *digest.as_bytes();
-    usize::from(u16::from_le_bytes([a, b])) % super::SHARDS
+    let [a, b, c, d, ..] = *digest.as_bytes();
+    u32::from_le_bytes([a, b, c, d]) as usize % super::SHARDS
 }
 
-fn in_chunks(chunks: &[Box<[Record]>], slot: u32) -> &Record {
+fn in_chunks(chunks: &[Box<Chunk>], slot: u32) -> &Record {
     &chunks[slot as usize / CHUNK][slot as usize % CHUNK]
 }
 
@@ -78,8 +82,8 @@ impl Shard {
             }
             None if self.used < Location::SLOTS => {
                 if self.used as usize == self.chunks.len() * CHUNK {
-                    self.chunks
-                        .push((0..CHUNK).map(|_| Record::free(Location::NONE)).collect());
+                    let chunk = std::array::from_fn(|_| Record::free(Location::NONE));
+                    self.chunks.push(Box::new(chunk));
                 }
                 self.used += 1;
                 self.used - 1

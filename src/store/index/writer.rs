@@ -1,7 +1,7 @@
 //! The one hand that changes the index: decides each change as if all before it were done, and shows them once they are.
 
 use super::{
-    EveryoneRevoked, Leftovers, Location, SessionIndex, UserShard, is_leftover,
+    EveryoneRevoked, Leftovers, Location, SHARDS, SessionIndex, UserShard, is_leftover,
     record::{Record, mark},
     shard::{OldToken, Shard, shard_of},
     user_shard,
@@ -17,9 +17,6 @@ use std::{
     hash::BuildHasher as _,
     sync::{Arc, atomic::Ordering},
 };
-
-/// Tables of session ids; see `USER_SHARDS`.
-const ID_TABLES: usize = 768;
 
 /// Owns every change of a [`SessionIndex`].
 #[derive(Debug)]
@@ -135,8 +132,8 @@ impl IndexWriter {
     pub(in crate::store) fn with_room_for(sessions: usize) -> Self {
         Self {
             index: Arc::new(SessionIndex::with_room_for(sessions)),
-            by_id: (0..ID_TABLES)
-                .map(|_| HashTable::with_capacity(sessions / ID_TABLES))
+            by_id: (0..SHARDS)
+                .map(|_| HashTable::with_capacity(sessions / SHARDS))
                 .collect(),
             old_tokens: HashMap::new(),
             last_row: 0,
@@ -724,7 +721,7 @@ fn seen(at: Location, record: &Record) -> Seen {
 }
 
 fn id_table(hash: u64) -> usize {
-    (hash >> 16) as u32 as usize % ID_TABLES
+    (hash >> 16) as u32 as usize % SHARDS
 }
 
 /// Takes `at` out of the chain that begins at `head`, another record, and lets it go on with `next`.

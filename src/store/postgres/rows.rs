@@ -4,7 +4,7 @@ use super::server_error::ServerError;
 use crate::{
     domain::{
         Attributes, AuthMethod, Client, Email, LiveSession, Names, PasswordHash, Revocation, Roles, Session,
-        SessionId, SessionSpan, Timestamp, User, UserId,
+        SessionId, SessionSpan, Timestamp, TokenDigest, User, UserId,
     },
     store::UserRecord,
 };
@@ -43,6 +43,13 @@ pub(super) fn number(row: &Row, column: usize) -> Result<u64, ServerError> {
 
 fn seconds(row: &Row, column: usize) -> Result<u32, ServerError> {
     u32::try_from(row.try_get::<_, i64>(column)?).map_err(|_| ServerError::Unreadable("time-out"))
+}
+
+/// What a session's token is known by.
+pub(super) fn digest(row: &Row) -> Result<TokenDigest, ServerError> {
+    let bytes: &[u8] = row.try_get(0)?;
+    let digest = bytes.try_into().map_err(|_| ServerError::Unreadable("digest"))?;
+    Ok(TokenDigest::from_bytes(digest))
 }
 
 /// What a check needs of a session, from the first columns of its row.

@@ -5,6 +5,7 @@ use crate::{
     domain::{LiveSession, Session, SessionId, Timestamp, TokenDigest, UserId},
     store::{
         Answer, Created, Epoch, NewSession, RevocationLog, Rotation, SessionKey, SessionStore, StoreError,
+        WalkPlace, Walked,
     },
 };
 use async_trait::async_trait;
@@ -14,6 +15,9 @@ use uuid::Uuid;
 
 /// Sessions that one statement of a sweep looks at: it is over in milliseconds.
 const SWEPT_AT_ONCE: i64 = 500;
+
+/// Sessions that are given at once when all are walked over.
+const WALKED_AT_ONCE: i64 = 2_000;
 
 /// Entries that the log of revocations keeps, for processes that were away.
 const LOG_KEEPS: i64 = 262_144;
@@ -283,6 +287,22 @@ impl SessionStore for PostgresStore {
             }
         }
         Ok(freed)
+    }
+
+    async fn walk(&self, from: WalkPlace, now: Timestamp) -> Result<Walked, StoreError> {
+        let walking = self.slow.ask(async |connection| {
+            let values: [&(dyn ToSql + Sync); 3] = [&from.0, &now.as_millis(), &WALKED_AT_ONCE];
+            let rows = connection
+                .client
+                .query(&connection.statements.walk, &values)
+                .await?;
+            rows.iter().map(rows::digest).collect::<Result<Vec<_>, _>>()
+        });
+        let digests = walking.await.map_err(|error| error.at("walking over sessions"))?;
+        let is_full = i64::try_from(digests.len()) == Ok(WALKED_AT_ONCE);
+        let last = digests.last().filter(|_| is_full);
+        let next = last.map(|digest| WalkPlace::new(*digest.as_bytes()));
+        Ok(Walked { digests, next })
     }
 
     async fn count(&self, now: Timestamp) -> Result<u64, StoreError> {

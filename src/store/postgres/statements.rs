@@ -82,6 +82,10 @@ statements! {
          WHERE s.user_id = $1 AND s.id < $2 AND s.valid_until > $3 AND ", is_of_this_epoch!(),
         " ORDER BY s.id DESC LIMIT $4"
     );
+    walk: concat!(
+        "SELECT s.digest FROM sessiond.sessions s WHERE s.digest > $1 AND s.valid_until > $2 AND ", is_of_this_epoch!(),
+        " ORDER BY s.digest LIMIT $3"
+    );
     epoch: "SELECT e.epoch + coalesce((SELECT u.epoch FROM sessiond.epochs u WHERE u.user_id = $1), 0)
             FROM sessiond.everyone e";
     create: "SELECT sessiond.create_session($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::text::jsonb, $15,

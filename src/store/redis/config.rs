@@ -43,7 +43,7 @@ impl RedisConfig {
         Ok(Self {
             server: Server::from_url(url).ok_or(InvalidRedisUrl)?,
             prefix: "sessiond:".into(),
-            connections: 4,
+            connections: 2,
             timeout: Duration::from_millis(1500),
             strict_replicas: None,
             accept_eviction: false,
@@ -175,7 +175,7 @@ mod tests {
         );
         assert_eq!(
             debug("redis+sentinel://a,b:7001,[::1]/main/3"),
-            r#"["a:26379", "b:7001", "[::1]:26379"]"#
+            r#"["a:26379", "b:7001", "::1:26379"]"#
         );
         assert_eq!(debug("rediss+cluster://a:7000,b"), r#"["a:7000", "b:6379"]"#);
         let Server::Sentinels {

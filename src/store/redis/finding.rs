@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{LiveSession, Session, SessionId, Timestamp, TokenDigest, UserId},
-    store::redis::keys::SHARDS,
+    store::{WalkPlace, Walked, redis::keys::SHARDS},
 };
 use futures_util::future::{join_all, try_join_all};
 use redis::{Cmd, RedisResult, Value};
@@ -24,16 +24,20 @@ pub(super) struct Seen {
 impl Seen {
     /// What Redis gave for a record and two marks; `None` if there is no record.
     fn from_reply(reply: Value) -> RedisResult<Option<Self>> {
-        let Value::Array(parts) = reply else {
+        let Value::Array(values) = reply else {
             return Err(failure("a reply of another form"));
         };
-        let mut parts = parts.into_iter();
-        let record = match parts.next() {
-            Some(Value::BulkString(record)) => record,
-            Some(Value::Nil) => return Ok(None),
-            _ => return Err(failure("a reply of another form")),
-        };
-        Self::new(record, parts.next(), parts.next()).map(Some)
+        let mut values = values.into_iter();
+        Self::from_values([values.next(), values.next(), values.next()])
+    }
+
+    /// As [`from_reply`](Self::from_reply).
+    pub(super) fn from_values([record, everyone, user]: [Option<Value>; 3]) -> RedisResult<Option<Self>> {
+        match record {
+            Some(Value::BulkString(record)) => Self::new(record, everyone, user).map(Some),
+            Some(Value::Nil) => Ok(None),
+            _ => Err(failure("a reply of another form")),
+        }
     }
 
     pub(super) fn new(record: Vec<u8>, everyone: Option<Value>, user: Option<Value>) -> RedisResult<Self> {
@@ -141,6 +145,9 @@ pub(super) fn range_of(id: SessionId) -> [Vec<u8>; 2] {
     [bound(&[]), bound(&[0xff; 33])]
 }
 
+/// How much of a place in a walk is the server's cursor within one shard: more than a set of any size needs.
+const CURSOR_BITS: u32 = 56;
+
 /// How often a list is read again because the index changed meanwhile, before it is good enough.
 const LIST_READS: usize = 8;
 
@@ -149,12 +156,16 @@ impl Shared {
     pub(super) async fn look(&self, digest: &TokenDigest, user: Option<UserId>) -> RedisResult<Option<Seen>> {
         let place = Place::of(digest);
         if let Some(user) = user.or_else(|| self.guesses.user_of(digest)) {
-            let mut cmd = Cmd::with_capacity(4, 256);
-            cmd.arg("MGET")
-                .arg(self.keys.session(&place))
-                .arg(self.keys.everyones_mark(place.shard))
-                .arg(self.keys.users_mark(place.shard, user));
-            match Seen::from_reply(self.wire.read(&cmd).await?)? {
+            let seen = match &self.asking {
+                Some(asking) => asking.ask(Place::of(digest), user).await?,
+                None => {
+                    let mut cmd = Cmd::with_capacity(4, 256);
+                    cmd.arg("MGET");
+                    self.keys.add_check(&mut cmd, &place, user);
+                    Seen::from_reply(self.wire.read(&cmd).await?)?
+                }
+            };
+            match seen {
                 Some(seen) if seen.record.user() != user => {}
                 seen => return Ok(seen),
             }
@@ -298,6 +309,35 @@ impl Shared {
         if let Err(error) = self.wire.write(&cmd).await {
             tracing::debug!(%error, "could not tidy the index of a user's sessions");
         }
+    }
+
+    /// The living sessions of one shard, a few at a time. A place is the shard and, within it, the server's own cursor.
+    pub(super) async fn walk(&self, from: WalkPlace, now: Timestamp) -> RedisResult<Walked> {
+        let place = from.number();
+        let (shard, cursor) = (place >> CURSOR_BITS, place & ((1 << CURSOR_BITS) - 1));
+        let Some(shard) = usize::try_from(shard).ok().filter(|shard| *shard < SHARDS) else {
+            return Err(failure("a walk to a place that there is not"));
+        };
+        let mut cmd = redis::cmd("ZSCAN");
+        cmd.arg(self.keys.living(shard)).arg(cursor).arg("COUNT").arg(500);
+        let (next, members): (u64, Vec<(String, f64)>) =
+            redis::from_redis_value(self.wire.read(&cmd).await?)?;
+        let living = members
+            .into_iter()
+            .filter(|(_, expires_at)| *expires_at > now.as_millis() as f64);
+        let digests = living.map(|(member, _)| Place::digest(&member));
+        let digests = digests
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| failure("a session of another name"))?;
+        if next >> CURSOR_BITS != 0 {
+            return Err(failure("a cursor that is too large"));
+        }
+        let shard = shard as u64;
+        let next = match next {
+            0 => (shard + 1 < SHARDS as u64).then(|| WalkPlace::from((shard + 1) << CURSOR_BITS)),
+            next => Some(WalkPlace::from(shard << CURSOR_BITS | next)),
+        };
+        Ok(Walked { digests, next })
     }
 
     /// Everybody's living sessions: each shard keeps the expiry of each of its own.

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `{shard}s:<digest>` | a session, the place it has moved to, or a note that it ended ([`record`](super::record)) |
 //! | `{shard}x` | the shard's living sessions: digest by expiry |
+//! | `{shard}x:<number>` | those that everyone's revocation of that number has ended, until they are cleared |
 //! | `{shard}e` | everyone's mark: what was born before it is dead |
 //! | `{shard}e:<user>` | a user's mark |
 //! | `{u:<user>}` | the user's sessions: id and digest, in the order of the ids |
@@ -17,6 +18,7 @@
 
 use crate::domain::{SessionId, TokenDigest, UserId};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use redis::Cmd;
 
 /// How many shards there are. Part of the stored format: with another number, sessions are not found again. It divides evenly
 /// by 2, 3, 4, 6, 8, 12 and 16 nodes.
@@ -45,6 +47,12 @@ impl Place {
             member: URL_SAFE_NO_PAD.encode(digest.as_bytes()),
         }
     }
+
+    /// The digest that has this name in its shard.
+    pub(super) fn digest(member: &str) -> Option<TokenDigest> {
+        let bytes = URL_SAFE_NO_PAD.decode(member).ok()?;
+        Some(TokenDigest::from_bytes(bytes.try_into().ok()?))
+    }
 }
 
 /// The names of one deployment's keys.
@@ -67,6 +75,22 @@ impl Keyspace {
         format!("{}s:{}", self.shards[place.shard], place.member)
     }
 
+    /// Adds the session's key, everyone's mark and the user's mark to a command.
+    pub(super) fn add_check(&self, cmd: &mut Cmd, place: &Place, user: UserId) {
+        let mut key = String::with_capacity(self.prefix.len() + 64);
+        let shard = &self.shards[place.shard];
+        key.push_str(shard);
+        key.push_str("s:");
+        key.push_str(&place.member);
+        cmd.arg(key.as_str());
+        key.truncate(shard.len());
+        key.push('e');
+        cmd.arg(key.as_str());
+        key.push(':');
+        key.push_str(user.as_uuid().hyphenated().encode_lower(&mut [0; 36]));
+        cmd.arg(key.as_str());
+    }
+
     /// What every session key of the shard begins with.
     pub(super) fn sessions_of(&self, shard: usize) -> String {
         format!("{}s:", self.shards[shard])
@@ -82,6 +106,11 @@ impl Keyspace {
 
     pub(super) fn users_mark(&self, shard: usize, user: UserId) -> String {
         format!("{}e:{user}", self.shards[shard])
+    }
+
+    /// The shard's sessions that everyone's revocation of this number has ended.
+    pub(super) fn set_aside(&self, shard: usize, number: u64) -> String {
+        format!("{}x:{number}", self.shards[shard])
     }
 
     pub(super) fn index(&self, user: UserId) -> String {
@@ -100,7 +129,7 @@ impl Keyspace {
         format!("{}{{i:{session}}}", self.prefix)
     }
 
-    /// The number of the last revocation of all sessions of a user or of everyone.
+    /// The number of the last revocation of all sessions of a user or of everyone, and the run of the server that gave it.
     pub(super) fn clock(&self) -> String {
         format!("{}{{log}}clock", self.prefix)
     }

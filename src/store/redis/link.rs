@@ -59,10 +59,7 @@ impl Connection {
                         // A node that has just lost its place says where its slots went; every script bears to run twice.
                         .retries(3)
                         .tcp_settings(tcp_settings());
-                    if nodes
-                        .iter()
-                        .any(|node| matches!(node.addr(), ConnectionAddr::TcpTls { .. }))
-                    {
+                    if nodes.iter().any(|node| is_tls(node.addr())) {
                         builder = builder.tls(TlsMode::Secure).certs(config.certificates());
                     }
                     Self::Cluster(builder.build()?.get_async_connection().await?)
@@ -151,14 +148,14 @@ impl Connection {
             Self::Node { .. } => Ok(vec![self.ask(cmd).await?]),
             Self::Cluster(cluster) => {
                 let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
-                match cluster
+                let reply = cluster
                     .route_command(cmd.clone(), everywhere)
                     .await?
-                    .extract_error()?
-                {
-                    Value::Map(by_node) => Ok(by_node.into_iter().map(|(_, reply)| reply).collect()),
-                    _ => Err(failure("not one reply of each primary")),
-                }
+                    .extract_error()?;
+                let Value::Map(by_node) = reply else {
+                    return Err(failure("not one reply of each primary"));
+                };
+                Ok(by_node.into_iter().map(|(_, reply)| reply).collect())
             }
         }
     }
@@ -193,10 +190,10 @@ pub(super) fn failure(what: &'static str) -> RedisError {
 
 async fn client(config: &RedisConfig) -> RedisResult<Client> {
     match &config.server {
-        Server::Single(node) => match node.addr() {
-            ConnectionAddr::TcpTls { .. } => Client::build_with_tls(node.clone(), config.certificates()),
-            _ => Client::open(node.clone()),
-        },
+        Server::Single(node) if is_tls(node.addr()) => {
+            Client::build_with_tls(node.clone(), config.certificates())
+        }
+        Server::Single(node) => Client::open(node.clone()),
         Server::Sentinels {
             addrs,
             service,
@@ -211,7 +208,7 @@ async fn client(config: &RedisConfig) -> RedisResult<Client> {
             if let Some(password) = credentials.password() {
                 builder = builder.set_client_to_redis_password(password);
             }
-            if has_tls(addrs) {
+            if addrs.iter().any(is_tls) {
                 builder = builder
                     .set_client_to_redis_tls_mode(TlsMode::Secure)
                     .set_client_to_redis_certificates(config.certificates())
@@ -223,10 +220,8 @@ async fn client(config: &RedisConfig) -> RedisResult<Client> {
     }
 }
 
-fn has_tls(addrs: &[ConnectionAddr]) -> bool {
-    addrs
-        .iter()
-        .any(|addr| matches!(addr, ConnectionAddr::TcpTls { .. }))
+fn is_tls(addr: &ConnectionAddr) -> bool {
+    matches!(addr, ConnectionAddr::TcpTls { .. })
 }
 
 /// One place for a connection: holds an open one whenever there is a server to connect to.
@@ -342,9 +337,9 @@ async fn must_lead_to_primary(config: &RedisConfig, connection: &Connection) -> 
 
 /// The `host:port` that this Sentinel gives for the service.
 async fn primary_named_by(sentinel: &ConnectionAddr, service: &str, config: &RedisConfig) -> Option<String> {
-    let client = match sentinel {
-        ConnectionAddr::TcpTls { .. } => Client::build_with_tls(sentinel.clone(), config.certificates()),
-        _ => Client::open(sentinel.clone()),
+    let client = match is_tls(sentinel) {
+        true => Client::build_with_tls(sentinel.clone(), config.certificates()),
+        false => Client::open(sentinel.clone()),
     };
     let settings = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(config.timeout / 2))

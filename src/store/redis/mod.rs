@@ -6,6 +6,7 @@
 //! Redis 6.2 or later. A user with an ACL needs `~<prefix>*`, `+@read +@write +@scripting`, `+info`, `+role`, `+wait`, and for a
 //! Cluster `+cluster`; without `+config|get` the store works and says that it does not know what the server keeps.
 
+mod asking;
 mod config;
 mod creating;
 mod durability;
@@ -26,9 +27,12 @@ pub use durability::Durability;
 
 use super::{
     Answer, Created, Epoch, NewSession, RevocationLog, Rotation, SessionKey, SessionStore, StoreError,
+    WalkPlace, Walked,
 };
 use crate::domain::{LiveSession, Session, SessionId, Timestamp, TokenDigest, UserId};
+use asking::Asking;
 use async_trait::async_trait;
+use config::Server;
 use finding::Guesses;
 use futures_util::future::try_join;
 use keys::Keyspace;
@@ -80,7 +84,9 @@ pub struct RedisStore {
 /// What the verbs share with the tasks behind them.
 struct Shared {
     keys: Arc<Keyspace>,
-    wire: Wire,
+    wire: Arc<Wire>,
+    /// `None` for a Cluster.
+    asking: Option<Asking>,
     guesses: Guesses,
     touches: Touches,
     longest_lifetime_secs: AtomicU64,
@@ -96,12 +102,19 @@ impl RedisStore {
         if !config.has_valid_prefix() {
             return Err(ConnectError::Prefix);
         }
-        let wire = Wire::open(&config).await.map_err(ConnectError::Unreachable)?;
+        let wire = Arc::new(Wire::open(&config).await.map_err(ConnectError::Unreachable)?);
         let durability = Durability::of(&wire, &config).await?;
         let keys = Arc::new(Keyspace::new(&config.prefix));
+        let asking = match config.server {
+            Server::Cluster(_) => None,
+            Server::Single(_) | Server::Sentinels { .. } => {
+                Some(Asking::start(&wire, &keys, config.connections, config.timeout))
+            }
+        };
         let shared = Arc::new(Shared {
             keys: Arc::clone(&keys),
             wire,
+            asking,
             guesses: Guesses::none(),
             touches: Touches::default(),
             longest_lifetime_secs: AtomicU64::new(0),
@@ -305,15 +318,26 @@ impl SessionStore for RedisStore {
 
     async fn revoke_everyone(&self, now: Timestamp) -> Result<u64, StoreError> {
         let shared = Arc::clone(&self.shared);
-        self.carry_out("revoking everyone's sessions", async move {
-            shared.revoke_everyone(now).await
-        })
-        .await
+        let revoking = async move { shared.revoke_everyone(now).await };
+        let (ended, number) = self.carry_out("revoking everyone's sessions", revoking).await?;
+        // Only space: it may take its time, and Redis forgets by itself what this does not reach.
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            if let Err(error) = shared.clear(number).await {
+                tracing::warn!(%error, "ended sessions stay in Redis until they expire");
+            }
+        });
+        Ok(ended)
     }
 
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
         let shared = Arc::clone(&self.shared);
         self.carry_out("sweeping sessions", async move { shared.sweep(now, limit).await })
+            .await
+    }
+
+    async fn walk(&self, from: WalkPlace, now: Timestamp) -> Result<Walked, StoreError> {
+        self.answer("walking over sessions", self.shared.walk(from, now))
             .await
     }
 

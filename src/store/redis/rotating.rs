@@ -98,14 +98,17 @@ impl Shared {
             .arg(note)
             .arg(keep_millis(expires_at, now))
             .arg(place.member);
-        match self.wire.write(&cmd).await? {
-            Value::BulkString(record) => Record::from_stored(record)
-                .map(Some)
-                .ok_or_else(|| failure("a record that this version does not know")),
-            // The same request has been carried out before.
-            Value::Int(_) => Ok(Some(seen)),
-            _ => Ok(None),
+        let reply = self.wire.write(&cmd).await?;
+        // The same request has been carried out before.
+        if reply == Value::Int(1) {
+            return Ok(Some(seen));
         }
+        let Value::BulkString(record) = reply else {
+            return Ok(None);
+        };
+        Record::from_stored(record)
+            .map(Some)
+            .ok_or_else(|| failure("a record that this version does not know"))
     }
 
     async fn arrive(&self, to: &TokenDigest, arrived: &Record, now: Timestamp) -> RedisResult<bool> {

@@ -1,6 +1,6 @@
 //! Noting when sessions were last checked: gathered for a moment, then written for many at once.
 
-use super::{HOUR, MARGIN, Shared, ending::millis, keys::Place, scripts};
+use super::{HOUR, MARGIN, Shared, ending::millis, keys::Place, link::failure, scripts};
 use crate::domain::{SessionId, Timestamp, TokenDigest};
 use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
@@ -102,12 +102,11 @@ impl Shared {
             .arg(millis(MARGIN))
             .arg(place.member);
         // Nobody is told that a touch is written, so it waits for no replica.
-        Ok(match self.wire.read(&cmd).await? {
-            Value::BulkString(to) => match to.try_into().map(TokenDigest::from_bytes) {
-                Ok(to) => Touched::Moved(to),
-                Err(_) => Touched::Done,
-            },
-            _ => Touched::Done,
-        })
+        let reply = self.wire.read(&cmd).await?;
+        let Value::BulkString(to) = reply else {
+            return Ok(Touched::Done);
+        };
+        let to = to.try_into().map_err(|_| failure("a digest of another length"))?;
+        Ok(Touched::Moved(TokenDigest::from_bytes(to)))
     }
 }

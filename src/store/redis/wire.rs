@@ -65,10 +65,11 @@ impl Wire {
         both.add_command(cmd.clone());
         both.cmd("WAIT").arg(replicas).arg(patience.max(1));
         let [reply, acknowledged] = link.noted(connection.ask_both(&both).await)?;
-        match acknowledged {
-            Value::Int(count) if count >= i64::from(replicas) => Ok(reply),
-            // Whoever asks again finds out what became of the write; nobody has been told that it is there.
-            _ => Err(failure("too few replicas have the write")),
+        let acknowledged: u32 = redis::from_redis_value(acknowledged)?;
+        // Whoever asks again finds out what became of the write; nobody has been told that it is there.
+        match acknowledged >= replicas {
+            true => Ok(reply),
+            false => Err(failure("too few replicas have the write")),
         }
     }
 

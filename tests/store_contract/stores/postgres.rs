@@ -1,8 +1,12 @@
 //! PostgreSQL: a database of its own for each test, and two stores on it.
 
-use crate::{opened::Opened, postgres_server::PostgresServer};
+use crate::opened::Opened;
+use postgres_server::PostgresServer;
 use sessiond::store::{PostgresConfig, PostgresStore, PostgresUrl, SessionStore, UserStore};
 use std::{sync::Arc, time::Duration};
+
+#[path = "../../support/postgres.rs"]
+mod postgres_server;
 
 /// Frees the database of a test that is over.
 struct Database(String);

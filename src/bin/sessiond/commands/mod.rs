@@ -1,6 +1,7 @@
 //! The commands beside serving. Each is a client of the contract, whoever serves it.
 
 mod backup;
+mod copy;
 mod health;
 mod output;
 mod password;
@@ -42,6 +43,7 @@ pub(crate) async fn run(name: &str, matches: &ArgMatches, config: ServiceConfig)
             writeln!(io::stdout(), "The schema is up to date {place}")?;
             Ok(())
         }
+        ("copy", _) => copy::run(matches).await,
         ("backup", _) => backup::backup(matches, &config.stores).await,
         ("restore", _) => backup::restore(matches, &config.stores).await,
         _ => Err(format!("there is no command {name}").into()),

@@ -1,0 +1,77 @@
+//! A store named on the command line, beside the configured ones: where a copy comes from or goes to.
+
+use super::{secret_file, settings, store_url::StoreUrl};
+use crate::store::{PostgresConfig, PostgresUrl, redis::RedisConfig};
+use std::path::{Path, PathBuf};
+
+/// A store to copy from or to.
+#[derive(Debug, Clone)]
+pub enum StorePlace {
+    /// An embedded store's data directory.
+    Directory(PathBuf),
+    /// A PostgreSQL database.
+    Postgres(Box<PostgresConfig>),
+    /// Sessions in Redis.
+    Redis(Box<RedisConfig>),
+}
+
+impl StorePlace {
+    /// A directory, a URL, or `@FILE` for a URL that holds a password, in a file that nobody else can read.
+    ///
+    /// # Errors
+    /// What is wrong with it, without quoting a URL.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let schemes: Vec<&str> = settings::POSTGRES_SCHEMES
+            .iter()
+            .chain(settings::REDIS_SCHEMES)
+            .copied()
+            .collect();
+        let url = match text.strip_prefix('@') {
+            Some(file) => StoreUrl::from_secret(&secret_file::read(Path::new(file))?, &schemes)?,
+            None if text.contains("://") => StoreUrl::from_open(text, &schemes, "@FILE")?,
+            None => return Ok(Self::Directory(PathBuf::from(text))),
+        };
+        let is_postgres = settings::POSTGRES_SCHEMES
+            .iter()
+            .any(|scheme| url.expose().starts_with(&format!("{scheme}://")));
+        if is_postgres {
+            let url = PostgresUrl::new(url.expose().to_owned());
+            return Ok(Self::Postgres(Box::new(PostgresConfig::new(url))));
+        }
+        match RedisConfig::new(url.expose()) {
+            Ok(config) => Ok(Self::Redis(Box::new(config))),
+            Err(invalid) => Err(invalid.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_directory_or_a_url() {
+        assert!(matches!(
+            StorePlace::parse("./data"),
+            Ok(StorePlace::Directory(_))
+        ));
+        assert!(matches!(
+            StorePlace::parse("postgres://db/app"),
+            Ok(StorePlace::Postgres(_))
+        ));
+        assert!(matches!(
+            StorePlace::parse("redis://localhost:6379"),
+            Ok(StorePlace::Redis(_))
+        ));
+        assert!(StorePlace::parse("mysql://db").is_err());
+    }
+
+    #[test]
+    fn s_97_a_password_on_the_command_line_is_refused_unquoted() {
+        let objection = StorePlace::parse("postgres://app:hunter2@db/app").unwrap_err();
+        assert!(
+            objection.contains("@FILE") && !objection.contains("hunter2"),
+            "{objection}"
+        );
+    }
+}

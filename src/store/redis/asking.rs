@@ -1,0 +1,122 @@
+//! Checks that are asked together.
+//!
+//! With many callers, most of what a check costs is handing one small command and its reply from task to task. So the checks that
+//! come while others are on their way are gathered, and sent as one `MGET` to each connection. Nobody waits for others to come: what
+//! is there is sent at once. A Cluster gets each check by itself, because one `MGET` must stay within one slot.
+
+use super::{
+    finding::Seen,
+    keys::{Keyspace, Place},
+    link::failure,
+    wire::Wire,
+};
+use crate::domain::UserId;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use redis::{Cmd, RedisError, RedisResult, Value};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+/// Checks that are sent as one command, at most: three keys each.
+const TOGETHER: usize = 128;
+
+/// Commands of one connection that are on their way at once. While there are so many, checks are gathered.
+const ON_THEIR_WAY: usize = 2;
+
+/// Checks that may wait for one connection.
+const WAITING: usize = 16_384;
+
+/// What is stored at a place, and the marks of its shard for this user.
+struct Question {
+    place: Place,
+    user: UserId,
+    answer: oneshot::Sender<RedisResult<Option<Seen>>>,
+}
+
+/// The way of checks to the server.
+pub(super) struct Asking {
+    queues: Vec<mpsc::Sender<Question>>,
+    next: AtomicUsize,
+    limit: Duration,
+}
+
+impl Asking {
+    /// Tasks that end when this is dropped.
+    pub(super) fn start(wire: &Arc<Wire>, keys: &Arc<Keyspace>, tasks: usize, limit: Duration) -> Self {
+        let queues = (0..tasks.max(1)).map(|_| {
+            let (queue, questions) = mpsc::channel(WAITING);
+            tokio::spawn(ask_for_all(Arc::clone(wire), Arc::clone(keys), questions));
+            queue
+        });
+        Self {
+            queues: queues.collect(),
+            next: AtomicUsize::new(0),
+            limit,
+        }
+    }
+
+    pub(super) async fn ask(&self, place: Place, user: UserId) -> RedisResult<Option<Seen>> {
+        let (answer, answered) = oneshot::channel();
+        let next = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len();
+        let question = Question { place, user, answer };
+        self.queues[next]
+            .try_send(question)
+            .map_err(|_| failure("too many checks are waiting"))?;
+        match timeout(self.limit, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(failure("nobody asks any more")),
+            Err(_) => Err(failure("no answer in time")),
+        }
+    }
+}
+
+async fn ask_for_all(wire: Arc<Wire>, keys: Arc<Keyspace>, mut questions: mpsc::Receiver<Question>) {
+    let mut on_their_way = FuturesUnordered::new();
+    loop {
+        let mut together = Vec::new();
+        tokio::select! {
+            biased;
+            Some(()) = on_their_way.next() => {}
+            gathered = questions.recv_many(&mut together, TOGETHER), if on_their_way.len() < ON_THEIR_WAY => {
+                if gathered == 0 {
+                    return;
+                }
+                on_their_way.push(ask_together(&wire, &keys, together));
+            }
+        }
+    }
+}
+
+async fn ask_together(wire: &Wire, keys: &Keyspace, questions: Vec<Question>) {
+    let mut cmd = Cmd::with_capacity(1 + 3 * questions.len(), 256 * questions.len());
+    cmd.arg("MGET");
+    for Question { place, user, .. } in &questions {
+        keys.add_check(&mut cmd, place, *user);
+    }
+    match wire.read(&cmd).await {
+        Ok(Value::Array(values)) if values.len() == 3 * questions.len() => {
+            let mut values = values.into_iter();
+            for question in questions {
+                let seen = Seen::from_values([values.next(), values.next(), values.next()]);
+                // Whoever stopped waiting does not need it.
+                let _ = question.answer.send(seen);
+            }
+        }
+        Ok(_) => fail_all(questions, || failure("a reply of another form")),
+        Err(error) => fail_all(questions, || error.clone()),
+    }
+}
+
+fn fail_all(questions: Vec<Question>, error: impl Fn() -> RedisError) {
+    for question in questions {
+        let _ = question.answer.send(Err(error()));
+    }
+}
