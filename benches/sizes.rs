@@ -221,13 +221,16 @@ fn bytes_in_redis(count: u64) -> Outcome<f64> {
             pipeline
                 .cmd("SET")
                 .arg(key)
-                .arg(&[7; 64])
+                .arg(&[7_u8; 64][..])
                 .arg("EX")
                 .arg(43_200)
                 .ignore();
             pipeline.cmd("SADD").arg(user).arg(digest.as_bytes()).ignore();
         }
-        pipeline.exec(&mut connection)?;
+        // The failure of a pipeline lists every command in it.
+        pipeline
+            .exec(&mut connection)
+            .map_err(|_| "Redis has refused a session")?;
     }
     support::progress("")?;
     Ok((used(&mut connection)? - before) / count as f64)

@@ -46,6 +46,7 @@ fn main() -> Outcome {
     let directory = tempfile::tempdir()?;
     let directory = directory.path();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let clock = SystemClock::starting_at_wall_time(None);
     support::report(&format!(
         "Checks over a shared store, {} callers, per second (median of the rounds)",
         CALLERS.0 * CALLERS.1
@@ -64,7 +65,7 @@ fn main() -> Outcome {
     let gets = Gets::connect(&runtime, &redis, connections)?;
     compare("Redis", "GET of 64 bytes", rounds, &tokens, |side| match side {
         Side::Plain => runtime.block_on(per_second(span, |number| gets.get(number))),
-        Side::Store => runtime.block_on(per_second(span, |number| found(&store, &tokens, number))),
+        Side::Store => runtime.block_on(per_second(span, |number| found(&store, &tokens, &clock, number))),
         Side::Service => by_service(&service, &tokens, span),
     })?;
 
@@ -82,7 +83,9 @@ fn main() -> Outcome {
         &tokens,
         |side| match side {
             Side::Plain => runtime.block_on(per_second(span, |number| selects.select(number))),
-            Side::Store => runtime.block_on(per_second(span, |number| found(&store, &tokens, number))),
+            Side::Store => {
+                runtime.block_on(per_second(span, |number| found(&store, &tokens, &clock, number)))
+            }
             Side::Service => by_service(&service, &tokens, span),
         },
     )
@@ -144,10 +147,9 @@ fn by_service(service: &Service, tokens: &Arc<Tokens>, span: Duration) -> Outcom
     Ok(ran.per_second)
 }
 
-async fn found(store: &dyn SessionStore, tokens: &Tokens, number: usize) -> Outcome {
+async fn found(store: &dyn SessionStore, tokens: &Tokens, clock: &SystemClock, number: usize) -> Outcome {
     let digest = TokenDigest::of_presented(tokens.text(number)).ok_or("no token")?;
-    let now = SystemClock::starting_at_wall_time(None).now();
-    match store.check(&digest, now).get().await? {
+    match store.check(&digest, clock.now()).get().await? {
         Some(_) => Ok(()),
         None => Err("a check that found nobody".into()),
     }
