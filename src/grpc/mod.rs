@@ -6,6 +6,7 @@ mod at_once;
 mod auth_service;
 mod begun;
 mod bulk;
+mod by_hand;
 mod call;
 mod convert;
 mod counting;
@@ -43,14 +44,6 @@ use user_service::Users;
 /// A request message, at most. Everything that a request may hold fits.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024;
 
-/// A message of many tokens, at most: 4096 of them with their framing.
-const MAX_BULK_MESSAGE_BYTES: usize = 256 * 1024;
-
-const BULK_METHODS: [&str; 2] = [
-    "/auth.v1.AuthService/BatchUserIdForSession",
-    "/auth.v1.AuthService/StreamUserIdForSession",
-];
-
 /// What the operator decides about the served contract.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
@@ -85,6 +78,7 @@ struct Parts {
     check: Method,
     sessions: AuthServiceServer<Sessions>,
     bulk: AuthServiceServer<Sessions>,
+    plain_bulk: bulk::Plain,
     rest: Routes,
     call_timeout: Duration,
     lifecycle: readiness::Lifecycle,
@@ -121,7 +115,8 @@ impl Api {
             counts: calls.for_thread(),
             check: calls.method(at_once::CHECK),
             sessions: AuthServiceServer::new(sessions.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
-            bulk: AuthServiceServer::new(sessions).max_decoding_message_size(MAX_BULK_MESSAGE_BYTES),
+            bulk: AuthServiceServer::new(sessions).max_decoding_message_size(bulk::MAX_MESSAGE_BYTES),
+            plain_bulk: bulk::Plain::new(auth.clone(), draining.subscribe()),
             rest: rest.routes().prepare(),
             call_timeout: options.call_timeout,
             lifecycle: readiness::Lifecycle::new(health, draining),
@@ -200,7 +195,9 @@ impl Parts {
         let call = call::Call::of(&request, self.call_timeout);
         // The path alone decides, as it does for the generated code; a query never takes part.
         let path = request.uri().path();
-        if BULK_METHODS.contains(&path) {
+        if bulk::Plain::takes(&request) {
+            call.run(self.plain_bulk.clone().call(request))
+        } else if bulk::is_path(path) {
             call.run(self.bulk.clone().call(request))
         } else if path.starts_with("/auth.v1.AuthService/") {
             call.run(self.sessions.clone().call(request))

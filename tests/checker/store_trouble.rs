@@ -124,6 +124,7 @@ impl Stage {
             number,
             recorder: Arc::clone(&self.recorder),
             channels: vec![self.node.channel()],
+            remembering: Vec::new(),
             patience: Duration::from_secs(30),
         }
     }

@@ -41,18 +41,10 @@ impl PostgresServer {
 
     /// Starts a server of its own, for a test that stops it.
     pub(crate) fn start() -> Self {
-        let directory = tempfile::Builder::new()
-            .prefix("sessiond-postgres-")
-            .tempdir()
-            .unwrap()
-            .keep();
+        let directory = new_directory();
         let guard = guard(&directory);
         write_certificates(&directory);
-        let port = free_port();
-        if rustix::process::geteuid().is_root() {
-            // PostgreSQL refuses to run as root.
-            run(Command::new("chown").args(["-R", "postgres:"]).arg(&directory));
-        }
+        give_to_postgres(&directory);
         let data = directory.join("data");
         run(as_postgres(&program("initdb"))
             .args([
@@ -69,11 +61,23 @@ impl PostgresServer {
         fs::write(
             data.join("pg_hba.conf"),
             format!(
-                "host all {} 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n",
+                "host all {} 127.0.0.1/32 scram-sha-256\nhost all,replication all 127.0.0.1/32 trust\n",
                 LOCKED_ACCOUNT.0
             ),
         )
         .unwrap();
+        let server = Self::run_in(directory, guard);
+        let (account, password) = LOCKED_ACCOUNT;
+        server.sql(
+            "postgres",
+            &format!("CREATE ROLE {account} LOGIN SUPERUSER PASSWORD '{password}'"),
+        );
+        server
+    }
+
+    /// Runs a server on the data in a directory, which `guard` clears up.
+    fn run_in(directory: PathBuf, guard: Child) -> Self {
+        let port = free_port();
         let server = Self {
             process: Mutex::new(spawn(&directory, port)),
             directory,
@@ -82,12 +86,28 @@ impl PostgresServer {
             _guard: guard,
         };
         server.wait_until_it_answers();
-        let (account, password) = LOCKED_ACCOUNT;
-        server.sql(
-            "postgres",
-            &format!("CREATE ROLE {account} LOGIN SUPERUSER PASSWORD '{password}'"),
-        );
         server
+    }
+
+    /// A server that follows this one, and refuses to be written to.
+    pub(crate) fn standby(&self) -> Self {
+        let directory = new_directory();
+        let guard = guard(&directory);
+        for file in ["authority.pem", "server.pem", "server.key"] {
+            fs::copy(self.directory.join(file), directory.join(file)).unwrap();
+        }
+        give_to_postgres(&directory);
+        run(as_postgres(&program("pg_basebackup"))
+            .args([
+                "--no-sync",
+                "--checkpoint=fast",
+                "--write-recovery-conf",
+                "--dbname",
+            ])
+            .arg(self.url(ACCOUNT, "postgres"))
+            .arg("--pgdata")
+            .arg(directory.join("data")));
+        Self::run_in(directory, guard)
     }
 
     /// The URL of a new, empty database.
@@ -169,6 +189,39 @@ impl PostgresServer {
         self.wait_until_it_answers();
     }
 
+    /// Throws this server's data away and lets it follow another, which from then on acknowledges nothing that this one has not.
+    pub(crate) fn become_standby_of(&self, primary: &Self) {
+        if self.process.lock().unwrap().try_wait().unwrap().is_none() {
+            self.kill();
+        }
+        let data = self.directory.join("data");
+        fs::remove_dir_all(&data).unwrap();
+        run(as_postgres(&program("pg_basebackup"))
+            .args(["--host", "127.0.0.1", "--port", &primary.port.to_string()])
+            .args(["--username", ACCOUNT, "--checkpoint", "fast", "--no-sync"])
+            .args(["--write-recovery-conf", "--pgdata"])
+            .arg(&data));
+        self.start_again();
+        primary.sql("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'");
+        primary.sql("postgres", "SELECT pg_reload_conf()");
+        let asked_at = Instant::now();
+        let is_synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        while primary.sql("postgres", is_synchronous) != "1" {
+            assert!(
+                asked_at.elapsed() < Duration::from_secs(30),
+                "the standby does not follow"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Makes a primary of a standby whose primary is gone. It waits for no standby of its own.
+    pub(crate) fn promote(&self) {
+        assert_eq!(self.sql("postgres", "SELECT pg_promote()"), "t");
+        self.sql("postgres", "ALTER SYSTEM RESET synchronous_standby_names");
+        self.sql("postgres", "SELECT pg_reload_conf()");
+    }
+
     /// Stops every process of the server without ending it: it hangs.
     pub(crate) fn pause(&self) {
         signal("STOP", &self.processes(self.process.lock().unwrap().id()));
@@ -237,6 +290,18 @@ fn as_postgres(program: &Path) -> Command {
         .arg(program)
         .current_dir("/");
     command
+}
+
+fn new_directory() -> PathBuf {
+    let directory = tempfile::Builder::new().prefix("sessiond-postgres-").tempdir();
+    directory.unwrap().keep()
+}
+
+/// PostgreSQL refuses to run as root, so what it runs on must not be root's either.
+fn give_to_postgres(directory: &Path) {
+    if rustix::process::geteuid().is_root() {
+        run(Command::new("chown").args(["-R", "postgres:"]).arg(directory));
+    }
 }
 
 fn run(command: &mut Command) {

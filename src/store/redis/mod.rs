@@ -318,10 +318,16 @@ impl SessionStore for RedisStore {
 
     async fn revoke_everyone(&self, now: Timestamp) -> Result<u64, StoreError> {
         let shared = Arc::clone(&self.shared);
-        self.carry_out("revoking everyone's sessions", async move {
-            shared.revoke_everyone(now).await
-        })
-        .await
+        let revoking = async move { shared.revoke_everyone(now).await };
+        let (ended, number) = self.carry_out("revoking everyone's sessions", revoking).await?;
+        // Only space: it may take its time, and Redis forgets by itself what this does not reach.
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            if let Err(error) = shared.clear(number).await {
+                tracing::warn!(%error, "ended sessions stay in Redis until they expire");
+            }
+        });
+        Ok(ended)
     }
 
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
