@@ -17,6 +17,7 @@ pub(super) fn address(values: &mut Values, setting: &Setting<SocketAddr>) -> Opt
 }
 
 /// As [`address`], where there may be none.
+#[cfg(feature = "server")]
 pub(super) fn optional_address(
     values: &mut Values,
     setting: &Setting<Option<SocketAddr>>,
