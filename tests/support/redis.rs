@@ -276,5 +276,10 @@ pub(crate) fn primary_and_replica() -> (RedisServer, RedisServer) {
         let info: String = replica.try_ask(&["INFO", "replication"])?;
         info.contains("master_link_status:up").then_some(())
     });
+    // Only a replica that the primary, too, takes for one counts for its WAIT.
+    until("the primary to count on its replica", || {
+        let info: String = primary.try_ask(&["INFO", "replication"])?;
+        info.contains("state=online").then_some(())
+    });
     (primary, replica)
 }
