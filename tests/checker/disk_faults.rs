@@ -13,7 +13,6 @@ use crate::{
 use sessiond::domain::UserId;
 use std::{
     os::unix::process::ExitStatusExt as _,
-    sync::Arc,
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -75,6 +74,7 @@ impl Trial {
             number: 0,
             recorder: Recorder::start(),
             channels: vec![node.channel()],
+            remembering: Vec::new(),
             patience: PATIENCE,
         };
         let mut users = Vec::new();

@@ -18,6 +18,27 @@ pub(crate) struct Operation {
     pub event: Event,
 }
 
+impl Operation {
+    /// One line, with its place in the history.
+    pub(crate) fn brief(&self, place: usize) -> String {
+        let Self {
+            client,
+            process,
+            invoked,
+            returned,
+            event,
+        } = self;
+        let event = match event {
+            Event::List {
+                user,
+                told: Told::Answer(sessions),
+            } => format!("List {{ user: {user}, told: {} sessions }}", sessions.len()),
+            event => format!("{event:?}"),
+        };
+        format!("[{place}] client {client}, process {process}, {invoked:?} to {returned:?}: {event}")
+    }
+}
+
 /// What was asked, and what came of it.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
@@ -30,8 +51,7 @@ pub(crate) enum Event {
     /// `None`: a definite no.
     Check {
         token: Token,
-        /// How long after a revocation this client may go on to believe what it remembers. Zero for clients that remember nothing.
-        staleness: Duration,
+        memory: Memory,
         told: Told<Option<Named>>,
     },
     Rotate {
@@ -62,6 +82,15 @@ pub(crate) enum Event {
     Count {
         told: Told<u64>,
     },
+}
+
+/// What a client that remembers answers is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Memory {
+    /// How long after a revocation it may go on to believe what it remembers.
+    pub staleness: Duration,
+    /// How long after a use the service may hear of it.
+    pub reported_within: Duration,
 }
 
 /// What a client knows after its call.

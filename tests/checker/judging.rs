@@ -1,7 +1,7 @@
 //! Each rule against histories written by hand: one that breaks it, and the nearest one that does not.
 
 use crate::{
-    history::{Born, Event, Key, Named, Operation, Span, Token, Told},
+    history::{Born, Event, Key, Memory, Named, Operation, Span, Token, Told},
     rules::{Bounds, violations},
 };
 use sessiond::domain::{SessionId, Timestamp, UserId};
@@ -90,7 +90,10 @@ impl Story {
     ) -> Self {
         let event = Event::Check {
             token: Token(token.into()),
-            staleness: ms(staleness),
+            memory: Memory {
+                staleness: ms(staleness),
+                reported_within: ms(staleness),
+            },
             told,
         };
         self.call(from, to, event)
@@ -322,6 +325,14 @@ fn rule_5_an_expired_session_is_dead() {
     let active = || story().created(0, 1, 1).checked(500, 510, 1, alive(1));
     active().checked(1515, 1520, 1, alive(1)).breaks_nothing();
     active().checked(1516, 1520, 1, alive(1)).breaks(5);
+    // Somebody who remembers uses the session without asking, and tells later.
+    let remembered = || {
+        story()
+            .created(0, 1, 1)
+            .checked_from_memory(500, 510, 1, alive(1), 100)
+    };
+    remembered().checked(1615, 1620, 1, alive(1)).breaks_nothing();
+    remembered().checked(1616, 1620, 1, alive(1)).breaks(5);
     // Two late answers do not vouch for each other.
     story()
         .created(0, 1, 1)

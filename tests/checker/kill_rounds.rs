@@ -98,6 +98,7 @@ async fn f_01_what_was_acknowledged_before_a_kill_holds_after_it() {
         number,
         recorder: Arc::clone(&recorder),
         channels: vec![node.channel()],
+        remembering: Vec::new(),
         patience: Duration::from_secs(10),
     };
     let callers: Vec<Caller> = (0..=CLIENTS).map(caller).collect();

@@ -76,7 +76,7 @@ pub(crate) struct Proof {
 /// Checks of a session that may have kept it from expiring.
 #[derive(Debug, Default)]
 struct Activity {
-    /// Calls that found it alive, by their instant; each with its answer's and its place in the history.
+    /// Calls that found it alive, by their instant; each with the latest at which it was noted, and its place in the history.
     by_call: Vec<(Duration, Duration, usize)>,
     /// For checks that found it alive, by the instant of the answer: the latest call among those up to here.
     by_answer: Vec<(Duration, Duration)>,
@@ -115,8 +115,8 @@ impl Lives {
         for operation in history {
             lives.note_end(operation);
         }
-        for (index, operation) in history.iter().enumerate() {
-            lives.note_activity(index, operation);
+        for (place, operation) in history.iter().enumerate() {
+            lives.note_activity(place, operation);
         }
         lives.note_user_wide_ends(history);
         lives.note_evictions(history, cap);
@@ -133,6 +133,28 @@ impl Lives {
 
     pub(crate) fn session(&self, id: SessionId) -> Option<&Life> {
         self.by_id.get(&id).map(|index| &self.sessions[*index])
+    }
+
+    /// Whether an event says something of this session.
+    pub(crate) fn concerns(&self, life: &Life, event: &Event) -> bool {
+        let is_its = |token: &Token| {
+            self.session_of(*token)
+                .is_some_and(|(other, _)| other.id == life.id)
+        };
+        match event {
+            Event::Create { replaces, told, .. } => {
+                told.answer().is_some_and(|born| born.session == life.id)
+                    || replaces.as_ref().is_some_and(is_its)
+            }
+            Event::Check { token, .. } | Event::Rotate { token, .. } => is_its(token),
+            Event::Destroy { key, .. } => match key {
+                Key::Token(token) => is_its(token),
+                Key::Session(id) => *id == life.id,
+            },
+            Event::EndUser { user, .. } | Event::List { user, .. } => *user == life.user,
+            Event::EndEveryone { .. } => true,
+            Event::Count { .. } => false,
+        }
     }
 
     fn note_birth(&mut self, operation: &Operation) {
@@ -246,10 +268,12 @@ impl Lives {
         }
     }
 
-    fn note_activity(&mut self, index: usize, operation: &Operation) {
-        let (token, is_check, told) = match &operation.event {
-            Event::Check { token, told, .. } => (token, true, told.clone().map(|found| found.is_some())),
-            Event::Rotate { token, told, .. } => (token, false, told.clone().map(|found| found.is_some())),
+    fn note_activity(&mut self, place: usize, operation: &Operation) {
+        let (token, memory, told) = match &operation.event {
+            Event::Check { token, memory, told } => {
+                (token, Some(*memory), told.clone().map(|found| found.is_some()))
+            }
+            Event::Rotate { token, told, .. } => (token, None, told.clone().map(|found| found.is_some())),
             Event::Create { .. }
             | Event::Destroy { .. }
             | Event::EndUser { .. }
@@ -263,11 +287,10 @@ impl Lives {
         let activity = &mut self.sessions[proof.life].activity;
         match told {
             Told::Answer(true) => {
-                activity
-                    .by_call
-                    .push((operation.invoked, operation.returned, index));
+                let noted_by = operation.returned + memory.unwrap_or_default().reported_within;
+                activity.by_call.push((operation.invoked, noted_by, place));
                 // Whether a rotation counts as activity is not promised: it may.
-                if is_check {
+                if memory.is_some() {
                     activity.by_answer.push((operation.returned, operation.invoked));
                 }
             }
@@ -393,9 +416,13 @@ impl Life {
         let mut late = Vec::new();
         let mut idle_end = self.returned + self.span.idle;
         let lifetime_end = self.returned + self.span.lifetime;
-        for (call, answer, place) in &self.activity.by_call {
+        for (call, noted_by, place) in &self.activity.by_call {
             // Nobody knows when a call took effect that nobody heard the end of.
-            let is_idle_open = self.activity.unknown.first().is_some_and(|first| first < answer);
+            let is_idle_open = self
+                .activity
+                .unknown
+                .first()
+                .is_some_and(|first| first < noted_by);
             let end = match is_idle_open {
                 true => lifetime_end,
                 false => lifetime_end.min(idle_end),
@@ -403,7 +430,7 @@ impl Life {
             if *call > end + skew {
                 late.push((*place, end));
             } else {
-                idle_end = idle_end.max(*answer + self.span.idle);
+                idle_end = idle_end.max(*noted_by + self.span.idle);
             }
         }
         late

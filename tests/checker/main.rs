@@ -8,6 +8,7 @@
 
 mod chance;
 mod disk_faults;
+mod failover;
 mod health;
 mod history;
 mod in_process;
@@ -24,6 +25,7 @@ mod proxy;
 mod proxying;
 mod recorder;
 #[path = "../support/redis.rs"]
+#[allow(unreachable_pub, reason = "it is a module of its own elsewhere")]
 mod redis_server;
 mod rules;
 #[path = "../programs/running.rs"]

@@ -4,14 +4,15 @@ use crate::{
     chance::{self, Chance},
     health::becomes_serving,
     history::Told,
-    node::Node,
+    node::{self, Node},
     proxy::Conduct,
-    recorder::Recorder,
+    recorder::{Recorder, remembering_options},
     rules::Bounds,
     shared_store::SharedStore,
     workload::{Workload, assert_clean},
 };
-use std::{sync::Arc, time::Duration};
+use sessiond::client::SessionClient;
+use std::time::{Duration, Instant};
 use tokio::{sync::watch, task::block_in_place, time::sleep};
 
 /// Sessions that one user may have: more than any gets.
@@ -26,13 +27,22 @@ const BOUNDS: Bounds = Bounds {
     cap: CAP,
 };
 
-/// How long each run lasts: `SESSIOND_NEMESIS_SECS`, or little enough for all to take a minute.
+/// How long each run lasts: `SESSIOND_NEMESIS_SECS`, or so little that all eight together take a minute.
 fn lasts() -> Duration {
     let secs = match std::env::var("SESSIOND_NEMESIS_SECS") {
         Ok(text) => text.parse().expect("SESSIOND_NEMESIS_SECS is a number"),
-        Err(_) => 15,
+        Err(_) => 7,
     };
     Duration::from_secs(secs)
+}
+
+/// Something that the nemesis did.
+struct Deed {
+    what: &'static str,
+    /// The process that it happened to; `None` for the store.
+    victim: Option<usize>,
+    at: Duration,
+    lasted: Duration,
 }
 
 /// Makes things fail, one after the other, until told to stop; then makes everything good again.
@@ -40,8 +50,9 @@ struct Nemesis {
     nodes: Vec<Node>,
     store: Option<SharedStore>,
     chance: Chance,
-    /// What it did.
-    deeds: Vec<&'static str>,
+    started: Instant,
+    /// What it did, when and for how long.
+    deeds: Vec<Deed>,
 }
 
 impl Nemesis {
@@ -79,14 +90,16 @@ impl Nemesis {
         match deed {
             0..35 => self.kill_node(victim, lasts).await,
             35..45 => {
-                self.deeds.push("store killed");
+                self.deeds
+                    .push(Deed::to_the_store("store killed", self.started, lasts));
                 block_in_place(|| store.kill(&mut self.chance));
                 sleep(lasts).await;
                 block_in_place(|| store.start_again());
             }
             45..65 => self.pause_node(victim, lasts).await,
             65..80 => {
-                self.deeds.push("store paused");
+                self.deeds
+                    .push(Deed::to_the_store("store paused", self.started, lasts));
                 block_in_place(|| store.pause(&mut self.chance));
                 sleep(lasts).await;
                 block_in_place(|| store.resume());
@@ -95,15 +108,24 @@ impl Nemesis {
         }
     }
 
+    fn note(&mut self, what: &'static str, victim: usize, lasts: Duration) {
+        self.deeds.push(Deed {
+            what,
+            victim: Some(victim),
+            at: self.started.elapsed(),
+            lasted: lasts,
+        });
+    }
+
     async fn kill_node(&mut self, victim: usize, lasts: Duration) {
-        self.deeds.push("process killed");
+        self.note("process killed", victim, lasts);
         block_in_place(|| self.nodes[victim].kill());
         sleep(lasts).await;
         block_in_place(|| self.nodes[victim].start_again());
     }
 
     async fn pause_node(&mut self, victim: usize, lasts: Duration) {
-        self.deeds.push("process paused");
+        self.note("process paused", victim, lasts);
         self.nodes[victim].pause();
         sleep(lasts).await;
         self.nodes[victim].resume();
@@ -111,7 +133,7 @@ impl Nemesis {
 
     /// Parts a process from its clients, one way or both.
     async fn part_node(&mut self, victim: usize, lasts: Duration) {
-        self.deeds.push("process parted from its clients");
+        self.note("process parted from its clients", victim, lasts);
         let conducts = [
             Conduct::HoldAll,
             Conduct::HoldReplies,
@@ -126,13 +148,30 @@ impl Nemesis {
     }
 }
 
-async fn run(of: &str, store: Option<SharedStore>, nodes: Vec<Node>) {
+/// What the clients of a run are.
+#[derive(Clone, Copy)]
+enum Clients {
+    /// They ask for everything.
+    Plain,
+    /// They use the library that remembers answers.
+    Remembering,
+}
+
+async fn run(of: &str, store: Option<SharedStore>, nodes: Vec<Node>, clients: Clients) {
     let seed = chance::seed(of);
     let channels: Vec<_> = nodes.iter().map(Node::channel).collect();
+    let remembering = match clients {
+        Clients::Plain => Vec::new(),
+        Clients::Remembering => {
+            let start = |node: &Node| SessionClient::start(node.endpoint(), remembering_options());
+            nodes.iter().map(|node| start(node).unwrap()).collect()
+        }
+    };
     let nemesis = Nemesis {
         nodes,
         store,
         chance: Chance::part(seed, CLIENTS),
+        started: Instant::now(),
         deeds: Vec::new(),
     };
     let (stop, stopped) = watch::channel(());
@@ -152,17 +191,38 @@ async fn run(of: &str, store: Option<SharedStore>, nodes: Vec<Node>) {
         }
         nemesis
     };
-    let (recorder, nemesis) = workload.run(channels.clone(), healed).await;
+    let (recorder, nemesis) = workload.run(channels.clone(), remembering, healed).await;
     println!("{of}: {}", counted(&nemesis.deeds));
     assert_last_look_was_answered(&recorder);
     assert_clean(of, &recorder, &BOUNDS);
 }
 
-fn counted(deeds: &[&str]) -> String {
-    let mut kinds = deeds.to_vec();
+impl Deed {
+    fn to_the_store(what: &'static str, started: Instant, lasted: Duration) -> Self {
+        Self {
+            what,
+            victim: None,
+            at: started.elapsed(),
+            lasted,
+        }
+    }
+}
+
+fn counted(deeds: &[Deed]) -> String {
+    for Deed {
+        what,
+        victim,
+        at,
+        lasted,
+    } in deeds
+    {
+        let victim = victim.map_or(String::new(), |number| format!(" {number}"));
+        println!("{at:?}: {what}{victim} for {lasted:?}");
+    }
+    let mut kinds: Vec<&str> = deeds.iter().map(|deed| deed.what).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    let count = |kind: &&str| deeds.iter().filter(|deed| *deed == kind).count();
+    let count = |kind: &&str| deeds.iter().filter(|deed| deed.what == *kind).count();
     let counts: Vec<_> = kinds
         .iter()
         .map(|kind| format!("{} times {kind}", count(kind)))
@@ -198,47 +258,70 @@ fn assert_last_look_was_answered(recorder: &Recorder) {
     );
 }
 
-fn three_nodes(arguments: &[String]) -> Vec<Node> {
-    let mut arguments = arguments.to_vec();
+/// Three processes over a shared store, one over a store of its own.
+macro_rules! over {
+    ($($store:ident { $answers:ident $remembered:ident })*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $answers() {
+                let (store, nodes) = block_in_place($store);
+                run(stringify!($store), store, nodes, Clients::Plain).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $remembered() {
+                let (store, nodes) = block_in_place($store);
+                let of = concat!(stringify!($store), ", remembering");
+                run(of, store, nodes, Clients::Remembering).await;
+            }
+        )*
+    };
+}
+
+over! {
+    embedded {
+        f_14_no_answer_over_the_embedded_store_breaks_a_rule
+        f_14_no_remembered_answer_over_the_embedded_store_breaks_a_rule
+    }
+    postgres {
+        f_14_no_answer_over_postgres_breaks_a_rule
+        f_14_no_remembered_answer_over_postgres_breaks_a_rule
+    }
+    redis {
+        f_14_no_answer_over_redis_breaks_a_rule
+        f_14_no_remembered_answer_over_redis_breaks_a_rule
+    }
+    redis_cluster {
+        f_14_no_answer_over_a_redis_cluster_breaks_a_rule
+        f_14_no_remembered_answer_over_a_redis_cluster_breaks_a_rule
+    }
+}
+
+type Stage = (Option<SharedStore>, Vec<Node>);
+
+fn embedded() -> Stage {
+    (None, vec![Node::start(&capped(node::embedded_in_its_own()))])
+}
+
+fn postgres() -> Stage {
+    three_nodes_over(SharedStore::postgres())
+}
+
+fn redis() -> Stage {
+    three_nodes_over(SharedStore::redis())
+}
+
+fn redis_cluster() -> Stage {
+    three_nodes_over(SharedStore::redis_cluster())
+}
+
+fn three_nodes_over(store: SharedStore) -> Stage {
+    let arguments = capped(store.arguments());
+    let nodes = (0..3).map(|_| Node::start(&arguments)).collect();
+    (Some(store), nodes)
+}
+
+fn capped(mut arguments: Vec<String>) -> Vec<String> {
     arguments.push(format!("--sessions-per-user={CAP}"));
-    (0..3).map(|_| Node::start(&arguments)).collect()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f_14_no_answer_over_postgres_breaks_a_rule() {
-    let (store, nodes) = block_in_place(|| {
-        let store = SharedStore::postgres();
-        let nodes = three_nodes(&store.arguments());
-        (store, nodes)
-    });
-    run("PostgreSQL", Some(store), nodes).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f_14_no_answer_over_redis_breaks_a_rule() {
-    let (store, nodes) = block_in_place(|| {
-        let store = SharedStore::redis();
-        let nodes = three_nodes(&store.arguments());
-        (store, nodes)
-    });
-    run("Redis", Some(store), nodes).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f_14_no_answer_over_a_redis_cluster_breaks_a_rule() {
-    let (store, nodes) = block_in_place(|| {
-        let store = SharedStore::redis_cluster();
-        let nodes = three_nodes(&store.arguments());
-        (store, nodes)
-    });
-    run("Redis Cluster", Some(store), nodes).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f_14_no_answer_over_the_embedded_store_breaks_a_rule() {
-    let data_dir = tempfile::tempdir().unwrap();
-    let mut arguments = crate::node::embedded_in(data_dir.path());
-    arguments.push(format!("--sessions-per-user={CAP}"));
-    let node = block_in_place(|| Node::start(&arguments));
-    run("the embedded store", None, vec![node]).await;
+    arguments
 }

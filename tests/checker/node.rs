@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 /// A process that is started again on the same stores.
 pub(crate) struct Node {
@@ -40,10 +40,12 @@ impl Node {
 
     /// Connects to wherever the process is now.
     pub(crate) fn channel(&self) -> Channel {
-        Channel::from_shared(format!("http://{}", self.proxy.address()))
-            .unwrap()
-            .connect_timeout(Duration::from_secs(2))
-            .connect_lazy()
+        self.endpoint().connect_lazy()
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.proxy.address())).unwrap();
+        endpoint.connect_timeout(Duration::from_secs(2))
     }
 
     pub(crate) fn running(&mut self) -> &mut Running {
@@ -91,6 +93,11 @@ impl Node {
     pub(crate) fn set_network(&self, conduct: Conduct) {
         self.proxy.set(conduct);
     }
+}
+
+/// Arguments for the embedded store in a directory below the one that the process runs in.
+pub(crate) fn embedded_in_its_own() -> Vec<String> {
+    embedded_in(Path::new("data"))
 }
 
 /// Arguments for the embedded store in this directory.

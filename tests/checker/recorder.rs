@@ -1,8 +1,9 @@
 //! Clients of the real contract that write down what they asked and what they were told.
 
-use crate::history::{Born, Event, Key, Named, Operation, Span, Token, Told};
+use crate::history::{Born, Event, Key, Memory, Named, Operation, Span, Token, Told};
 use parking_lot::Mutex;
 use sessiond::{
+    client::{CheckError, ClientOptions, SessionClient},
     domain::{SessionId, UserId},
     grpc::ERROR_DOMAIN,
     pb::{
@@ -77,9 +78,26 @@ pub(crate) struct Caller {
     pub recorder: Arc<Recorder>,
     /// A connection to each process.
     pub channels: Vec<Channel>,
+    /// For each process a client library that remembers answers; or none.
+    pub remembering: Vec<SessionClient>,
     /// How long it waits for an answer.
     pub patience: Duration,
 }
+
+/// What the client libraries are told.
+pub(crate) fn remembering_options() -> ClientOptions {
+    ClientOptions {
+        staleness_bound: MEMORY.staleness,
+        recheck_interval: Duration::from_millis(100),
+        ..ClientOptions::default()
+    }
+}
+
+/// What they promise then; a report of use may be under way while a process stands still.
+const MEMORY: Memory = Memory {
+    staleness: Duration::from_secs(1),
+    reported_within: Duration::from_secs(8),
+};
 
 impl Caller {
     fn sessions(&self, process: usize) -> AuthServiceClient<Channel> {
@@ -185,6 +203,34 @@ impl Caller {
             },
         )
         .await;
+        told
+    }
+
+    /// As [`check`](Self::check), through the library that remembers answers.
+    pub(crate) async fn check_remembering(&self, process: usize, token: Token) -> Told<Option<Named>> {
+        let text = self.recorder.text(token);
+        let invoked = self.recorder.now();
+        let told = match self.remembering[process].check(&text).await {
+            Ok(found) => Told::Answer(Some(Named {
+                session: found.session_id,
+                user: found.user_id,
+            })),
+            Err(CheckError::Invalid) => Told::Answer(None),
+            Err(CheckError::CannotTell(_)) => Told::Unknown,
+            Err(CheckError::CallerRefused) => Told::Nonsense("the caller is refused".to_owned()),
+        };
+        let event = Event::Check {
+            token,
+            memory: MEMORY,
+            told: told.clone(),
+        };
+        self.recorder.history.lock().push(Operation {
+            client: self.number,
+            process,
+            invoked,
+            returned: self.recorder.now(),
+            event,
+        });
         told
     }
 
@@ -389,7 +435,7 @@ impl Caller {
 fn checked(token: Token, told: Told<Option<Named>>) -> Event {
     Event::Check {
         token,
-        staleness: Duration::ZERO,
+        memory: Memory::default(),
         told,
     }
 }

@@ -74,6 +74,9 @@ struct Sighting {
     staleness: Duration,
 }
 
+/// Sightings of a session that a report tells of.
+const TOLD_OF: usize = 24;
+
 struct Judge<'a> {
     history: &'a [Operation],
     bounds: &'a Bounds,
@@ -86,9 +89,39 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn report(&mut self, rule: u8, place: usize, why: &str) {
-        let operation = &self.history[place];
-        let what = format!("{why}, in operation {place}: {operation:?}");
+        let what = format!("{why}, in\n    {}", self.history[place].brief(place));
         self.found.push(Violation { rule, what });
+    }
+
+    /// As [`report`](Self::report), with what was done to the session until then, and how it was seen last.
+    fn report_of(&mut self, rule: u8, place: usize, subject: Subject, why: &str) {
+        self.report(rule, place, why);
+        let Some(life) = self.known_of(subject).map(|(life, ..)| life) else {
+            return;
+        };
+        let until = self.history[place].returned;
+        let said = self.history.iter().enumerate().filter(|(_, operation)| {
+            operation.invoked <= until && self.lives.concerns(life, &operation.event)
+        });
+        let is_sighting =
+            |operation: &Operation| matches!(operation.event, Event::Check { .. } | Event::List { .. });
+        let (seen, done): (Vec<_>, Vec<_>) = said.partition(|(_, operation)| is_sighting(operation));
+        let mut told = [&done[..], &seen[seen.len().saturating_sub(TOLD_OF)..]].concat();
+        told.sort_unstable_by_key(|(place, _)| *place);
+        let story: Vec<_> = told
+            .iter()
+            .map(|(place, operation)| match &operation.event {
+                Event::List { told, .. } => {
+                    let listed = told.clone().map(|listed| listed.contains(&life.id));
+                    format!("{} [it is listed: {listed:?}]", operation.brief(*place))
+                }
+                _ => operation.brief(*place),
+            })
+            .collect();
+        let story = format!("\n  of session {}:\n    {}", life.id, story.join("\n    "));
+        if let Some(violation) = self.found.last_mut() {
+            violation.what += &story;
+        }
     }
 
     fn saw(&mut self, place: usize, subject: Subject, is_alive: bool) {
@@ -115,11 +148,7 @@ impl Judge<'_> {
                         self.report(1, place, "a session was created for another user");
                     }
                 }
-                Event::Check {
-                    token,
-                    staleness,
-                    told,
-                } => {
+                Event::Check { token, memory, told } => {
                     self.look_at_told(place, told);
                     let Some(found) = told.answer() else { continue };
                     let named = found.map(|named| (named.session, named.user));
@@ -128,7 +157,7 @@ impl Judge<'_> {
                         place,
                         subject: Subject::Token(*token),
                         is_alive: found.is_some(),
-                        staleness: *staleness,
+                        staleness: memory.staleness,
                     });
                 }
                 Event::Rotate { token, told, .. } => {
@@ -287,24 +316,21 @@ impl Judge<'_> {
                 }
                 let trusted_from = |over: Duration| over + sighting.staleness;
                 if let Some(over) = end.certain_from.filter(|over| invoked > trusted_from(*over)) {
-                    self.report(2, place, &format!("alive, and ended by {over:?}"));
+                    self.report_of(2, place, subject, &format!("alive, and ended by {over:?}"));
                 } else if let Some((over, by)) = self
                     .deaths
                     .get(&subject)
                     .copied()
                     .filter(|(over, _)| invoked > trusted_from(*over))
                 {
-                    self.report(
-                        3,
-                        place,
-                        &format!("alive, and found dead by {over:?} in operation {by}"),
-                    );
+                    let why = format!("alive, and found dead by {over:?} in operation {by}");
+                    self.report_of(3, place, subject, &why);
                 }
             } else if invoked > born {
                 let may_be_over = end.possible_from.is_some_and(|from| from <= returned);
                 let expires = life.expires_not_before(invoked, self.bounds.write_lag);
                 if !may_be_over && returned + self.bounds.skew < expires {
-                    self.report(4, place, &format!("dead, and lives until {expires:?}"));
+                    self.report_of(4, place, subject, &format!("dead, and lives until {expires:?}"));
                 }
             }
         }

@@ -39,7 +39,7 @@ async fn run(bug: Bug) -> Arc<crate::recorder::Recorder> {
         liar.restart(now).await;
     });
     let healed = async { restart.await.unwrap() };
-    workload.run(service.channels.clone(), healed).await.0
+    workload.run(service.channels.clone(), Vec::new(), healed).await.0
 }
 
 async fn found(bug: Bug) -> Vec<Violation> {

@@ -4,7 +4,7 @@ use crate::{
     chance::Chance,
     postgres_server::PostgresServer,
     proxy::Proxy,
-    redis_server::{RedisCluster, RedisServer},
+    redis_server::{RedisCluster, RedisServer, until},
 };
 use std::net::SocketAddr;
 
@@ -96,7 +96,10 @@ impl SharedStore {
         match self {
             Self::Postgres { server, .. } => server.start_again(),
             Self::Redis { server, .. } => server.run(),
-            Self::RedisCluster { cluster, victim, .. } => cluster.nodes[*victim].run(),
+            Self::RedisCluster { cluster, victim, .. } => {
+                cluster.nodes[*victim].run();
+                agree(cluster);
+            }
         }
     }
 
@@ -116,8 +119,21 @@ impl SharedStore {
         match self {
             Self::Postgres { server, .. } => server.resume(),
             Self::Redis { server, .. } => server.go_on(),
-            Self::RedisCluster { cluster, victim, .. } => cluster.nodes[*victim].go_on(),
+            Self::RedisCluster { cluster, victim, .. } => {
+                cluster.nodes[*victim].go_on();
+                agree(cluster);
+            }
         }
+    }
+}
+
+/// Waits until every node of a Cluster knows that all are there again: a process that is started before that ends at once.
+fn agree(cluster: &RedisCluster) {
+    for node in &cluster.nodes {
+        until("the Cluster to agree again", || {
+            let info: String = node.try_ask(&["CLUSTER", "INFO"])?;
+            info.contains("cluster_state:ok").then_some(())
+        });
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     chance::{self, Chance},
     health::becomes_serving,
-    history::{Born, Event, Key, Operation, Span, Told, Token},
+    history::{Born, Event, Key, Operation, Span, Token, Told},
     node::Node,
     proxy::{Conduct, Proxy},
     recorder::{Caller, Recorder},
@@ -102,12 +102,17 @@ impl Stage {
             stage.users.push(user.unwrap());
         }
         for turn in 0..60 {
-            let told = caller.create(0, stage.users[turn % stage.users.len()], SPAN, None).await;
+            let told = caller
+                .create(0, stage.users[turn % stage.users.len()], SPAN, None)
+                .await;
             stage.living.lock().push(*told.answer().unwrap());
         }
         for _ in 0..20 {
             let born = stage.living.lock().pop().unwrap();
-            assert_eq!(caller.destroy(0, Key::Token(born.token)).await, Told::Answer(true));
+            assert_eq!(
+                caller.destroy(0, Key::Token(born.token)).await,
+                Told::Answer(true)
+            );
             stage.over.lock().push(born.token);
         }
         stage
@@ -119,6 +124,7 @@ impl Stage {
             number,
             recorder: Arc::clone(&self.recorder),
             channels: vec![self.node.channel()],
+            remembering: Vec::new(),
             patience: Duration::from_secs(30),
         }
     }
@@ -167,7 +173,10 @@ impl Stage {
         let caller = self.caller(CLIENTS);
         let token = self.living.lock()[0].token;
         while caller.check(0, token).await == Told::Unknown {
-            assert!(asked_at.elapsed() < NOTICED_WITHIN * 6, "no check is answered any more");
+            assert!(
+                asked_at.elapsed() < NOTICED_WITHIN * 6,
+                "no check is answered any more"
+            );
         }
         loop {
             if let Told::Answer(born) = caller.create(0, self.users[0], SPAN, None).await
@@ -175,7 +184,10 @@ impl Stage {
             {
                 return asked_at.elapsed();
             }
-            assert!(asked_at.elapsed() < NOTICED_WITHIN * 6, "nothing is written any more");
+            assert!(
+                asked_at.elapsed() < NOTICED_WITHIN * 6,
+                "nothing is written any more"
+            );
         }
     }
 
@@ -226,8 +238,13 @@ impl Client {
 }
 
 fn slowest_check(history: &[Operation]) -> Duration {
-    let checks = history.iter().filter(|operation| matches!(operation.event, Event::Check { .. }));
-    checks.map(|operation| operation.returned - operation.invoked).max().unwrap_or_default()
+    let checks = history
+        .iter()
+        .filter(|operation| matches!(operation.event, Event::Check { .. }));
+    checks
+        .map(|operation| operation.returned - operation.invoked)
+        .max()
+        .unwrap_or_default()
 }
 
 fn unknown_checks(history: &[Operation]) -> usize {
@@ -251,15 +268,24 @@ async fn every_fault_is_told_and_got_over(of: &str, store: fn() -> SharedStore) 
         let before = unknown_checks(&stage.recorder.history());
         stage.begin(fault);
         let noticed = becomes_serving(&channel, false).await;
-        assert!(noticed <= NOTICED_WITHIN, "{of}, {fault:?}: not serving after {noticed:?}");
+        assert!(
+            noticed <= NOTICED_WITHIN,
+            "{of}, {fault:?}: not serving after {noticed:?}"
+        );
         sleep(Duration::from_millis(500)).await;
         stage.end(fault);
         let recovering = Instant::now();
         let works_again = stage.recovers().await;
-        assert!(works_again <= NOTICED_WITHIN, "{of}, {fault:?}: works again after {works_again:?}");
+        assert!(
+            works_again <= NOTICED_WITHIN,
+            "{of}, {fault:?}: works again after {works_again:?}"
+        );
         becomes_serving(&channel, true).await;
         let serving_again = recovering.elapsed();
-        assert!(serving_again <= NOTICED_WITHIN, "{of}, {fault:?}: serving after {serving_again:?}");
+        assert!(
+            serving_again <= NOTICED_WITHIN,
+            "{of}, {fault:?}: serving after {serving_again:?}"
+        );
         let unknown = unknown_checks(&stage.recorder.history()) - before;
         assert!(unknown > 0, "{of}: {fault:?} has troubled no check");
         println!(
@@ -305,12 +331,18 @@ async fn a_cut_reply_is_no_answer(of: &str, store: fn() -> SharedStore) {
         sleep(Duration::from_millis(50)).await;
     }
     let works_again = stage.recovers().await;
-    assert!(works_again <= NOTICED_WITHIN, "{of}: works again after {works_again:?}");
+    assert!(
+        works_again <= NOTICED_WITHIN,
+        "{of}: works again after {works_again:?}"
+    );
     is_over.store(true, Ordering::Relaxed);
     for client in clients {
         client.await.unwrap();
     }
-    assert!(unknown_checks(&stage.recorder.history()) > before, "{of}: nothing was cut");
+    assert!(
+        unknown_checks(&stage.recorder.history()) > before,
+        "{of}: nothing was cut"
+    );
     let slowest = slowest_check(&stage.recorder.history());
     assert!(slowest <= CHECK_WITHIN, "{of}: a check took {slowest:?}");
     stage.judge(of).await;
@@ -330,7 +362,10 @@ async fn a_lost_reply_is_no_acknowledgement(of: &str, store: fn() -> SharedStore
         assert_eq!(told, Told::Unknown, "{of}: a session without the store's word");
         stage.network.set(Conduct::Pass);
         let works_again = stage.recovers().await;
-        assert!(works_again <= NOTICED_WITHIN, "{of}: works again after {works_again:?}");
+        assert!(
+            works_again <= NOTICED_WITHIN,
+            "{of}: works again after {works_again:?}"
+        );
         // Trying again comes to the same end, whether the first attempt was heard or not.
         match caller.destroy(0, Key::Token(born.token)).await {
             Told::Answer(false) => ended_unheard += 1,
@@ -384,7 +419,10 @@ async fn an_answer_belongs_to_whom_it_was_asked_for(of: &str, store: fn() -> Sha
     let history = stage.recorder.history();
     let (all, cut) = (history.len(), unknown_checks(&history));
     println!("{of}: {all} checks, {cut} of them given up");
-    assert!(cut > 200 && all - cut > 200, "{of}: {cut} of {all} checks were given up");
+    assert!(
+        cut > 200 && all - cut > 200,
+        "{of}: {cut} of {all} checks were given up"
+    );
     stage.judge(of).await;
 }
 

@@ -7,7 +7,10 @@ use crate::{
     rules::{Bounds, violations},
 };
 use parking_lot::Mutex;
-use sessiond::domain::{SessionId, SessionToken, UserId};
+use sessiond::{
+    client::SessionClient,
+    domain::{SessionId, SessionToken, UserId},
+};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -44,12 +47,13 @@ struct Known {
 }
 
 impl Workload {
-    /// Does it all, asks about everything once more when nothing is wrong any more, and leaves the history with the recorder.
+    /// Does it all, asks about everything when nothing is wrong any more, ends everything and asks again, and leaves the history with the recorder.
     ///
-    /// `heal` is run in between: when it is over, every process must answer.
+    /// With libraries that remember answers, most checks go through them. `heal` is run in between: when it is over, every process must answer.
     pub(crate) async fn run<T>(
         &self,
         channels: Vec<Channel>,
+        remembering: Vec<SessionClient>,
         heal: impl Future<Output = T>,
     ) -> (Arc<Recorder>, T) {
         let recorder = Recorder::start();
@@ -57,6 +61,7 @@ impl Workload {
             number,
             recorder: Arc::clone(&recorder),
             channels: channels.clone(),
+            remembering: remembering.clone(),
             patience: self.patience,
         };
         let known = Arc::new(Known {
@@ -88,7 +93,10 @@ impl Workload {
             client.await.unwrap();
         }
         let healed = heal.await;
-        known.look_at_everything(&caller(self.clients)).await;
+        let caller = caller(self.clients);
+        known.look_at_everything(&caller).await;
+        caller.end_everyone(0).await;
+        known.look_at_everything(&caller).await;
         (recorder, healed)
     }
 }
@@ -170,7 +178,12 @@ impl Client {
     }
 
     async fn check(&mut self, process: usize, token: Token) {
-        if let Told::Answer(None) = self.caller.check(process, token).await {
+        let is_remembering = !self.caller.remembering.is_empty() && self.chance.percent(80);
+        let told = match is_remembering {
+            true => self.caller.check_remembering(process, token).await,
+            false => self.caller.check(process, token).await,
+        };
+        if let Told::Answer(None) = told {
             let expired = self
                 .known
                 .living

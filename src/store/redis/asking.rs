@@ -36,7 +36,7 @@ struct Question {
 }
 
 impl Question {
-    fn is_answered(self, answer: RedisResult<Option<Seen>>) {
+    fn answer_with(self, answer: RedisResult<Option<Seen>>) {
         // Whoever stopped waiting does not need it.
         let _ = self.answer.send(answer);
     }
@@ -87,7 +87,7 @@ async fn ask_for_all(wire: Arc<Wire>, keys: Arc<Keyspace>, mut questions: mpsc::
                 // command may take, and no check needs a timer of its own.
                 if let Err(error) = outcome {
                     while let Ok(question) = questions.try_recv() {
-                        question.is_answered(Err(error.clone()));
+                        question.answer_with(Err(error.clone()));
                     }
                 }
             }
@@ -116,13 +116,13 @@ async fn ask_together(wire: &Wire, keys: &Keyspace, questions: Vec<Question>) ->
         Ok(values) => {
             let mut values = values.into_iter();
             for question in questions {
-                question.is_answered(Seen::from_values([values.next(), values.next(), values.next()]));
+                question.answer_with(Seen::from_values([values.next(), values.next(), values.next()]));
             }
             Ok(())
         }
         Err(error) => {
             for question in questions {
-                question.is_answered(Err(error.clone()));
+                question.answer_with(Err(error.clone()));
             }
             Err(error)
         }

@@ -172,7 +172,7 @@ mod tests {
         );
         assert_eq!(
             debug("redis+sentinel://a,b:7001,[::1]/main/3"),
-            r#"["a:26379", "b:7001", "[::1]:26379"]"#
+            r#"["a:26379", "b:7001", "::1:26379"]"#
         );
         assert_eq!(debug("rediss+cluster://a:7000,b"), r#"["a:7000", "b:6379"]"#);
         let Server::Sentinels {

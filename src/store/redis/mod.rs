@@ -232,9 +232,9 @@ impl Shared {
             return Ok(None);
         };
         let session = seen.record.session();
-        session
-            .map(Some)
-            .ok_or_else(|| failure("a session of another form"))
+        let mut session = session.ok_or_else(|| failure("a session of another form"))?;
+        session.live.grace_ends_at = seen.grace_ends_at;
+        Ok(Some(session))
     }
 }
 
