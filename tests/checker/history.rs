@@ -33,7 +33,14 @@ impl Operation {
                 user,
                 told: Told::Answer(sessions),
             } => format!("List {{ user: {user}, told: {} sessions }}", sessions.len()),
-            event => format!("{event:?}"),
+            Event::List { .. }
+            | Event::Create { .. }
+            | Event::Check { .. }
+            | Event::Rotate { .. }
+            | Event::Destroy { .. }
+            | Event::EndUser { .. }
+            | Event::EndEveryone { .. }
+            | Event::Count { .. } => format!("{event:?}"),
         };
         format!("[{place}] client {client}, process {process}, {invoked:?} to {returned:?}: {event}")
     }

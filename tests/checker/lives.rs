@@ -2,7 +2,10 @@
 
 use crate::history::{Born, Event, Key, Operation, Span, Token, Told};
 use sessiond::domain::{SessionId, UserId, last_seen_slack};
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    time::Duration,
+};
 
 /// What is known of the end of a session or of a token, expiry aside.
 #[derive(Debug, Clone, Copy, Default)]
@@ -210,11 +213,9 @@ impl Lives {
         self.sessions[life].only_token = None;
         if let Told::Answer(Some(born)) = told {
             old.end.has_come(operation.returned + *grace);
-            if self.tokens.contains_key(&born.token) {
-                self.twins.push(*born);
-            } else {
-                self.tokens
-                    .insert(born.token, Proof::new(life, operation.returned));
+            match self.tokens.entry(born.token) {
+                Entry::Occupied(_) => self.twins.push(*born),
+                Entry::Vacant(place) => drop(place.insert_entry(Proof::new(life, operation.returned))),
             }
         }
     }
@@ -300,7 +301,9 @@ impl Lives {
     }
 
     fn note_user_wide_ends(&mut self, history: &[Operation]) {
-        let mut ends: HashMap<UserId, Vec<(&Operation, Option<SessionId>, bool)>> = HashMap::new();
+        /// What asked for the end, what it spared, and whether it was acknowledged.
+        type UserWideEnd<'a> = (&'a Operation, Option<SessionId>, bool);
+        let mut ends: HashMap<UserId, Vec<UserWideEnd<'_>>> = HashMap::new();
         let mut everyones = Vec::new();
         for operation in history {
             match &operation.event {

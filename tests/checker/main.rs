@@ -3,7 +3,9 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "the suite is test code, though the attribute that marks tests is on the functions that call it"
+    clippy::print_stdout,
+    reason = "the suite is test code, though the attribute that marks tests is on the functions that call it; what it prints is \
+              shown when it fails"
 )]
 
 mod chance;

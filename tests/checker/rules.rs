@@ -1,9 +1,14 @@
 //! The rules that no history may break, whatever was killed, stopped or cut off meanwhile.
 //!
-//! 1. A check names the session's own user. 2. No check that starts after an acknowledged end succeeds. 3. What was dead once stays
-//! dead. 4. A session that nobody ended and that has not expired lives. 5. A session that has expired does not. 6. Nothing lives
-//! that was not created. 7. Lists and counts agree with that, and nobody has more sessions than allowed. Rule 0: every answer is one
-//! that the contract names.
+//! Rule 0: every answer is one that the contract names. And then:
+//!
+//! 1. A check names the session's own user.
+//! 2. No check that starts after an acknowledged end succeeds.
+//! 3. What was dead once stays dead.
+//! 4. A session that nobody ended and that has not expired lives.
+//! 5. A session that has expired does not.
+//! 6. Nothing lives that was not created.
+//! 7. Lists and counts agree with that, and nobody has more sessions than allowed.
 
 use crate::{
     history::{Event, Key, Operation, Token, Told},
@@ -115,7 +120,14 @@ impl Judge<'_> {
                     let listed = told.clone().map(|listed| listed.contains(&life.id));
                     format!("{} [it is listed: {listed:?}]", operation.brief(*place))
                 }
-                _ => operation.brief(*place),
+                Event::Create { .. }
+                | Event::Check { .. }
+                | Event::Rotate { .. }
+                | Event::Destroy { .. }
+                | Event::EndUser { .. }
+                | Event::EndEveryone { .. }
+                | Event::Count { .. }
+                | Event::List { .. } => operation.brief(*place),
             })
             .collect();
         let story = format!("\n  of session {}:\n    {}", life.id, story.join("\n    "));
