@@ -27,92 +27,105 @@ fn main() -> Outcome {
     let redis = Redis::in_memory()?;
     redis.benchmark(&["-t", "set", "-d", "64", "-n", "1000"])?;
     let requests = (1_000_000 * u64::from(seconds)).to_string();
+    let gets = |threads: &str| {
+        let flags = "-t get -d 64 -P 32 -c 50".split(' ');
+        let all: Vec<&str> = flags.chain(["--threads", threads, "-n", &requests]).collect();
+        redis.benchmark(&all)
+    };
 
-    let shapes = [
-        (
-            "batches of 100 tokens",
-            "BatchUserIdForSession",
-            Form::Unary,
-            100,
-            8,
-            8,
-        ),
-        (
-            "batches of 1000 tokens",
-            "BatchUserIdForSession",
-            Form::Unary,
-            1000,
-            8,
-            4,
-        ),
-        (
-            "stream of 100 tokens a message",
-            "StreamUserIdForSession",
-            Form::Streaming,
-            100,
-            8,
-            8,
-        ),
-        (
-            "stream of 1000 tokens a message",
-            "StreamUserIdForSession",
-            Form::Streaming,
-            1000,
-            8,
-            4,
-        ),
-    ];
-    let mut measured = vec![Vec::new(); shapes.len() + 1];
+    let mut measured = vec![Vec::new(); 2 + SHAPES.len()];
     for round in 0..rounds {
-        support::progress(&format!("round {round}: redis"))?;
-        let pipelined = [
-            "-t",
-            "get",
-            "-d",
-            "64",
-            "-P",
-            "32",
-            "-c",
-            "50",
-            "--threads",
-            "2",
-            "-n",
-            &requests,
-        ];
-        measured[0].push(redis.benchmark(&pipelined)?);
-        for (index, (name, method, form, count, connections, at_once)) in shapes.into_iter().enumerate() {
-            support::progress(&format!("round {round}: {name}"))?;
+        for (index, threads) in ["1", "2"].into_iter().enumerate() {
+            support::progress(&format!("round {round}: redis, asked by {threads} threads"))?;
+            measured[index].push(gets(threads)?);
+        }
+        for (index, shape) in SHAPES.iter().enumerate() {
+            support::progress(&format!("round {round}: {}", shape.name))?;
             let load = Load {
                 address: service.address,
-                path: match method {
-                    "BatchUserIdForSession" => "/auth.v1.AuthService/BatchUserIdForSession",
-                    _ => "/auth.v1.AuthService/StreamUserIdForSession",
-                },
-                form,
-                connections,
-                at_once,
+                path: shape.path,
+                form: shape.form,
+                connections: shape.connections,
+                at_once: shape.at_once,
                 threads: 2,
                 span: Some(Duration::from_secs(seconds.into())),
             };
             let ran = wire::run(load, |connection| Batches {
                 tokens: Arc::clone(&tokens),
-                count,
+                count: shape.tokens,
                 chance: Chance::new(connection),
             })?;
-            measured[index + 1].push(ran.per_second);
+            measured[2 + index].push(ran.per_second);
         }
     }
     support::progress("")?;
     let medians: Vec<f64> = measured.into_iter().map(support::median).collect();
     support::report("Checks of many sessions, sessions per second (median of the rounds)")?;
-    support::report(&format!("    {:<34} {:>11.0}", "redis GET, 50 x 32", medians[0]))?;
-    for ((name, _, _, _, connections, at_once), median) in shapes.into_iter().zip(&medians[1..]) {
-        let name = format!("{name}, {connections} x {at_once}");
-        let ratio = median / medians[0];
-        support::report(&format!("    {name:<34} {median:>11.0}   {ratio:.2} of redis"))?;
+    for (name, median) in ["redis GET, 50 x 32", "the same, asked by two threads"]
+        .iter()
+        .zip(&medians)
+    {
+        support::report(&format!("    {name:<38} {median:>11.0}"))?;
+    }
+    for (shape, median) in SHAPES.iter().zip(&medians[2..]) {
+        let name = format!("{}, {} x {}", shape.name, shape.connections, shape.at_once);
+        let (ratio, more) = (median / medians[0], median / medians[1]);
+        support::report(&format!(
+            "    {name:<38} {median:>11.0}   {ratio:.2} of redis, {more:.2} of the other"
+        ))?;
     }
     Ok(())
 }
+
+/// How sessiond is asked.
+struct Shape {
+    name: &'static str,
+    path: &'static str,
+    form: Form,
+    /// In each message.
+    tokens: usize,
+    connections: usize,
+    /// Messages under way on each connection.
+    at_once: usize,
+}
+
+const BATCH: &str = "/auth.v1.AuthService/BatchUserIdForSession";
+const STREAM: &str = "/auth.v1.AuthService/StreamUserIdForSession";
+
+const SHAPES: [Shape; 4] = [
+    Shape {
+        name: "batches of 100",
+        path: BATCH,
+        form: Form::Unary,
+        tokens: 100,
+        connections: 8,
+        at_once: 8,
+    },
+    Shape {
+        name: "batches of 1000",
+        path: BATCH,
+        form: Form::Unary,
+        tokens: 1000,
+        connections: 8,
+        at_once: 4,
+    },
+    Shape {
+        name: "a stream, 100 a message",
+        path: STREAM,
+        form: Form::Streaming,
+        tokens: 100,
+        connections: 8,
+        at_once: 8,
+    },
+    Shape {
+        name: "a stream, 1000 a message",
+        path: STREAM,
+        form: Form::Streaming,
+        tokens: 1000,
+        connections: 8,
+        at_once: 4,
+    },
+];
 
 /// Batches of sessions that stand next to each other in the order of their creation, which is none in memory.
 struct Batches {

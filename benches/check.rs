@@ -8,96 +8,126 @@
 mod support;
 
 use bytes::Bytes;
-use sessiond::{
-    auth::{Auth, AuthParts},
-    domain::{RandomTokens, SessionLimits, SystemClock},
-    grpc::{Api, Options},
-    listener::{self, Listener, Protocol},
-    password::{HashingConfig, PasswordHasher},
-    pb::{self, auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
-    shutdown,
-    store::{MemoryStore, SessionStore, UserStore},
-};
+use prost::Message as _;
+use sessiond::pb::{self, auth_service_client::AuthServiceClient};
 use std::{
     convert::Infallible,
     future::{Future, ready},
-    path::Path,
+    io::ErrorKind,
+    path::{Path, PathBuf},
     pin::Pin,
     process::Command,
     sync::Arc,
     task::{Context, Poll},
 };
-use support::{Load, Outcome, Server};
-use tonic::{
-    Request, Response, Status,
-    body::Body,
-    server::NamedService,
-    transport::{Channel, server::TcpIncoming},
-};
-use tower::Service;
+use support::{Outcome, Server, service::Service};
+use tonic::{Request, Response, Status, body::Body, server::NamedService, transport::server::TcpIncoming};
+use tower::Service as TowerService;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Outcome {
-    match support::role().as_deref() {
-        Some("tonic") => tonic_echo(),
-        Some(store) => sessiond(store),
+    match support::role() {
+        Some(_) => tonic_echo(),
         None => compare(),
+    }
+}
+
+/// One server, and what it is asked.
+struct Side {
+    name: &'static str,
+    url: String,
+    /// The request's body; `None`: a plain GET.
+    body: Option<PathBuf>,
+}
+
+impl Side {
+    /// A gRPC server that answers a check of this token with a message of the usual size: it is asked once.
+    fn grpc(directory: &Path, name: &'static str, address: &str, token: &str) -> Outcome<Self> {
+        let message = pb::UserIdForSessionRequest {
+            session_token: token.to_owned(),
+        };
+        let body = directory.join(name);
+        std::fs::write(&body, support::framed(&message))?;
+        let address = format!("http://{address}");
+        let url = format!("{address}/auth.v1.AuthService/UserIdForSession");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let answered = runtime.block_on(async {
+            let mut service = AuthServiceClient::connect(address).await?;
+            Outcome::Ok(service.user_id_for_session(message).await?.into_inner())
+        })?;
+        // Nanoseconds and the length of the span take a byte more or less.
+        match answered.encoded_len().abs_diff(answer().encoded_len()) {
+            0..=8 => Ok(Self {
+                name,
+                url,
+                body: Some(body),
+            }),
+            _ => Err(format!("{name} answers something else").into()),
+        }
     }
 }
 
 /// Runs this program's own rounds over all sides.
 fn compare() -> Outcome {
-    let flag = |name: &str, default: u32| {
-        let mut arguments = std::env::args().skip_while(|argument| argument != name);
-        arguments
-            .nth(1)
-            .and_then(|value| value.parse().ok())
-            .unwrap_or(default)
-    };
-    let (seconds, rounds) = (flag("--seconds", 4), flag("--rounds", 3));
+    let (seconds, rounds) = (support::flag("--seconds", 4), support::flag("--rounds", 5));
     let directory = tempfile::tempdir()?;
-    let body = directory.path().join("request");
+    let directory = directory.path();
 
-    let data = directory.path().join("data");
-    let memory = Server::in_role("memory", &[])?;
-    let embedded = Server::in_role("embedded", &[("DATA_DIR", &data.to_string_lossy())])?;
     let echo = Server::in_role("tonic", &[])?;
+    let memory = Service::start(directory, &["--store", "memory"])?;
+    let data = directory.join("data");
+    let embedded = Service::start(directory, &["--data-dir", &data.to_string_lossy()])?;
+    let session_in = |service: &Service| -> Outcome<String> {
+        let users: Arc<[String]> = service.create_users(1)?.into();
+        Ok(service.create_sessions(&users, 1)?.text(0).to_owned())
+    };
+    let any_token = format!("ses_{}", "A".repeat(43));
     let mut sides = vec![
-        ("bare tonic echo", grpc_url(echo.address()?), true),
-        ("sessiond, memory store", grpc_url(memory.address()?), true),
-        ("sessiond, embedded store", grpc_url(embedded.address()?), true),
+        Side::grpc(directory, "bare tonic echo", &echo.ready, &any_token)?,
+        Side::grpc(
+            directory,
+            "sessiond, memory store",
+            &memory.address.to_string(),
+            &session_in(&memory)?,
+        )?,
+        Side::grpc(
+            directory,
+            "sessiond, embedded store",
+            &embedded.address.to_string(),
+            &session_in(&embedded)?,
+        )?,
     ];
-    let nghttpd = nghttpd(directory.path())?;
-    sides.push((
-        "nghttpd, a file of the same size",
-        format!("http://{}/answer", nghttpd.ready),
-        false,
-    ));
-
-    let tokens = [&memory, &embedded].map(|server| {
-        server
-            .ready
-            .split_whitespace()
-            .nth(1)
-            .unwrap_or_default()
-            .to_owned()
+    let nghttpd = nghttpd(directory)?;
+    sides.push(Side {
+        name: "nghttpd, a file of the same size",
+        url: format!("http://{}/answer", nghttpd.ready),
+        body: None,
     });
+    let go = go_server(directory)?;
+    match &go {
+        Some(server) => {
+            let (address, token) = server.ready.split_once(' ').ok_or("no token")?;
+            sides.push(Side::grpc(directory, "grpc-go with a map", address, token)?);
+        }
+        None => support::report("go is not installed: measured without the Go server")?,
+    }
+
     support::report("UserIdForSession, requests per second (median of the rounds)")?;
     for (connections, streams) in [(1, 64), (8, 32), (32, 16)] {
         let mut measured: Vec<Vec<f64>> = vec![Vec::new(); sides.len()];
         for round in 0..rounds {
-            for (index, (name, url, is_grpc)) in sides.iter().enumerate() {
-                support::progress(&format!("{connections} x {streams}, round {round}: {name}"))?;
-                let token = if index == 2 { &tokens[1] } else { &tokens[0] };
-                let message = pb::UserIdForSessionRequest {
-                    session_token: token.clone(),
-                };
-                std::fs::write(&body, support::framed(&message))?;
-                measured[index].push(support::h2load(&Load {
-                    url,
-                    body: is_grpc.then_some(&*body),
+            for (side, measured) in sides.iter().zip(&mut measured) {
+                support::progress(&format!(
+                    "{connections} x {streams}, round {round}: {}",
+                    side.name
+                ))?;
+                measured.push(support::h2load(&support::Load {
+                    url: &side.url,
+                    body: side.body.as_deref(),
                     connections,
                     streams,
                     threads: connections.min(2),
@@ -108,26 +138,23 @@ fn compare() -> Outcome {
         support::progress("")?;
         let medians: Vec<f64> = measured.into_iter().map(support::median).collect();
         support::report(&format!("  {connections} connections x {streams} streams"))?;
-        for ((name, ..), median) in sides.iter().zip(&medians) {
+        for (side, median) in sides.iter().zip(&medians) {
             let ratio = median / medians[0];
             support::report(&format!(
-                "    {name:<34} {median:>10.0}   {ratio:.2} of bare tonic"
+                "    {:<34} {median:>10.0}   {ratio:.2} of bare tonic",
+                side.name
             ))?;
         }
-        if let Some(c) = medians.get(3) {
-            support::report(&format!("    embedded store / nghttpd {:.2}", medians[2] / c))?;
+        for (side, median) in sides.iter().zip(&medians).skip(3) {
+            let ratio = medians[2] / median;
+            support::report(&format!("    embedded store / {}: {ratio:.2}", side.name))?;
         }
     }
     Ok(())
 }
 
-fn grpc_url(address: std::net::SocketAddr) -> String {
-    format!("http://{address}/auth.v1.AuthService/UserIdForSession")
-}
-
 /// A file of the size of the answer, served by nghttpd with as many threads as there are cores.
 fn nghttpd(directory: &Path) -> Outcome<Server> {
-    use prost::Message as _;
     let root = directory.join("static");
     std::fs::create_dir(&root)?;
     std::fs::write(root.join("answer"), vec![b'x'; answer().encoded_len() + 5])?;
@@ -141,71 +168,20 @@ fn nghttpd(directory: &Path) -> Outcome<Server> {
     Server::start_silent(command, address)
 }
 
-/// The service as `sessiond` serves it.
-fn sessiond(store: &str) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let (users, sessions): (Arc<dyn UserStore>, Arc<dyn SessionStore>) = match store {
-            "memory" => {
-                let store = Arc::new(MemoryStore::new());
-                (store.clone(), store)
-            }
-            _ => {
-                let store = Arc::new(sessiond::store::EmbeddedStore::open(Path::new(&support::told(
-                    "DATA_DIR",
-                )?))?);
-                (store.clone(), store)
-            }
-        };
-        let auth = Auth::new(AuthParts {
-            users,
-            sessions,
-            passwords: PasswordHasher::start(HashingConfig::default())?,
-            clock: Arc::new(SystemClock::starting_at_wall_time(None)),
-            tokens: Arc::new(RandomTokens),
-            limits: SessionLimits::DEFAULT,
-        });
-        let api = Api::new(&auth, Options::default());
-        let listener = Listener::bind("127.0.0.1:0".parse()?)?;
-        let address = listener.local_address();
-        let (_trigger, shutdown) = shutdown::channel();
-        let serving = listener.serve(listener::Options::new(Protocol::Rpc), shutdown, move || {
-            api.clone()
-        })?;
-        let channel = Channel::from_shared(format!("http://{address}"))?
-            .connect()
-            .await?;
-        let token = one_session(channel).await?;
-        support::say_ready(&format!("{address} {token}"))?;
-        serving.drained().await;
-        Ok(())
-    })
-}
-
-async fn one_session(channel: Channel) -> Outcome<String> {
-    let request = pb::CreateUserRequest {
-        email: "bench@example.com".into(),
-        ..Default::default()
-    };
-    let user = UserServiceClient::new(channel.clone())
-        .create_user(request)
-        .await?
-        .into_inner()
-        .user;
-    let user_id = user.ok_or("no user")?.id;
-    let credential = Some(pb::create_session_request::Credential::UserId(user_id));
-    let request = pb::CreateSessionRequest {
-        credential,
-        ..Default::default()
-    };
-    let mut sessions = AuthServiceClient::new(channel);
-    let session_token = sessions.create_session(request).await?.into_inner().session_token;
-    sessions
-        .user_id_for_session(pb::UserIdForSessionRequest {
-            session_token: session_token.clone(),
-        })
-        .await?;
-    Ok(session_token)
+/// The Go server of `benches/go`, built here; `None` without Go.
+fn go_server(directory: &Path) -> Outcome<Option<Server>> {
+    let program = directory.join("go-server");
+    let built = Command::new("go")
+        .args(["build", "-o"])
+        .arg(&program)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/go"))
+        .status();
+    match built {
+        Ok(status) if status.success() => Server::start(Command::new(program)).map(Some),
+        Ok(_) => Err("the Go server does not compile".into()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A tonic server with its default settings that returns a constant.
@@ -260,7 +236,7 @@ impl tonic::server::UnaryService<pb::UserIdForSessionRequest> for Constant {
     }
 }
 
-impl<B> Service<http::Request<B>> for Echo
+impl<B> TowerService<http::Request<B>> for Echo
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,

@@ -89,13 +89,7 @@ impl Server {
 
     /// Memory that the process holds now, in bytes.
     pub(crate) fn resident_bytes(&self) -> Outcome<u64> {
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id()))?;
-        let pages: u64 = statm
-            .split_whitespace()
-            .nth(1)
-            .ok_or("no resident pages")?
-            .parse()?;
-        Ok(pages * 4096)
+        resident_bytes(&self.child.id().to_string())
     }
 }
 
@@ -104,6 +98,17 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Memory that a process holds now, in bytes; `self`: this one.
+pub(crate) fn resident_bytes(process: &str) -> Outcome<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .ok_or("no resident memory")?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes * 1024)
 }
 
 /// Tells whoever started this process that it is ready.
@@ -222,4 +227,12 @@ pub(crate) fn progress(line: &str) -> Outcome {
     let mut output = std::io::stderr();
     write!(output, "\r\x1b[K{line}")?;
     Ok(output.flush()?)
+}
+
+/// Shows how far something is that takes long.
+pub(crate) fn bar(doing: &str, done: u64, of: u64) -> Outcome {
+    const WIDTH: u64 = 40;
+    let filled = (done * WIDTH / of.max(1)).min(WIDTH) as usize;
+    let (full, empty) = ("#".repeat(filled), ".".repeat(WIDTH as usize - filled));
+    progress(&format!("{doing} [{full}{empty}] {done} of {of}"))
 }

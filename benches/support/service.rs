@@ -5,8 +5,8 @@ use super::{
     wire::{self, Calls, Form, Load},
 };
 use prost::Message as _;
-use sessiond::pb;
-use std::{fs::File, net::SocketAddr, path::Path, process::Command, sync::Arc, time::Duration};
+use sessiond::pb::{self, auth_service_client::AuthServiceClient};
+use std::{ffi::OsStr, fs::File, net::SocketAddr, path::Path, process::Command, sync::Arc, time::Duration};
 
 pub(crate) const CREATE: &str = "/auth.v1.AuthService/CreateSession";
 pub(crate) const CHECK: &str = "/auth.v1.AuthService/UserIdForSession";
@@ -24,7 +24,7 @@ pub(crate) struct Service {
 
 impl Service {
     /// Starts it with these flags. What it logs goes to a file in the directory, as with an operator.
-    pub(crate) fn start(directory: &Path, flags: &[&str]) -> Outcome<Self> {
+    pub(crate) fn start(directory: &Path, flags: &[impl AsRef<OsStr>]) -> Outcome<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sessiond"));
         command
             .args(["--listen", "127.0.0.1:0", "--gateway=false"])
@@ -43,6 +43,18 @@ impl Service {
             .ok_or("no address")?
             .parse()?;
         Ok(Self { server, address })
+    }
+
+    /// How many sessions it counts.
+    pub(crate) fn session_count(&self) -> Outcome<u64> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            let mut service = AuthServiceClient::connect(format!("http://{}", self.address)).await?;
+            let stats = service.get_stats(pb::GetStatsRequest {}).await?.into_inner();
+            Ok(u64::try_from(stats.session_count)?)
+        })
     }
 
     /// Creates users and says who they are.

@@ -56,11 +56,11 @@ impl Auth {
     }
 
     /// [`check`](Self::check) for many tokens: a result for each, in their order.
-    pub async fn check_many(&self, tokens: &[String]) -> Vec<Result<Checked, AuthError>> {
+    pub async fn check_many<T: AsRef<str>>(&self, tokens: &[T]) -> Vec<Result<Checked, AuthError>> {
         let now = self.parts.clock.now();
         let digests: Vec<_> = tokens
             .iter()
-            .map(|token| TokenDigest::of_presented(token))
+            .map(|token| TokenDigest::of_presented(token.as_ref()))
             .collect();
         let mut results = Vec::with_capacity(tokens.len());
         let mut waiting = FuturesUnordered::new();

@@ -171,6 +171,7 @@ impl AuthService for Sessions {
     ) -> Result<Response<pb::BatchUserIdForSessionResponse>, Status> {
         let pb::BatchUserIdForSessionRequest { session_tokens } = request.into_inner();
         let checks = bulk::check_all(&self.auth, &session_tokens).await?;
+        let checks = checks.into_iter().map(bulk::wire).collect();
         Ok(Response::new(pb::BatchUserIdForSessionResponse { checks }))
     }
 

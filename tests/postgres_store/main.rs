@@ -5,9 +5,13 @@
     reason = "tests, and what they are made of"
 )]
 
+mod failing_over;
 mod following;
+mod network;
 #[path = "../support/postgres.rs"]
 mod postgres_server;
+#[path = "../support/proxy.rs"]
+mod proxy;
 mod reading;
 mod samples;
 mod starting;

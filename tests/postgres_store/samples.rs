@@ -1,6 +1,7 @@
 //! Stores on the tests' server, and sessions to put into them.
 
 use crate::postgres_server::PostgresServer;
+pub(crate) use crate::postgres_server::database;
 use sessiond::{
     domain::{
         Attributes, AuthMethod, Client, LiveSession, RandomTokens, Session, SessionId, SessionSpan,
@@ -18,10 +19,6 @@ pub(crate) fn config(url: &str) -> PostgresConfig {
 pub(crate) async fn store_on(server: &PostgresServer) -> (PostgresStore, String) {
     let url = server.new_database();
     (PostgresStore::connect(config(&url)).await.unwrap(), url)
-}
-
-pub(crate) fn database(url: &str) -> &str {
-    url.rsplit('/').next().unwrap()
 }
 
 /// A connection of the test's own, for what no store does. It lasts as long as what is returned.

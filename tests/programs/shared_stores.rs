@@ -11,6 +11,10 @@ use crate::{
 };
 use postgres::PostgresServer;
 use redis::RedisServer;
+use sessiond::{
+    domain::TokenDigest,
+    pb::{self, auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
+};
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 const PASSWORD: &str = "blue lamp over the river";
@@ -140,4 +144,159 @@ async fn whoever_outgrows_one_machine_copies_everything_and_nobody_is_logged_out
 
     let refusal = offline.refused("copy --from ./nothing-here --to @url", "");
     assert!(refusal.contains("no data"), "{refusal}");
+}
+
+/// What a user does in a while: several log-ins, one of them rotated, one ended. Every token that was ever shown.
+async fn tokens_of_a_busy_user(running: &Running) -> Vec<String> {
+    let url = format!("http://{}", running.grpc.unwrap());
+    let mut users = UserServiceClient::connect(url.clone()).await.unwrap();
+    let mut sessions = AuthServiceClient::connect(url).await.unwrap();
+    let request = pb::CreateUserRequest {
+        email: "ada@example.org".into(),
+        ..Default::default()
+    };
+    let user = users
+        .create_user(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .user
+        .unwrap();
+    let mut tokens = Vec::new();
+    for _ in 0..20 {
+        let credential = Some(pb::create_session_request::Credential::UserId(user.id.clone()));
+        let request = pb::CreateSessionRequest {
+            credential,
+            ..Default::default()
+        };
+        tokens.push(
+            sessions
+                .create_session(request)
+                .await
+                .unwrap()
+                .into_inner()
+                .session_token,
+        );
+    }
+    let grace = Some(prost_types::Duration {
+        seconds: 60,
+        nanos: 0,
+    });
+    let request = pb::RotateSessionRequest {
+        session_token: tokens[0].clone(),
+        grace,
+    };
+    tokens.push(
+        sessions
+            .rotate_session(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .session_token,
+    );
+    let session = Some(pb::destroy_session_request::Session::SessionToken(
+        tokens[1].clone(),
+    ));
+    sessions
+        .destroy_session(pb::DestroySessionRequest { session })
+        .await
+        .unwrap();
+    for digest in [hex(&tokens[2]), base64_of(&tokens[2])] {
+        for presented in [digest.clone(), format!("ses_{digest}")] {
+            let request = pb::UserIdForSessionRequest {
+                session_token: presented,
+            };
+            let refused = sessions.user_id_for_session(request).await.unwrap_err();
+            assert_eq!(
+                refused.code(),
+                tonic::Code::Unauthenticated,
+                "a stored digest is no token"
+            );
+        }
+    }
+    tokens
+}
+
+fn hex(token: &str) -> String {
+    let digest = TokenDigest::of_presented(token).unwrap();
+    digest
+        .as_bytes()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn base64_of(token: &str) -> String {
+    let digest = TokenDigest::of_presented(token).unwrap();
+    base64::Engine::encode(
+        &base64::engine::general_purpose::URL_SAFE_NO_PAD,
+        digest.as_bytes(),
+    )
+}
+
+/// That what is stored has the digest of a living session somewhere, and no token anywhere, in no spelling.
+fn assert_only_digests(stored: &[u8], tokens: &[String]) {
+    let holds = |needle: &[u8]| stored.windows(needle.len()).any(|window| window == needle);
+    let digest = *TokenDigest::of_presented(&tokens[2]).unwrap().as_bytes();
+    let is_there =
+        holds(&digest) || holds(hex(&tokens[2]).as_bytes()) || holds(base64_of(&tokens[2]).as_bytes());
+    assert!(is_there, "this is not where sessions are stored");
+    for token in tokens {
+        let secret = &token["ses_".len()..];
+        let engine = &base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        let random = base64::Engine::decode(engine, secret).unwrap();
+        assert!(!holds(secret.as_bytes()) && !holds(&random), "a token is stored");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s_02_the_data_directory_holds_digests_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::sessiond(dir.path(), &["--gateway=false"]);
+    let tokens = tokens_of_a_busy_user(&running).await;
+    running.stopped();
+    let files = fs::read_dir(dir.path().join("sessiond-data")).unwrap();
+    let stored: Vec<u8> = files
+        .flat_map(|file| fs::read(file.unwrap().path()).unwrap())
+        .collect();
+    assert_only_digests(&stored, &tokens);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s_02_postgresql_holds_digests_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = tokio::task::block_in_place(PostgresServer::start);
+    let url = server.new_database();
+    fs::write(dir.path().join("url"), &url).unwrap();
+    fs::set_permissions(dir.path().join("url"), fs::Permissions::from_mode(0o600)).unwrap();
+    let running = Running::sessiond(dir.path(), &["--store-url-file=url", "--gateway=false"]);
+    let tokens = tokens_of_a_busy_user(&running).await;
+    let database = url.rsplit_once('/').unwrap().1.split('?').next().unwrap();
+    let tables = [
+        "sessions",
+        "users",
+        "epochs",
+        "revocations",
+        "unnumbered_revocations",
+    ];
+    let stored: String = tables
+        .map(|table| server.sql(database, &format!("SELECT * FROM sessiond.{table}")))
+        .concat();
+    assert_only_digests(stored.as_bytes(), &tokens);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s_02_redis_holds_digests_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = tokio::task::block_in_place(RedisServer::start);
+    let store = format!("--session-store={}", server.url());
+    let running = Running::sessiond(dir.path(), &[&store, "--gateway=false"]);
+    let tokens = tokens_of_a_busy_user(&running).await;
+    let mut stored = Vec::new();
+    for key in server.keys() {
+        stored.extend_from_slice(&key);
+        let name = String::from_utf8(key).unwrap();
+        stored.extend(server.try_ask::<Vec<u8>>(&["DUMP", &name]).unwrap_or_default());
+    }
+    assert_only_digests(&stored, &tokens);
 }

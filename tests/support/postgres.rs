@@ -41,18 +41,10 @@ impl PostgresServer {
 
     /// Starts a server of its own, for a test that stops it.
     pub(crate) fn start() -> Self {
-        let directory = tempfile::Builder::new()
-            .prefix("sessiond-postgres-")
-            .tempdir()
-            .unwrap()
-            .keep();
+        let directory = new_directory();
         let guard = guard(&directory);
         write_certificates(&directory);
-        let port = free_port();
-        if rustix::process::geteuid().is_root() {
-            // PostgreSQL refuses to run as root.
-            run(Command::new("chown").args(["-R", "postgres:"]).arg(&directory));
-        }
+        give_to_postgres(&directory);
         let data = directory.join("data");
         run(as_postgres(&program("initdb"))
             .args([
@@ -74,6 +66,7 @@ impl PostgresServer {
             ),
         )
         .unwrap();
+        let port = free_port();
         let server = Self {
             process: Mutex::new(spawn(&directory, port)),
             directory,
@@ -99,7 +92,7 @@ impl PostgresServer {
 
     /// Frees the space of a database that [`new_database`](Self::new_database) has made.
     pub(crate) fn drop_database(&self, url: &str) {
-        let name = url.rsplit('/').next().unwrap();
+        let name = database(url);
         self.sql("postgres", &format!("DROP DATABASE {name} WITH (FORCE)"));
     }
 
@@ -129,6 +122,27 @@ impl PostgresServer {
             String::from_utf8_lossy(&output.stderr)
         );
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// Schema and rows of a database, as statements that any server of this version or a later one takes.
+    pub(crate) fn dump(&self, url: &str) -> String {
+        let output = Command::new(program("pg_dump"))
+            .args(["--inserts", "--no-owner", "--no-privileges", url])
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let dump = String::from_utf8(output.stdout).unwrap();
+        // Commands to psql, not to the server; and a setting that older servers do not know.
+        let is_statement =
+            |line: &&str| !line.starts_with('\\') && !line.starts_with("SET transaction_timeout");
+        dump.lines()
+            .filter(is_statement)
+            .map(|line| format!("{line}\n"))
+            .collect()
     }
 
     /// Ends the server and all its processes at once, as a crash does.
@@ -219,6 +233,11 @@ impl PostgresServer {
     }
 }
 
+/// The database's name in a URL of [`PostgresServer::new_database`].
+pub(crate) fn database(url: &str) -> &str {
+    url.rsplit('/').next().unwrap()
+}
+
 /// Of the newest version that the Debian packages have installed, or else wherever the shell finds it.
 fn program(name: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql")
@@ -244,6 +263,18 @@ fn as_postgres(program: &Path) -> Command {
         .arg(program)
         .current_dir("/");
     command
+}
+
+fn new_directory() -> PathBuf {
+    let directory = tempfile::Builder::new().prefix("sessiond-postgres-").tempdir();
+    directory.unwrap().keep()
+}
+
+/// PostgreSQL refuses to run as root, so what it runs on must not be root's either.
+fn give_to_postgres(directory: &Path) {
+    if rustix::process::geteuid().is_root() {
+        run(Command::new("chown").args(["-R", "postgres:"]).arg(directory));
+    }
 }
 
 fn run(command: &mut Command) {

@@ -89,7 +89,14 @@ impl SessionIndex {
         let shard = || Aligned(RwLock::new(Shard::with_capacity(sessions / SHARDS)));
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
-            users: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            users: (0..SHARDS)
+                .map(|_| {
+                    RwLock::new(UserShard {
+                        heads: HashTable::with_capacity(sessions / SHARDS),
+                        ..UserShard::default()
+                    })
+                })
+                .collect(),
             hasher: RandomState::new(),
             everyone: AtomicU64::new(0),
             revoked_through: AtomicU64::new(0),

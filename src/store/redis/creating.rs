@@ -42,15 +42,11 @@ impl Shared {
     pub(super) async fn create(&self, new: &NewSession, now: Timestamp) -> RedisResult<Created> {
         let live = &new.session.live;
         self.allow_lifetime(live.span.lifetime()).await?;
-        // The birth is read before the epochs are compared: see `ending`.
-        let ((birth, everyones_epoch), replaced) =
-            try_join(self.birth(), self.replaced(new.replaces.as_ref(), now)).await?;
-        let Some(users_epoch) = new.epoch.count().checked_sub(everyones_epoch) else {
+        let stored = self.store_under_epoch(new, now);
+        let (users_epoch, replaced) = try_join(stored, self.replaced(new.replaces.as_ref(), now)).await?;
+        let Some(users_epoch) = users_epoch else {
             return Ok(Created::EpochMoved);
         };
-        if !self.store_new(new, birth, now).await? {
-            return Ok(Created::EpochMoved);
-        }
         let own = replaced
             .as_ref()
             .ok()
@@ -79,13 +75,38 @@ impl Shared {
         Ok(Created::Yes)
     }
 
+    /// Stores the session, unless everyone's epoch has moved. Gives what the user's epoch must not exceed.
+    async fn store_under_epoch(&self, new: &NewSession, now: Timestamp) -> RedisResult<Option<u64>> {
+        // Asked a second time if its shard knows a later revocation. Either that is under way, and then the epoch has moved before
+        // this second look; or a server that took over has lost the last numbers: with a fresh one, nobody is locked out.
+        for is_last in [false, true] {
+            // The birth is read before the epochs are compared: see `ending`.
+            let (birth, everyones_epoch) = self.birth().await?;
+            let Some(users_epoch) = new.epoch.count().checked_sub(everyones_epoch) else {
+                return Ok(None);
+            };
+            if self.store_new(new, birth, now).await? {
+                return Ok(Some(users_epoch));
+            }
+            if !is_last {
+                self.next_number(false).await?;
+            }
+        }
+        Ok(None)
+    }
+
     /// The number of the last revocation, and everyone's epoch at the same moment.
     async fn birth(&self) -> RedisResult<(u64, u64)> {
         let mut cmd = redis::cmd("MGET");
         cmd.arg(self.keys.clock()).arg(self.keys.everyones_epoch());
-        let (birth, epoch): (Option<u64>, Option<u64>) =
+        let (last, epoch): (Option<String>, Option<u64>) =
             redis::from_redis_value(self.wire.read(&cmd).await?)?;
-        Ok((birth.unwrap_or(0), epoch.unwrap_or(0)))
+        let birth = match &last {
+            Some(last) => last.split(' ').next().and_then(|number| number.parse().ok()),
+            None => Some(0),
+        };
+        let birth = birth.ok_or_else(|| failure("a number of another form"))?;
+        Ok((birth, epoch.unwrap_or(0)))
     }
 
     /// The living session that a token to be replaced proves.

@@ -298,20 +298,49 @@ impl Shared {
         Ok(found.is_ok_and(|found| found.is_some_and(|(_, seen)| seen.record.kind() != Kind::Ended)))
     }
 
-    pub(super) async fn revoke_everyone(&self, now: Timestamp) -> RedisResult<u64> {
+    /// Marks every shard, and says how many living sessions that ended and under which number.
+    pub(super) async fn revoke_everyone(&self, now: Timestamp) -> RedisResult<(u64, u64)> {
         let number = self.next_number(true).await?;
         let ended = try_join_all((0..SHARDS).map(|shard| async move {
-            let mut cmd =
-                scripts::MARK_EVERYONE.on(&[self.keys.everyones_mark(shard), self.keys.living(shard)]);
-            cmd.arg(number).arg(now.as_millis());
+            let mut cmd = scripts::MARK_EVERYONE.on(&[
+                self.keys.everyones_mark(shard),
+                self.keys.living(shard),
+                self.keys.set_aside(shard, number),
+            ]);
+            cmd.arg(number)
+                .arg(now.as_millis())
+                .arg(millis(self.longest_lifetime() + HOUR));
             RedisResult::Ok(redis::from_redis_value::<u64>(self.wire.write(&cmd).await?)?)
         }));
         let ended: Vec<u64> = ended.await?;
         self.tell(&[Revocation::Everyone]).await?;
-        Ok(ended.iter().sum())
+        Ok((ended.iter().sum(), number))
     }
 
-    async fn next_number(&self, is_for_everyone: bool) -> RedisResult<u64> {
+    /// Frees what everyone's revocation of this number has ended, shard by shard and a few at a time.
+    pub(super) async fn clear(&self, number: u64) -> RedisResult<()> {
+        for shard in 0..SHARDS {
+            loop {
+                let mut cmd = scripts::CLEAR.on(&[
+                    self.keys.set_aside(shard, number),
+                    self.keys.living(shard),
+                    self.keys.everyones_mark(shard),
+                ]);
+                cmd.arg(self.keys.sessions_of(shard)).arg(AT_ONCE);
+                let (cleared, freed): (u64, Vec<Vec<u8>>) =
+                    redis::from_redis_value(self.wire.write(&cmd).await?)?;
+                if cleared == 0 {
+                    break;
+                }
+                let freed = freed.iter().filter_map(|record| ids_of(record));
+                try_join_all(freed.map(|(user, id)| self.forget_one(user, id))).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A number greater than all before.
+    pub(super) async fn next_number(&self, is_for_everyone: bool) -> RedisResult<u64> {
         let mut cmd = scripts::NEXT_NUMBER.on(&[
             self.keys.clock(),
             self.keys.longest_lifetime(),
@@ -322,6 +351,14 @@ impl Shared {
         self.note_longest_lifetime(longest.unwrap_or(0));
         Ok(number)
     }
+}
+
+/// Which session that was, and whose, from the beginning of its record. `None` if Redis had forgotten it already.
+pub(super) fn ids_of(record: &[u8]) -> Option<(UserId, SessionId)> {
+    let (_, ids) = record.split_first()?;
+    let (id, user) = ids.split_first_chunk::<16>()?;
+    let user = UserId::from_bytes(user.try_into().ok()?);
+    Some((user, SessionId::from_bytes(*id)))
 }
 
 /// How long Redis keeps a session that ends at `expires_at`: longer than the session lives, so that clocks that differ a little end

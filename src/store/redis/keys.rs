@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `{shard}s:<digest>` | a session, the place it has moved to, or a note that it ended ([`record`](super::record)) |
 //! | `{shard}x` | the shard's living sessions: digest by expiry |
+//! | `{shard}x:<number>` | those that everyone's revocation of that number has ended, until they are cleared |
 //! | `{shard}e` | everyone's mark: what was born before it is dead |
 //! | `{shard}e:<user>` | a user's mark |
 //! | `{u:<user>}` | the user's sessions: id and digest, in the order of the ids |
@@ -107,6 +108,11 @@ impl Keyspace {
         format!("{}e:{user}", self.shards[shard])
     }
 
+    /// The shard's sessions that everyone's revocation of this number has ended.
+    pub(super) fn set_aside(&self, shard: usize, number: u64) -> String {
+        format!("{}x:{number}", self.shards[shard])
+    }
+
     pub(super) fn index(&self, user: UserId) -> String {
         format!("{}{{u:{user}}}", self.prefix)
     }
@@ -123,7 +129,7 @@ impl Keyspace {
         format!("{}{{i:{session}}}", self.prefix)
     }
 
-    /// The number of the last revocation of all sessions of a user or of everyone.
+    /// The number of the last revocation of all sessions of a user or of everyone, and the run of the server that gave it.
     pub(super) fn clock(&self) -> String {
         format!("{}{{log}}clock", self.prefix)
     }

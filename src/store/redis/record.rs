@@ -288,6 +288,35 @@ mod tests {
     }
 
     #[test]
+    fn f_23_records_are_the_bytes_that_the_first_release_wrote() {
+        let mut first = vec![b's'];
+        first.extend([1; 16]);
+        first.extend([2; 16]);
+        first.extend([0, 0, 0, 0, 0, 0, 0, 77]);
+        first.extend([0x00, 0x00, 0x01, 0xa1, 0xee, 0x56, 0x5e, 0x7b]);
+        first.extend([0x00, 0x00, 0x01, 0xa1, 0xb2, 0xbb, 0x95, 0xc8]);
+        first.extend([2, 0, 0, 0xa8, 0xc0, 0, 0, 0x07, 0x08]);
+        assert_eq!(Record::of(&session(""), 77).bytes(), first);
+
+        first.extend(b"\0\0\0\0\0\0\0\0\0\0\0\x08a laptop\0\0\0\x05theme\0\0\0\x04dark");
+        let mut detailed = session("a laptop");
+        detailed.attributes = Attributes::from_stored(BTreeMap::from([("theme".into(), "dark".into())]));
+        assert_eq!(Record::of(&detailed, 77).bytes(), first);
+        assert_eq!(Record::from_stored(first).unwrap().session(), Some(detailed));
+
+        let mut moved = vec![b'm'];
+        moved.extend([1; 16]);
+        moved.extend([2; 16]);
+        moved.extend([0x00, 0x00, 0x01, 0xa1, 0xee, 0x56, 0x5e, 0x7b]);
+        moved.extend([7; 32]);
+        let until = Timestamp::from_millis(1_795_000_000_123);
+        assert_eq!(
+            Record::from_stored(moved).unwrap().moved_to(),
+            Some((until, TokenDigest::from_bytes([7; 32])))
+        );
+    }
+
+    #[test]
     fn what_is_cut_off_or_unknown_is_no_record() {
         let whole = Record::of(&session("a laptop"), 77);
         for end in 0..whole.bytes().len() {

@@ -178,27 +178,57 @@ redis.call('SET', KEYS[1], last .. ' ' .. without .. ' ' .. except, 'PX', ARGV[3
 return 1
 ";
 
-    /// Keys: everyone's mark, living. Arguments: the revocation's number, now. Gives how many living sessions that ended.
+    /// Keys: everyone's mark, living, the set to be cleared. Arguments: the revocation's number, now, milliseconds to keep that set.
+    /// Gives how many living sessions that ended.
+    ///
+    /// All that live are set aside at once, however many they are, to be cleared a few at a time.
     MARK_EVERYONE: r"
 local mark = redis.call('GET', KEYS[1])
 if not mark or tonumber(mark) < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
 local ended = redis.call('ZCOUNT', KEYS[2], '(' .. ARGV[2], '+inf')
-redis.call('UNLINK', KEYS[2])
+if redis.call('EXISTS', KEYS[2]) == 1 then
+  redis.call('RENAME', KEYS[2], KEYS[3])
+  redis.call('PEXPIRE', KEYS[3], ARGV[3])
+end
 return ended
+";
+
+    /// Keys: the set to be cleared, living, everyone's mark. Arguments: what session keys begin with, limit. Frees sessions that
+    /// everyone's revocation has ended, and gives the others back to the living: they were created while it was under way. Gives
+    /// how many it has dealt with, and the beginnings of the records that it has freed.
+    CLEAR: READING, r"
+local freed = {}
+local set_aside = redis.call('ZRANGE', KEYS[1], 0, ARGV[2] - 1, 'WITHSCORES')
+for i = 1, #set_aside, 2 do
+  local member, key = set_aside[i], ARGV[1] .. set_aside[i]
+  local v = redis.call('GETRANGE', key, 0, 40)
+  if string.sub(v, 1, 1) == 's' then
+    if spared(v, KEYS[3]) then
+      redis.call('ZADD', KEYS[2], set_aside[i + 1], member)
+    else
+      redis.call('DEL', key)
+      freed[#freed + 1] = string.sub(v, 1, 33)
+    end
+  end
+  redis.call('ZREM', KEYS[1], member)
+end
+return {#set_aside / 2, freed}
 ";
 
     /// Keys: clock, longest lifetime, everyone's epoch. Argument: 1 if everyone is concerned. Gives a number greater than any given
     /// before, and the longest lifetime.
     ///
-    /// The number is the server's time in microseconds, or the next if that is not greater: a server that takes over with an older
-    /// clock key gives no number twice.
+    /// The number is the server's time in microseconds, or the next if that is not greater. A server that has taken over, or started
+    /// again, may have lost the last numbers, and its time may be behind that of the one before: it begins a minute ahead.
     NEXT_NUMBER: r"
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+local last, last_run = string.match(redis.call('GET', KEYS[1]) or '0 ', '^(%d+) (%w*)$')
 local time = redis.call('TIME')
 local n = time[1] * 1000000 + time[2]
-local last = tonumber(redis.call('GET', KEYS[1]) or '0')
-if n <= last then n = last + 1 end
+if run ~= last_run then n = n + 60000000 end
+if n <= tonumber(last) then n = tonumber(last) + 1 end
 local text = string.format('%.0f', n)
-redis.call('SET', KEYS[1], text)
+redis.call('SET', KEYS[1], text .. ' ' .. run)
 if ARGV[1] == '1' then redis.call('INCR', KEYS[3]) end
 return {text, redis.call('GET', KEYS[2])}
 ";

@@ -2,8 +2,14 @@
 //!
 //! Redis itself forgets a session some minutes after its end; a sweep is sooner, counts, and also tidies what points to the session.
 
-use super::{Shared, keys::SHARDS, link::failure, scripts};
-use crate::domain::{SessionId, Timestamp, UserId};
+use super::{
+    Shared,
+    ending::{ids_of, millis},
+    keys::SHARDS,
+    link::failure,
+    scripts,
+};
+use crate::domain::Timestamp;
 use futures_util::future::try_join_all;
 use redis::{RedisResult, Value};
 use std::time::Duration;
@@ -23,7 +29,7 @@ impl Shared {
             .arg(holder)
             .arg("NX")
             .arg("PX")
-            .arg(super::ending::millis(SWEEPING_TTL));
+            .arg(millis(SWEEPING_TTL));
         if self.wire.write(&hold).await? == Value::Nil {
             return Ok(0);
         }
@@ -60,16 +66,8 @@ impl Shared {
             .arg(now.as_millis())
             .arg(limit);
         let swept: Vec<(Vec<u8>, Vec<u8>)> = redis::from_redis_value(self.wire.write(&cmd).await?)?;
-        let sessions = swept.iter().filter_map(|(_, record)| swept_session(record));
+        let sessions = swept.iter().filter_map(|(_, record)| ids_of(record));
         try_join_all(sessions.map(|(user, id)| self.forget_one(user, id))).await?;
         Ok(swept.len() as u64)
     }
-}
-
-/// Which session that was, and whose, from the beginning of its record. `None` if Redis had forgotten it already.
-fn swept_session(record: &[u8]) -> Option<(UserId, SessionId)> {
-    let (_, ids) = record.split_first()?;
-    let (id, user) = ids.split_first_chunk::<16>()?;
-    let user = UserId::from_bytes(user.try_into().ok()?);
-    Some((user, SessionId::from_bytes(*id)))
 }

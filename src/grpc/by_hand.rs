@@ -1,0 +1,283 @@
+//! The messages of the hot calls, read and written by hand: byte for byte what prost makes of them, without its allocations.
+
+use super::convert;
+use crate::{auth::Checked, domain::AuthMethod, pb};
+use bytes::BufMut;
+
+/// `session_token`, and each of `session_tokens`, as the wire spells it: field 1, length-delimited.
+const TOKEN_TAG: u8 = 0x0a;
+
+/// `checks` in a response and `found` in a check: field 1 as well.
+const CHECK_TAG: u8 = 0x0a;
+const FOUND_TAG: u8 = 0x0a;
+/// `failure` in a check: field 2, a number.
+const FAILURE_TAG: u8 = 0x10;
+
+/// Lengths and reasons below this take one byte on the wire.
+const ONE_BYTE: usize = 128;
+
+const UUID_CHARS: usize = 36;
+
+/// A tag, a length, seconds as long as they can get and nanoseconds as long as they can get.
+const INSTANT_BYTES: usize = 2 + (1 + 10) + (1 + 5);
+
+/// An answer, at most: two ids, three instants or spans, and a method.
+const ANSWER_BYTES: usize = 2 * (2 + UUID_CHARS) + 3 * INSTANT_BYTES + 2;
+
+/// What one check adds to a response with many, at most.
+pub(super) const CHECK_BYTES: usize = 2 * (1 + 2) + ANSWER_BYTES;
+
+/// The one token of a `UserIdForSessionRequest`; `None` for a message that prost has to look at.
+pub(super) fn token_in(message: &[u8]) -> Option<&str> {
+    match split_token(message)? {
+        (token, []) => Some(token),
+        (_, _) => None,
+    }
+}
+
+/// The tokens of a request with many; `None` for a message that prost has to look at.
+pub(super) fn tokens_in(mut message: &[u8]) -> Option<Vec<&str>> {
+    // As many as there are if they are tokens.
+    let mut tokens = Vec::with_capacity(message.len() / 49 + 1);
+    while !message.is_empty() {
+        let (token, rest) = split_token(message)?;
+        tokens.push(token);
+        message = rest;
+    }
+    Some(tokens)
+}
+
+fn split_token(message: &[u8]) -> Option<(&str, &[u8])> {
+    let &[TOKEN_TAG, length, ref rest @ ..] = message else {
+        return None;
+    };
+    if usize::from(length) >= ONE_BYTE {
+        return None;
+    }
+    let (token, rest) = rest.split_at_checked(length.into())?;
+    Some((std::str::from_utf8(token).ok()?, rest))
+}
+
+/// An encoded `UserIdForSessionResponse`.
+pub(super) struct Answer {
+    bytes: [u8; ANSWER_BYTES],
+    length: usize,
+}
+
+impl Answer {
+    pub(super) fn of(checked: &Checked) -> Self {
+        let Checked { session, at } = checked;
+        let valid_until = session.valid_until();
+        let authenticated_at = convert::timestamp(session.authenticated_at);
+        let valid_for = convert::wire_duration(valid_until.since(*at));
+        let valid_until = convert::timestamp(valid_until);
+        let auth_method: pb::AuthMethod = match session.auth_method {
+            AuthMethod::Password => pb::AuthMethod::Password,
+            AuthMethod::Caller => pb::AuthMethod::Caller,
+        };
+
+        let mut answer = Self {
+            bytes: [0; ANSWER_BYTES],
+            length: 0,
+        };
+        answer.put_uuid(1, session.user_id.as_uuid());
+        answer.put_uuid(2, session.id.as_uuid());
+        answer.put_instant(3, authenticated_at.seconds, authenticated_at.nanos);
+        answer.put(&[4 << 3, auth_method as u8]);
+        answer.put_instant(5, valid_until.seconds, valid_until.nanos);
+        answer.put_instant(6, valid_for.seconds, valid_for.nanos);
+        answer
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes[self.length..][..bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+
+    fn put_uuid(&mut self, field: u8, id: &uuid::Uuid) {
+        let mut text = [0; UUID_CHARS];
+        id.hyphenated().encode_lower(&mut text);
+        self.put(&[field << 3 | 2, UUID_CHARS as u8]);
+        self.put(&text);
+    }
+
+    /// A `Timestamp` or a `Duration`: both have seconds in field 1 and nanoseconds in field 2, and leave out what is zero.
+    fn put_instant(&mut self, field: u8, seconds: i64, nanos: i32) {
+        self.put(&[field << 3 | 2, 0]);
+        let begin = self.length;
+        self.put_number(1, seconds);
+        self.put_number(2, nanos.into());
+        self.bytes[begin - 1] = (self.length - begin) as u8;
+    }
+
+    fn put_number(&mut self, field: u8, number: i64) {
+        if number == 0 {
+            return;
+        }
+        self.put(&[field << 3]);
+        let mut rest = number.cast_unsigned();
+        while rest >= 0x80 {
+            self.put(&[rest as u8 | 0x80]);
+            rest >>= 7;
+        }
+        self.put(&[rest as u8]);
+    }
+}
+
+/// Appends one of the `checks` of a response with many.
+pub(super) fn put_check(check: &Result<Checked, pb::ErrorReason>, buffer: &mut impl BufMut) {
+    match check {
+        Ok(checked) => {
+            let answer = Answer::of(checked);
+            let answer = answer.as_bytes();
+            let length_bytes = if answer.len() < ONE_BYTE { 1 } else { 2 };
+            buffer.put_u8(CHECK_TAG);
+            put_length(1 + length_bytes + answer.len(), buffer);
+            buffer.put_u8(FOUND_TAG);
+            put_length(answer.len(), buffer);
+            buffer.put_slice(answer);
+        }
+        Err(reason) => buffer.put_slice(&[CHECK_TAG, 2, FAILURE_TAG, *reason as u8]),
+    }
+}
+
+/// The length of a check, which takes one byte or two.
+fn put_length(length: usize, buffer: &mut impl BufMut) {
+    if length < ONE_BYTE {
+        buffer.put_u8(length as u8);
+    } else {
+        buffer.put_slice(&[length as u8 | 0x80, (length >> 7) as u8]);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::domain::{LiveSession, SessionId, SessionSpan, Timestamp, UserId};
+    use pb::session_check::Result as Found;
+    use proptest::prelude::*;
+    use prost::Message as _;
+
+    prop_compose! {
+        pub(in crate::grpc) fn checked()(
+            created in 0i64..1 << 47,
+            since in 0i64..1 << 40,
+            lifetime: u32,
+            idle: u32,
+            by_password: bool,
+        ) -> Checked {
+            let created_at = Timestamp::from_millis(created);
+            Checked {
+                session: LiveSession {
+                    id: SessionId::new(created_at, [1; 10]),
+                    user_id: UserId::new(created_at, [2; 10]),
+                    last_seen_at: Timestamp::from_millis(created + since),
+                    authenticated_at: Timestamp::from_millis(created + since / 2),
+                    auth_method: if by_password { AuthMethod::Password } else { AuthMethod::Caller },
+                    span: SessionSpan::from_secs(lifetime, idle),
+                grace_ends_at: None,
+                },
+                at: Timestamp::from_millis(created + since),
+            }
+        }
+    }
+
+    fn any_check() -> impl Strategy<Value = Result<Checked, pb::ErrorReason>> {
+        prop_oneof![
+            checked().prop_map(Ok),
+            Just(Err(pb::ErrorReason::InvalidSession)),
+            Just(Err(pb::ErrorReason::StoreUnavailable)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn an_answer_is_what_prost_would_encode(checked in checked()) {
+            let generated = pb::UserIdForSessionResponse::from(checked).encode_to_vec();
+            let by_hand = Answer::of(&checked);
+            prop_assert_eq!(by_hand.as_bytes(), &generated);
+        }
+
+        #[test]
+        fn many_checks_are_what_prost_would_encode(checks in proptest::collection::vec(any_check(), 0..8)) {
+            let mut by_hand = Vec::new();
+            for check in &checks {
+                put_check(check, &mut by_hand);
+            }
+            let generated = |check| pb::SessionCheck {
+                result: Some(match check {
+                    Ok(checked) => Found::Found(pb::UserIdForSessionResponse::from(checked)),
+                    Err(reason) => Found::Failure(pb::ErrorReason::into(reason)),
+                }),
+            };
+            let checks = checks.into_iter().map(generated).collect();
+            prop_assert_eq!(by_hand, pb::BatchUserIdForSessionResponse { checks }.encode_to_vec());
+        }
+
+        #[test]
+        fn tokens_are_found_where_prost_finds_them(
+            session_tokens in proptest::collection::vec(".{0,60}", 0..5),
+            junk in proptest::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let request = pb::BatchUserIdForSessionRequest { session_tokens };
+            let message = request.encode_to_vec();
+            match request.session_tokens.iter().all(|token| token.len() < ONE_BYTE) {
+                true => prop_assert_eq!(tokens_in(&message).unwrap(), request.session_tokens),
+                false => prop_assert_eq!(tokens_in(&message), None),
+            }
+            // Whatever else arrives is either left to prost or read as it would be.
+            if let Some(tokens) = tokens_in(&junk) {
+                let decoded = pb::BatchUserIdForSessionRequest::decode(&*junk).unwrap();
+                prop_assert_eq!(tokens, decoded.session_tokens);
+            }
+            if let Some(token) = token_in(&junk) {
+                let decoded = pb::UserIdForSessionRequest::decode(&*junk).unwrap();
+                prop_assert_eq!(token, decoded.session_token);
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_answer_fits() {
+        let mut answer = Answer {
+            bytes: [0; ANSWER_BYTES],
+            length: 0,
+        };
+        for field in [1, 2] {
+            answer.put_uuid(field, &uuid::Uuid::max());
+        }
+        for field in [3, 5, 6] {
+            answer.put_instant(field, i64::MIN, i32::MAX);
+        }
+        answer.put(&[4 << 3, 0]);
+        assert_eq!(answer.length, ANSWER_BYTES);
+    }
+
+    #[test]
+    fn what_is_not_plain_is_left_to_prost() {
+        let request = |token: &str| pb::UserIdForSessionRequest {
+            session_token: token.to_owned(),
+        };
+        let good = request("ses_x").encode_to_vec();
+        assert_eq!(token_in(&good), Some("ses_x"));
+        assert_eq!(tokens_in(&[]), Some(Vec::new()));
+        let with_unknown_field = [&good[..], &[0x10, 1]].concat();
+        let too_long = request(&"x".repeat(ONE_BYTE)).encode_to_vec();
+        let not_text = [TOKEN_TAG, 1, 0xff];
+        for message in [
+            &with_unknown_field[..],
+            &too_long,
+            &not_text,
+            &good[..good.len() - 1],
+        ] {
+            assert_eq!(token_in(message), None);
+            assert_eq!(tokens_in(message), None);
+        }
+        assert_eq!(token_in(&[]), None);
+        assert_eq!(token_in(&[&good[..], &good].concat()), None);
+    }
+}
