@@ -3,7 +3,7 @@
 use super::{Auth, AuthError};
 use crate::{
     domain::{LiveSession, Session, Timestamp, TokenDigest, User},
-    store::{Answer, StoreError},
+    store::{Answer, SessionKey, StoreError},
 };
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use std::time::Duration;
@@ -122,10 +122,15 @@ impl Auth {
         if max_auth_age.is_some_and(|limit| now.since(session.live.authenticated_at) > limit) {
             return Err(AuthError::ReauthenticationRequired);
         }
-        // The user can be gone or disabled for the moment that it takes to end their sessions.
         let user = match self.parts.users.by_id(session.live.user_id).await? {
             Some(record) if record.user.disabled_at.is_none() => record.user,
-            Some(_) | None => return Err(AuthError::InvalidSession),
+            // Their sessions are about to end; or whoever disabled or deleted the user failed half-way, and this one would go on.
+            // It ends before anybody is told that it has: checks, which do not look at the user, must say the same.
+            Some(_) | None => {
+                let key = SessionKey::Id(session.live.id);
+                self.parts.sessions.destroy(key, now).await?;
+                return Err(AuthError::InvalidSession);
+            }
         };
         session.live = self.seen(session.live, &digest, now);
         Ok(CurrentUser { user, session })

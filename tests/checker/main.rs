@@ -16,6 +16,7 @@ mod history;
 mod in_process;
 mod judging;
 mod kill_rounds;
+mod late_touches;
 mod lives;
 mod lying_store;
 mod nemesis;

@@ -80,6 +80,7 @@ macro_rules! service_over {
                 users {
                     a_user_lives_from_creation_to_deletion
                     s_15_a_deleted_users_sessions_die
+                    s_15_a_half_disabled_users_session_is_dead_to_all_once_it_is_to_one
                     an_email_belongs_to_one_user
                     an_update_names_what_it_changes
                     a_lost_update_is_refused

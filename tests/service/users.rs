@@ -1,7 +1,10 @@
 //! Manage users.
 
 use crate::service::{PASSWORD, Service, bad_fields, reason};
-use sessiond::pb::{self, get_user_request::Key};
+use sessiond::{
+    pb::{self, get_user_request::Key},
+    store::Updated,
+};
 use tonic::{Code, Status};
 
 async fn get(service: &Service, key: Key) -> Result<pb::User, Status> {
@@ -110,6 +113,26 @@ pub(crate) async fn s_15_a_deleted_users_sessions_die(service: Service) {
         ),
         "INVALID_CREDENTIALS"
     );
+}
+
+/// A disabled user whose sessions could not be ended: the session store was away, and nobody has tried again.
+pub(crate) async fn s_15_a_half_disabled_users_session_is_dead_to_all_once_it_is_to_one(service: Service) {
+    let user = service.here.quick_user("ann@example.com").await;
+    let token = service.here.session_of(&user).await.session_token;
+    let id = user.id.parse().unwrap();
+    let mut disabled = service.user_store.by_id(id).await.unwrap().unwrap().user;
+    disabled.disabled_at = Some(disabled.created_at);
+    disabled.version += 1;
+    let updated = service.user_store.update(&disabled, disabled.version - 1).await;
+    assert_eq!(updated.unwrap(), Updated::Yes);
+    assert!(service.there.is_alive(&token).await);
+    let request = pb::CurrentUserRequest {
+        session_token: token.clone(),
+        max_auth_age: None,
+    };
+    let refused = service.here.sessions.clone().current_user(request).await;
+    assert_eq!(reason(&refused.unwrap_err()), "INVALID_SESSION");
+    assert!(!service.there.is_alive(&token).await);
 }
 
 pub(crate) async fn an_email_belongs_to_one_user(service: Service) {

@@ -1,0 +1,85 @@
+//! A check that is written down late, after others were told that the session has expired, revives nothing.
+
+use crate::{postgres_server::PostgresServer, redis_server::RedisServer};
+use sessiond::{
+    domain::{
+        Attributes, AuthMethod, Client, Clock as _, LiveSession, RandomTokens, Session, SessionId, SessionSpan,
+        SystemClock, Timestamp, TokenSource as _, UserId,
+    },
+    store::{
+        Created, NewSession, PostgresConfig, PostgresStore, PostgresUrl, SessionStore,
+        redis::{RedisConfig, RedisStore},
+    },
+};
+use std::time::Duration;
+use tokio::{task::block_in_place, time::sleep};
+
+const IDLE: Duration = Duration::from_secs(2);
+
+fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+async fn new_session(store: &impl SessionStore, now: Timestamp) -> NewSession {
+    let user_id = UserId::new(now, RandomTokens.id_bits().unwrap());
+    let live = LiveSession {
+        id: SessionId::new(now, RandomTokens.id_bits().unwrap()),
+        user_id,
+        last_seen_at: now,
+        authenticated_at: now,
+        auth_method: AuthMethod::Caller,
+        span: SessionSpan::from_secs(3600, u32::try_from(IDLE.as_secs()).unwrap()),
+        grace_ends_at: None,
+    };
+    NewSession {
+        digest: RandomTokens.session_token().unwrap().digest(),
+        session: Session {
+            live,
+            client: Client::default(),
+            attributes: Attributes::default(),
+        },
+        epoch: store.epoch(user_id).await.unwrap(),
+        replaces: None,
+        max_per_user: 10,
+    }
+}
+
+/// Time itself has to pass here: stores judge how late a touch is by their server's clock.
+async fn late_touches_revive_nothing(store: impl SessionStore) {
+    let clock = SystemClock::starting_at_wall_time(None);
+    let created_at = clock.now();
+    let new = new_session(&store, created_at).await;
+    let (live, digest) = (new.session.live, new.digest);
+    assert_eq!(store.create(new, created_at).await.unwrap(), Created::Yes);
+
+    // Late, but the session lives: it counts.
+    let seen_at = created_at.after(millis(600));
+    sleep(millis(1000)).await;
+    store.touch(&live, &digest, seen_at);
+    let seen = async || store.check(&digest, clock.now()).get().await.unwrap().unwrap();
+    while seen().await.last_seen_at != seen_at {
+        sleep(millis(10)).await;
+    }
+
+    // Made while the session lived, and written down when it was over: others have been told so.
+    let expires_at = seen_at.after(IDLE);
+    sleep(expires_at.since(clock.now()) + millis(50)).await;
+    assert_eq!(store.check(&digest, clock.now()).get().await.unwrap(), None);
+    store.touch(&live, &digest, expires_at.before(millis(1)));
+    sleep(millis(500)).await;
+    assert_eq!(store.check(&digest, clock.now()).get().await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_14_a_late_touch_revives_nothing_in_redis() {
+    let server = block_in_place(RedisServer::start);
+    let config = RedisConfig::new(&server.url()).unwrap();
+    late_touches_revive_nothing(RedisStore::connect(config).await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_14_a_late_touch_revives_nothing_in_postgres() {
+    let url = block_in_place(|| PostgresServer::shared().new_database());
+    let config = PostgresConfig::new(PostgresUrl::new(url));
+    late_touches_revive_nothing(PostgresStore::connect(config).await.unwrap()).await;
+}
