@@ -141,12 +141,10 @@ async fn client_of_a_fresh_service() -> Result<SessionClient, Failure> {
     let api = Api::new(&auth, Options::default());
     let listener = Listener::bind(([127, 0, 0, 1], 0).into())?;
     let address = listener.local_address();
-    let (trigger, shutdown) = shutdown::channel();
+    let (_never_stopped, shutdown) = shutdown::channel();
     listener.serve(listener::Options::new(Protocol::Rpc), shutdown, move || {
         api.clone()
     })?;
-    // The service runs as long as this program.
-    std::mem::forget(trigger);
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
     let client = SessionClient::start(endpoint, ClientOptions::default())?;
     client.cache_live().await;

@@ -269,6 +269,7 @@ fn new_session(number: u64, now: Timestamp) -> NewSession {
                 authenticated_at: now,
                 auth_method: AuthMethod::Caller,
                 span: SessionSpan::from_secs(secs, secs),
+                grace_ends_at: None,
             },
             client: Client::default(),
             attributes: Attributes::default(),

@@ -28,6 +28,9 @@ pub mod store;
 #[cfg(feature = "server")]
 pub mod sweeper;
 
+#[cfg(feature = "server")]
+pub mod metrics;
+
 pub mod domain;
 
 #[cfg(feature = "gateway")]

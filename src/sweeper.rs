@@ -4,10 +4,14 @@
 
 use crate::{
     domain::{Clock, SystemClock, Timestamp},
+    metrics::Sweeps,
     shutdown::Shutdown,
     store::SessionStore,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::time::sleep;
 
 /// How much is swept, and how often.
@@ -19,6 +23,9 @@ pub struct Options {
     pub batch: u32,
     /// The pause between two steps, for everybody else.
     pub pause: Duration,
+    /// Whether the sessions that live are counted after each sweep, and once before the first: a shared store may have to look at
+    /// all of them for that.
+    pub counts_sessions: bool,
 }
 
 impl Default for Options {
@@ -27,6 +34,7 @@ impl Default for Options {
             interval: Duration::from_secs(60),
             batch: 1000,
             pause: Duration::from_millis(50),
+            counts_sessions: false,
         }
     }
 }
@@ -49,9 +57,13 @@ pub async fn sweep_on(
     clock: Arc<dyn Clock>,
     known_until: Option<Timestamp>,
     options: Options,
+    sweeps: Sweeps,
     mut shutdown: Shutdown,
 ) {
     let sweeping = async {
+        if options.counts_sessions {
+            count(&*sessions, &*clock, &sweeps).await;
+        }
         if let Some(gap) = doubtful_gap(known_until, clock.now()) {
             tracing::error!(
                 event = "clock_doubtful",
@@ -63,7 +75,10 @@ pub async fn sweep_on(
         }
         loop {
             sleep(jittered(options.interval)).await;
-            sweep(&*sessions, &*clock, &options).await;
+            sweep(&*sessions, &*clock, &options, &sweeps).await;
+            if options.counts_sessions {
+                count(&*sessions, &*clock, &sweeps).await;
+            }
         }
     };
     tokio::select! {
@@ -73,26 +88,38 @@ pub async fn sweep_on(
 }
 
 /// Sweeps until nothing is left, in batches. An error ends the sweep; the next one comes.
-async fn sweep(sessions: &dyn SessionStore, clock: &dyn Clock, options: &Options) {
+async fn sweep(sessions: &dyn SessionStore, clock: &dyn Clock, options: &Options, sweeps: &Sweeps) {
+    let started_at = Instant::now();
     let mut swept = 0;
     loop {
         match sessions.sweep(clock.now(), options.batch).await {
             Ok(count) => {
                 swept += count;
+                sweeps.note_swept(count);
                 if count < u64::from(options.batch) {
                     break;
                 }
             }
             Err(failure) => {
+                sweeps.note_failure();
                 tracing::warn!(event = "sweep_failed", cause = ?failure, "{failure}");
                 break;
             }
         }
         sleep(options.pause).await;
     }
+    sweeps.note_end(started_at.elapsed());
     if swept > 0 {
         tracing::debug!(event = "swept", count = swept, "space of ended sessions freed");
     }
+}
+
+async fn count(sessions: &dyn SessionStore, clock: &dyn Clock, sweeps: &Sweeps) {
+    let count = sessions.count(clock.now()).await;
+    let count = count.inspect_err(|failure| {
+        tracing::warn!(event = "count_failed", cause = ?failure, "{failure}");
+    });
+    sweeps.note_sessions(count.ok());
 }
 
 fn doubtful_gap(known_until: Option<Timestamp>, now: Timestamp) -> Option<Duration> {

@@ -267,7 +267,7 @@ fn one_file_serves_both_programs() {
 
 #[test]
 fn s_72_plain_text_beyond_this_machine_takes_a_flag_that_names_the_danger() {
-    for setting in ["listen", "gateway-listen"] {
+    for setting in ["listen", "gateway-listen", "metrics-listen"] {
         let flag = format!("--{setting}=0.0.0.0:0");
         let mistakes = said().flag(&flag).mistakes();
         assert_eq!(mistakes.len(), 1, "{mistakes:?}");
@@ -290,6 +290,18 @@ fn s_72_plain_text_beyond_this_machine_takes_a_flag_that_names_the_danger() {
     let upstream = said().flag("--upstream=http://10.0.0.1:50051");
     assert!(upstream.load_gateway().is_err());
     assert!(upstream.flag("--danger-plaintext-listen").load_gateway().is_ok());
+}
+
+#[test]
+fn s_70_metrics_are_shown_nowhere_unless_an_address_is_given() {
+    let config = said().load().unwrap();
+    assert_eq!(config.metrics_address, None);
+    assert!(!config.sweeper.counts_sessions);
+    let config = said().file("metrics_listen = \"127.0.0.1:9464\"").load().unwrap();
+    assert_eq!(config.metrics_address, Some(([127, 0, 0, 1], 9464).into()));
+    assert!(config.sweeper.counts_sessions);
+    let mistakes = said().flag("--metrics-listen=everywhere").mistakes();
+    assert!(mistakes[0].contains("must be an address"), "{mistakes:?}");
 }
 
 #[test]

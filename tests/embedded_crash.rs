@@ -91,6 +91,7 @@ async fn log_in(store: &EmbeddedStore, user: UserId) -> TokenDigest {
                 authenticated_at: START,
                 auth_method: AuthMethod::Password,
                 span: SessionSpan::from_secs(3600, 600),
+                grace_ends_at: None,
             },
             client: Client::default(),
             attributes: Attributes::default(),

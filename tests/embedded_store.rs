@@ -62,6 +62,7 @@ async fn new_session(store: &EmbeddedStore, user: UserId, now: Timestamp) -> New
                 authenticated_at: now,
                 auth_method: AuthMethod::Caller,
                 span: SessionSpan::from_secs(3600, 600),
+                grace_ends_at: None,
             },
             client: Client::new("192.0.2.7".into(), "curl/8.14".into(), "a laptop".into()).unwrap(),
             attributes: Attributes::new(BTreeMap::from([("theme".into(), "dark".into())])).unwrap(),

@@ -6,8 +6,9 @@ use sessiond::{
         Attributes, AuthMethod, Client, Clock as _, LiveSession, ManualClock, Session, SessionId,
         SessionSpan, SessionToken, Timestamp, UserId,
     },
+    metrics::{Metrics, Sweeps},
     shutdown::{self, Trigger},
-    store::{Created, MemoryStore, NewSession, SessionStore},
+    store::{Created, EmbeddedStore, MemoryStore, NewSession, SessionStore},
     sweeper::{Options, sweep_on},
 };
 use std::{sync::Arc, time::Duration};
@@ -22,6 +23,7 @@ struct Swept {
     store: Arc<MemoryStore>,
     trigger: Trigger,
     sweeper: JoinHandle<()>,
+    sweeps: Sweeps,
     now: Timestamp,
 }
 
@@ -39,12 +41,22 @@ impl Swept {
             interval: MINUTE,
             batch: 3,
             pause: Duration::from_millis(50),
+            counts_sessions: true,
         };
-        let sweeper = tokio::spawn(sweep_on(store.clone(), clock, known_until, options, shutdown));
+        let sweeps = Sweeps::default();
+        let sweeper = tokio::spawn(sweep_on(
+            store.clone(),
+            clock,
+            known_until,
+            options,
+            sweeps.clone(),
+            shutdown,
+        ));
         Self {
             store,
             trigger,
             sweeper,
+            sweeps,
             now,
         }
     }
@@ -70,6 +82,7 @@ async fn store_session(store: &MemoryStore, number: u8) {
         authenticated_at: START,
         auth_method: AuthMethod::Password,
         span: SessionSpan::from_secs(60, 60),
+        grace_ends_at: None,
     };
     let new = NewSession {
         digest: SessionToken::from_random([number; 32]).digest(),
@@ -90,6 +103,46 @@ async fn ended_sessions_are_swept_batch_by_batch_until_none_is_left() {
     let swept = Swept::with_ended_sessions(10, None).await;
     tokio::time::sleep(MINUTE * 2).await;
     assert_eq!(swept.left().await, 0);
+    assert_eq!(swept.sweeps.sessions(), Some(0));
+    let mut metrics = Metrics::default();
+    metrics.add_sweeps(&swept.sweeps);
+    let text = metrics.text().unwrap();
+    for line in [
+        "sessiond_swept_sessions_total 10\n",
+        "sessiond_sweep_failures_total 0\n",
+        "sessiond_sweep_duration_seconds_count 1\n",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_is_counted_and_asked_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    store.close();
+    let sweeps = Sweeps::default();
+    let options = Options {
+        interval: MINUTE,
+        ..Options::default()
+    };
+    let clock = Arc::new(ManualClock::standing_at(START));
+    let (_trigger, shutdown) = shutdown::channel();
+    tokio::spawn(sweep_on(
+        Arc::new(store),
+        clock,
+        None,
+        options,
+        sweeps.clone(),
+        shutdown,
+    ));
+    tokio::time::sleep(MINUTE * 5 / 2).await;
+    let mut metrics = Metrics::default();
+    metrics.add_sweeps(&sweeps);
+    let text = metrics.text().unwrap();
+    assert!(text.contains("sessiond_sweep_failures_total 2\n"), "{text}");
+    // Nobody wanted it counted.
+    assert_eq!(sweeps.sessions(), None);
 }
 
 #[tokio::test(start_paused = true)]

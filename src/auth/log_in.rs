@@ -121,6 +121,7 @@ impl Auth {
                     authenticated_at: now,
                     auth_method: proof.method(),
                     span,
+                    grace_ends_at: None,
                 },
                 client: client.clone(),
                 attributes: attributes.clone(),

@@ -4,7 +4,7 @@ use super::{cache::Cache, flights::Flights, question::MAX_TOKENS};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     task::yield_now,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval_at},
 };
 use zeroize::Zeroizing;
 
@@ -13,7 +13,7 @@ const SETS_AT_ONCE: usize = 512;
 
 /// Reports at this interval until the task is stopped. What was not used is not asked for, and lapses.
 pub(super) async fn run(cache: Arc<Cache>, flights: Arc<Flights>, every: Duration) {
-    let mut ticks = interval(every);
+    let mut ticks = interval_at(Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut used = Vec::new();
     loop {

@@ -459,6 +459,13 @@ mod tests {
     fn f_12_a_reader_never_sees_a_mix_of_two_answers_nor_another_tokens() {
         // One set, sixteen tokens: places change hands all the time.
         let table = Table::with_capacity(8).unwrap();
+        /// Lets the writers stop however a reader ends.
+        struct Stop<'a>(&'a AtomicBool);
+        impl Drop for Stop<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
         let stop = AtomicBool::new(false);
         let seen = AtomicUsize::new(0);
         thread::scope(|scope| {
@@ -476,6 +483,7 @@ mod tests {
             }
             for _ in 0..2 {
                 scope.spawn(|| {
+                    let _stop = Stop(&stop);
                     for n in (0..16).cycle().take(400_000) {
                         if let Some(found) = read(&table, n) {
                             let said = u32::try_from(found.asked_at_mark).unwrap();
@@ -484,7 +492,6 @@ mod tests {
                             seen.fetch_add(1, Ordering::Relaxed);
                         }
                     }
-                    stop.store(true, Ordering::Relaxed);
                 });
             }
         });

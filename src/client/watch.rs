@@ -23,6 +23,8 @@ use tonic::{Code, Status, transport::Endpoint};
 /// After so long a stream is asked for anew: the time since its start is counted by two clocks, and what they drift apart in this
 /// time (at 200 ppm: 120 ms) is all that they ever do.
 const RENEW_AFTER: Duration = Duration::from_secs(600);
+/// How long the connection for a stream may take, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause before a broken stream is asked for again: at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -91,7 +93,7 @@ impl Watch {
 
     /// Asks for the stream on a connection of its own, so that a dead one is not asked again, and follows it to its end.
     async fn follow(&mut self) -> Ended {
-        let Ok(channel) = self.endpoint.connect().await else {
+        let Ok(Ok(channel)) = timeout(CONNECT_TIMEOUT, self.endpoint.connect()).await else {
             return Ended::Broken("no connection");
         };
         let mut service = AuthServiceClient::with_interceptor(channel, self.credential.clone());

@@ -1,7 +1,7 @@
 //! Where to listen, and within which limits.
 
 use super::{
-    setting::Setting,
+    setting::{Described, Setting},
     settings::{self, DANGER_PLAINTEXT_LISTEN},
     sources::Values,
     value::is_loopback,
@@ -12,6 +12,24 @@ use std::net::SocketAddr;
 /// An address to listen on. Beyond this machine it takes the operator's word that plain text is wanted (S-72).
 pub(super) fn address(values: &mut Values, setting: &Setting<SocketAddr>) -> Option<SocketAddr> {
     let address = values.take(setting)?;
+    object_to_plaintext(values, setting, address);
+    Some(address)
+}
+
+/// As [`address`], where there may be none.
+#[cfg(feature = "server")]
+pub(super) fn optional_address(
+    values: &mut Values,
+    setting: &Setting<Option<SocketAddr>>,
+) -> Option<Option<SocketAddr>> {
+    let address = values.take(setting)?;
+    if let Some(address) = address {
+        object_to_plaintext(values, setting, address);
+    }
+    Some(address)
+}
+
+fn object_to_plaintext(values: &mut Values, setting: &dyn Described, address: SocketAddr) {
     if !is_loopback(address) && !is_danger_accepted(values) {
         values.object_to_value(
             setting,
@@ -21,7 +39,6 @@ pub(super) fn address(values: &mut Values, setting: &Setting<SocketAddr>) -> Opt
             ),
         );
     }
-    Some(address)
 }
 
 /// Whether the operator accepts plain text beyond this machine. A wrong value is noted elsewhere, once.

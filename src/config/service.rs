@@ -19,6 +19,8 @@ pub struct ServiceConfig {
     pub address: SocketAddr,
     /// The limits of its listener.
     pub listener: listener::Options,
+    /// Where metrics are shown, if anywhere.
+    pub metrics_address: Option<SocketAddr>,
     /// What it serves.
     pub api: grpc::Options,
     /// Where users and sessions live.
@@ -52,6 +54,7 @@ impl ServiceConfig {
         let telemetry = super::telemetry_options(values);
         let address = listeners::address(values, &settings::LISTEN);
         let listener = listeners::options(values, Protocol::Rpc);
+        let metrics_address = listeners::optional_address(values, &settings::METRICS_LISTEN);
         let reflection = values.take(&settings::REFLECTION);
         let call_timeout = values.take(&settings::CALL_TIMEOUT);
         let limits = limits(values);
@@ -65,6 +68,7 @@ impl ServiceConfig {
             telemetry: telemetry?,
             address: address?,
             listener: listener?,
+            metrics_address: metrics_address?,
             api: grpc::Options {
                 has_reflection: reflection?,
                 call_timeout: call_timeout?,
@@ -73,6 +77,7 @@ impl ServiceConfig {
             limits: limits?,
             sweeper: sweeper::Options {
                 interval: sweep_interval?,
+                counts_sessions: metrics_address?.is_some(),
                 ..sweeper::Options::default()
             },
             hashing: hashing?,

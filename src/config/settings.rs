@@ -15,7 +15,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 /// Settings that belong together.
 pub type Group = &'static [&'static dyn Described];
 
-static SERVICE: Group = &[&LISTEN, &REFLECTION];
+static SERVICE: Group = &[&LISTEN, &REFLECTION, &METRICS_LISTEN];
 
 static STORES: Group = &[
     &STORE,
@@ -127,6 +127,17 @@ pub(super) static REFLECTION: Setting<bool> = Setting::new(
     SWITCH,
     "Whether the service describes itself to clients that ask, as grpcurl does.",
     value::switch,
+);
+
+pub(super) static METRICS_LISTEN: Setting<Option<SocketAddr>> = Setting::new(
+    "metrics_listen",
+    "",
+    "ADDRESS",
+    "Where GET /metrics shows numbers to Prometheus, such as 127.0.0.1:9464; nowhere unless set.",
+    |text| match text {
+        "" => Ok(None),
+        _ => value::address(text).map(Some),
+    },
 );
 
 pub(super) static CALL_TIMEOUT: Setting<Duration> = Setting::new(
@@ -249,7 +260,7 @@ pub(super) static REDIS_PREFIX: Setting<String> = Setting::new(
 
 pub(super) static REDIS_CONNECTIONS: Setting<NonZeroUsize> = Setting::new(
     "redis_connections",
-    "4",
+    "2",
     "NUMBER",
     "Connections to Redis, or to each node of a Cluster.",
     value::count,

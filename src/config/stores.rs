@@ -92,7 +92,6 @@ fn sessions(values: &mut Values) -> Option<Option<RedisConfig>> {
     let timeout = values.take(&settings::REDIS_TIMEOUT);
     let strict_replicas = values.take(&settings::REDIS_STRICT_REPLICAS);
     let accept_eviction = values.take(&settings::DANGER_REDIS_EVICTION);
-    let lifetime = values.take(&settings::SESSION_LIFETIME);
     let root_certificates = root_certificates(values);
     let is_url_said = matches!(url, Some(Some(_)));
     let in_file = url_in_file(
@@ -118,7 +117,6 @@ fn sessions(values: &mut Values) -> Option<Option<RedisConfig>> {
     config.timeout = timeout?;
     config.strict_replicas = strict_replicas?;
     config.accept_eviction = accept_eviction?;
-    config.longest_lifetime = Duration::from_secs(lifetime?.into());
     config.root_certificates = root_certificates?;
     Some(Some(config))
 }

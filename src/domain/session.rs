@@ -42,6 +42,9 @@ pub struct LiveSession {
     pub auth_method: AuthMethod,
     /// How long it may go without a check, and how long it may last at all.
     pub span: SessionSpan,
+    /// Where it was found by an old token in its grace: when that token stops proving it. `None`: it was found by its own token, or
+    /// not by a token.
+    pub grace_ends_at: Option<Timestamp>,
 }
 
 impl LiveSession {
@@ -57,12 +60,16 @@ impl LiveSession {
         self.created_at().after(self.span.lifetime())
     }
 
-    /// When it ends if it is not checked again: the earlier of idle expiry and absolute expiry.
+    /// When it ends if it is not checked again: the earlier of idle expiry and absolute expiry. For whoever found it by an old token:
+    /// when that token is over, if that comes first.
     #[must_use]
     pub fn valid_until(&self) -> Timestamp {
-        self.last_seen_at
+        let ends_at = self
+            .last_seen_at
             .after(self.span.idle_timeout())
-            .min(self.expires_at())
+            .min(self.expires_at());
+        self.grace_ends_at
+            .map_or(ends_at, |grace_ends_at| ends_at.min(grace_ends_at))
     }
 
     /// Whether it has reached its end. At the very instant of its end a session is over.
@@ -303,6 +310,7 @@ mod tests {
             authenticated_at: created_at,
             auth_method: AuthMethod::Password,
             span: SessionSpan::from_secs(lifetime_secs, idle_timeout_secs),
+            grace_ends_at: None,
         }
     }
 
@@ -316,6 +324,17 @@ mod tests {
         session.last_seen_at = at(95);
         assert!(!session.is_expired(at(99)));
         assert!(session.is_expired(at(100)));
+    }
+
+    #[test]
+    fn what_an_old_token_proves_is_valid_until_the_end_of_its_grace() {
+        let mut session = session(100, 10);
+        let created_at = session.created_at();
+        let at = |secs| created_at.after(Duration::from_secs(secs));
+        session.grace_ends_at = Some(at(3));
+        assert_eq!(session.valid_until(), at(3));
+        session.grace_ends_at = Some(at(30));
+        assert_eq!(session.valid_until(), at(10));
     }
 
     #[test]

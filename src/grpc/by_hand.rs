@@ -179,6 +179,7 @@ pub(super) mod tests {
                     authenticated_at: Timestamp::from_millis(created + since / 2),
                     auth_method: if by_password { AuthMethod::Password } else { AuthMethod::Caller },
                     span: SessionSpan::from_secs(lifetime, idle),
+                grace_ends_at: None,
                 },
                 at: Timestamp::from_millis(created + since),
             }

@@ -9,6 +9,7 @@ mod bulk;
 mod by_hand;
 mod call;
 mod convert;
+mod counting;
 mod readiness;
 mod status;
 mod user_service;
@@ -19,6 +20,7 @@ pub use status::ERROR_DOMAIN;
 
 use crate::{
     auth::Auth,
+    metrics::{Calls, Method, ThreadCalls},
     pb::{DESCRIPTOR_SET, auth_service_server::AuthServiceServer, user_service_server::UserServiceServer},
 };
 use auth_service::Sessions;
@@ -65,11 +67,15 @@ impl Default for Options {
 #[derive(Clone)]
 pub struct Api {
     parts: Arc<Parts>,
+    calls: Calls,
 }
 
 #[derive(Clone)]
 struct Parts {
     auth: Auth,
+    counts: Arc<ThreadCalls>,
+    /// The hot call, found once.
+    check: Method,
     sessions: AuthServiceServer<Sessions>,
     bulk: AuthServiceServer<Sessions>,
     plain_bulk: bulk::Plain,
@@ -103,8 +109,11 @@ impl Api {
                     .add_service(v1alpha.max_decoding_message_size(MAX_MESSAGE_BYTES));
             }
         }
+        let calls = counting::calls();
         let parts = Parts {
             auth: auth.clone(),
+            counts: calls.for_thread(),
+            check: calls.method(at_once::CHECK),
             sessions: AuthServiceServer::new(sessions.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             bulk: AuthServiceServer::new(sessions).max_decoding_message_size(bulk::MAX_MESSAGE_BYTES),
             plain_bulk: bulk::Plain::new(auth.clone(), draining.subscribe()),
@@ -114,15 +123,27 @@ impl Api {
         };
         Self {
             parts: Arc::new(parts),
+            calls,
         }
+    }
+
+    /// The calls that were answered, by all threads.
+    #[must_use]
+    pub fn calls(&self) -> &Calls {
+        &self.calls
     }
 
     /// The same service for another thread. A clone works there as well, but every call would count on one counter that all
     /// cores then fight for.
     #[must_use]
     pub fn for_thread(&self) -> Self {
+        let parts = Parts {
+            counts: self.calls.for_thread(),
+            ..Parts::clone(&self.parts)
+        };
         Self {
-            parts: Arc::new(Parts::clone(&self.parts)),
+            parts: Arc::new(parts),
+            calls: self.calls.clone(),
         }
     }
 
@@ -153,10 +174,14 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let parts = Arc::clone(&self.parts);
-        match at_once::is_candidate(&request) {
-            true => Answering(Stage::Arrived(parts, request)),
-            false => Answering(Stage::Generated(parts.run(request))),
-        }
+        let (method, stage) = match at_once::is_candidate(&request) {
+            true => (parts.check, Stage::Arrived(request)),
+            false => (
+                self.calls.method(request.uri().path()),
+                Stage::Generated(parts.run(request)),
+            ),
+        };
+        Answering { parts, method, stage }
     }
 }
 
@@ -183,7 +208,11 @@ impl Parts {
 }
 
 /// A call that is being answered.
-pub struct Answering<B>(Stage<B>);
+pub struct Answering<B> {
+    parts: Arc<Parts>,
+    method: Method,
+    stage: Stage<B>,
+}
 
 #[expect(
     clippy::large_enum_variant,
@@ -191,7 +220,7 @@ pub struct Answering<B>(Stage<B>);
 )]
 enum Stage<B> {
     /// Not looked at yet; it may be answered at once.
-    Arrived(Arc<Parts>, Request<B>),
+    Arrived(Request<B>),
     /// Under way in the generated code.
     Generated(call::Running),
     /// Answered.
@@ -206,23 +235,27 @@ where
     type Output = Result<Response<AnswerBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut running = match std::mem::replace(&mut self.0, Stage::Done) {
-            Stage::Arrived(parts, mut request) => {
+        let mut running = match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Arrived(mut request) => {
                 let begun = Begun::read(request.body_mut(), cx);
                 if let Some(message) = begun.whole(request.body())
-                    && let Some(response) = at_once::answer(&parts.auth, message)
+                    && let Some(response) = at_once::answer(&self.parts.auth, message)
                 {
+                    self.parts.counts.count(self.method, counting::code_of(&response));
                     return Poll::Ready(Ok(response));
                 }
-                parts.run(request.map(|rest| begun.before(rest)))
+                self.parts.run(request.map(|rest| begun.before(rest)))
             }
             Stage::Generated(running) => running,
             Stage::Done => return Poll::Pending,
         };
         match running.as_mut().poll(cx) {
-            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(AnswerBody::from))),
+            Poll::Ready(Ok(response)) => {
+                self.parts.counts.count(self.method, counting::code_of(&response));
+                Poll::Ready(Ok(response.map(AnswerBody::from)))
+            }
             Poll::Pending => {
-                self.0 = Stage::Generated(running);
+                self.stage = Stage::Generated(running);
                 Poll::Pending
             }
         }

@@ -130,6 +130,8 @@ pub struct HashingStats {
     pub running: usize,
     /// Jobs waiting for a thread.
     pub waiting: usize,
+    /// Jobs refused since the start, because too many waited.
+    pub refused: u64,
 }
 
 impl PasswordHasher {
@@ -265,6 +267,7 @@ impl PasswordHasher {
             computed: self.shared.hashing.computed(),
             running,
             waiting,
+            refused: self.shared.pool.refused(),
         }
     }
 }

@@ -33,6 +33,7 @@ struct Shared {
 struct State {
     waiting: VecDeque<Box<dyn Job>>,
     running: usize,
+    refused: u64,
     /// What a job takes, give or take: an average over the last few.
     job_time: Duration,
     is_closed: bool,
@@ -73,6 +74,7 @@ impl Pool {
                 state: Mutex::new(State {
                     waiting: VecDeque::new(),
                     running: 0,
+                    refused: 0,
                     job_time,
                     is_closed: false,
                 }),
@@ -113,6 +115,11 @@ impl Pool {
         let waiting = state.waiting.iter().filter(|job| job.is_wanted()).count();
         (state.running, waiting)
     }
+
+    /// How many jobs found no room since the start.
+    pub(super) fn refused(&self) -> u64 {
+        self.shared.state.lock().refused
+    }
 }
 
 impl Drop for Pool {
@@ -133,6 +140,7 @@ impl Shared {
             state.waiting.retain(|job| job.is_wanted());
         }
         if state.waiting.len() >= room {
+            state.refused += 1;
             return Err(state.full(self.threads));
         }
         state.waiting.push_back(job);
@@ -247,6 +255,7 @@ mod tests {
         // Three jobs of two seconds stand before it.
         let retry_after = Duration::from_secs(7);
         assert_eq!(pool.run(|| ()).await, Err(Full { retry_after }));
+        assert_eq!(pool.refused(), 1);
 
         let_go.send(()).unwrap();
         first.await.unwrap().unwrap();

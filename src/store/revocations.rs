@@ -204,6 +204,12 @@ impl RevocationLog {
             }),
         }
     }
+
+    /// How many readers there are now.
+    #[must_use]
+    pub fn readers(&self) -> usize {
+        self.shared.head.receiver_count()
+    }
 }
 
 /// Milliseconds of a clock that only goes forward.

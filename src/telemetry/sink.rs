@@ -35,13 +35,24 @@ pub(super) struct Sink {
 }
 
 /// Writes out the last lines when it is dropped, and waits a second for that at most.
-pub struct Flushed(SyncSender<Message>);
+pub struct Flushed {
+    queue: SyncSender<Message>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Flushed {
+    /// Tells, whenever it is asked, how many lines were dropped since the start.
+    pub fn dropped_lines(&self) -> impl Fn() -> u64 + Send + Sync + 'static + use<> {
+        let dropped = Arc::clone(&self.dropped);
+        move || dropped.load(Ordering::Relaxed)
+    }
+}
 
 impl Drop for Flushed {
     fn drop(&mut self) {
         let (done, is_done) = sync_channel(1);
         // A full queue means that the output takes nothing: then there is nothing to wait for.
-        if self.0.try_send(Message::Flush(done)).is_ok() {
+        if self.queue.try_send(Message::Flush(done)).is_ok() {
             let _ = is_done.recv_timeout(LAST_WAIT);
         }
     }
@@ -50,18 +61,19 @@ impl Drop for Flushed {
 pub(super) fn start(output: impl Write + Send + 'static) -> io::Result<(Sink, Flushed)> {
     let (queue, lines) = sync_channel(QUEUE);
     let dropped = Arc::new(AtomicU64::new(0));
-    let dropped_by_sink = Arc::clone(&dropped);
+    let dropped_until_now = Arc::clone(&dropped);
     thread::Builder::new()
         .name("log".to_owned())
-        .spawn(move || write_all(output, &lines, &dropped))?;
+        .spawn(move || write_all(output, &lines, &dropped_until_now))?;
     let sink = Sink {
         queue: queue.clone(),
-        dropped: dropped_by_sink,
+        dropped: Arc::clone(&dropped),
     };
-    Ok((sink, Flushed(queue)))
+    Ok((sink, Flushed { queue, dropped }))
 }
 
 fn write_all(mut output: impl Write, lines: &Receiver<Message>, dropped: &AtomicU64) {
+    let mut told = 0;
     while let Ok(message) = lines.recv() {
         match message {
             // A line that cannot be written is lost; there is nowhere to say so.
@@ -73,8 +85,10 @@ fn write_all(mut output: impl Write, lines: &Receiver<Message>, dropped: &Atomic
                 let _ = done.try_send(());
             }
         }
-        let lost = dropped.swap(0, Ordering::Relaxed);
+        let dropped = dropped.load(Ordering::Relaxed);
+        let lost = dropped - told;
         if lost > 0 {
+            told = dropped;
             let note = format!("{{\"level\":\"WARN\",\"event\":\"log_lines_dropped\",\"count\":{lost}}}\n");
             let _ = output.write_all(note.as_bytes());
         }
@@ -153,7 +167,7 @@ mod tests {
     #[test]
     fn s_93_a_blocked_output_stalls_nobody_and_is_told_what_it_missed() {
         let (taken, output) = sync_channel(0);
-        let (mut sink, _flushed) = start(Taken(taken)).unwrap();
+        let (mut sink, flushed) = start(Taken(taken)).unwrap();
         // One line is in the thread's hands at most; the queue takes the rest until it is full.
         let lines = QUEUE + 100;
         for number in 0..lines {
@@ -175,6 +189,7 @@ mod tests {
             .parse()
             .unwrap();
         assert!((99..=100).contains(&lost), "{lost} lost");
+        assert_eq!(flushed.dropped_lines()(), lost as u64);
         assert!(written >= 1);
     }
 

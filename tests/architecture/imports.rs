@@ -20,6 +20,7 @@ const RULES: &[(&str, &[&str])] = &[
             "auth",
             "domain",
             "listener",
+            "metrics",
             "pb",
             // The stream of revocations is the store's to tell; every other word with a store goes through `auth`.
             "store::Cursor",
@@ -30,7 +31,8 @@ const RULES: &[(&str, &[&str])] = &[
             "store::monotonic_millis",
         ],
     ),
-    ("sweeper", &["domain", "shutdown", "store"]),
+    ("sweeper", &["domain", "metrics", "shutdown", "store"]),
+    ("metrics", &[]),
     ("pb", &[]),
     ("client", &["domain", "pb"]),
     ("gateway", &["client", "domain", "listener", "pb"]),

@@ -241,3 +241,27 @@ async fn a_hundred_clients_refuse_within_moments_of_a_log_out() {
     );
     assert!(clients.iter().all(SessionClient::is_cache_live));
 }
+
+#[tokio::test]
+async fn s_13_an_old_token_is_not_remembered_beyond_its_grace() {
+    let service = Service::start();
+    let client = live_client(&service).await;
+    let user = user(&client, "ann@example.com").await;
+    let old = log_in(&client, &user).await.session_token;
+    client.check(&old).await.unwrap();
+    let request = pb::RotateSessionRequest {
+        session_token: old.clone(),
+        // Shorter than the margin before its end in which nothing is given from memory.
+        grace: Some(Duration::from_secs(5).try_into().unwrap()),
+    };
+    let rotated = client
+        .auth_service()
+        .rotate_session(request)
+        .await
+        .unwrap()
+        .into_inner();
+    client.forget_token(&old);
+    assert!(client.check(&old).await.is_ok());
+    assert_eq!(client.try_cached(&old), None);
+    assert!(client.check(&rotated.session_token).await.is_ok());
+}

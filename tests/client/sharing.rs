@@ -91,6 +91,29 @@ async fn f_12_checks_of_many_tokens_ride_few_calls_and_each_gets_its_own_answer(
 }
 
 #[tokio::test]
+async fn checks_gather_while_many_calls_are_under_way() {
+    let mut server = ScriptedServer::start().await;
+    let (client, _watcher, _clock) = server.live_client(ClientOptions::default()).await;
+    server.hold_back();
+    let mut checks = Vec::new();
+    for n in 0..16 {
+        checks.push(check(&client, &server.hold_session(n)));
+        server.arrived(checks.len()).await;
+    }
+    for n in 16..200 {
+        checks.push(check(&client, &server.hold_session(n)));
+        // Whatever would leave at once has left by then.
+        tokio::task::yield_now().await;
+    }
+    server.release();
+    for check in checks {
+        assert!(check.await.unwrap().is_ok());
+    }
+    let calls: Vec<usize> = server.calls().iter().map(Vec::len).collect();
+    assert_eq!(calls, [vec![1; 16], vec![184]].concat());
+}
+
+#[tokio::test]
 async fn f_12_a_check_that_is_given_up_disturbs_nobody() {
     let mut server = ScriptedServer::start().await;
     let held = server.hold_session(1);

@@ -64,6 +64,7 @@ fn session(number: u8, user: &UserRecord) -> Session {
             authenticated_at: created_at,
             auth_method: AuthMethod::Password,
             span: CENTURIES,
+            grace_ends_at: None,
         },
         client: Client::default(),
         attributes: Attributes::default(),

@@ -48,6 +48,7 @@ pub(crate) fn new_session(user: UserId, at: Timestamp, idle_timeout_secs: u32) -
                 authenticated_at: at,
                 auth_method: AuthMethod::Password,
                 span: SessionSpan::from_secs(3600, idle_timeout_secs),
+                grace_ends_at: None,
             },
             client: Client::default(),
             attributes: Attributes::default(),

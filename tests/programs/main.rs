@@ -10,6 +10,7 @@ mod commands;
 mod configuration;
 mod data_directory;
 mod desk;
+mod metrics;
 mod running;
 mod secrets;
 mod serving;

@@ -39,6 +39,8 @@ pub(crate) struct Running {
     pub(crate) grpc: Option<SocketAddr>,
     /// Where it serves HTTP.
     pub(crate) http: Option<SocketAddr>,
+    /// Where it shows its metrics.
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 impl Running {
@@ -79,12 +81,14 @@ impl Running {
             log: String::new(),
             grpc: None,
             http: None,
+            metrics: None,
         };
         let line = running.line_with("\"event\":\"serving\"");
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         let address = |field: &str| line[field].as_str().map(|text| text.parse().unwrap());
         running.grpc = address("grpc");
         running.http = address("http");
+        running.metrics = address("metrics");
         running
     }
 

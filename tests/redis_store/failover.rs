@@ -92,7 +92,7 @@ async fn a_store_follows_its_sentinels_to_the_new_primary() {
     let store = store_at(&servers.url()).await;
     let now = start();
     let new = log_in(&store, user_id(), now).await;
-    assert_eq!(servers.primary.ask::<u64>(&["WAIT", "1", "1000"]), 1);
+    servers.primary.until_replicated();
     servers.primary.kill();
     check(&store, &new.digest, now).await.unwrap_err();
     let (_, took) = within(Duration::from_secs(20), "the new primary", async || {
@@ -109,7 +109,7 @@ async fn a_store_leaves_a_primary_that_hangs_when_the_sentinels_do() {
     let store = store_at(&servers.url()).await;
     let now = start();
     let new = log_in(&store, user_id(), now).await;
-    assert_eq!(servers.primary.ask::<u64>(&["WAIT", "1", "1000"]), 1);
+    servers.primary.until_replicated();
     servers.primary.hang();
     within(Duration::from_secs(20), "the new primary", async || {
         try_log_in(&store, user_id(), now).await.ok()

@@ -54,6 +54,7 @@ pub(crate) async fn new_session(
                 authenticated_at: at,
                 auth_method: AuthMethod::Password,
                 span: SessionSpan::from_secs(3600, 600),
+                grace_ends_at: None,
             },
             client: Client::default(),
             attributes: Attributes::default(),

@@ -96,6 +96,17 @@ struct Kept {
     old: Option<(TokenDigest, Timestamp)>,
 }
 
+impl Kept {
+    /// As whoever has this token is told of it.
+    fn seen_by(&self, digest: &TokenDigest) -> Session {
+        let mut session = self.session.clone();
+        if self.token != *digest {
+            session.live.grace_ends_at = self.old.map(|(_, until)| until);
+        }
+        session
+    }
+}
+
 impl Model {
     fn epoch(&self, user: UserId) -> u64 {
         self.everyone + self.epochs.get(&user).unwrap_or(&0)
@@ -300,7 +311,7 @@ impl<'a> History<'a> {
     async fn compare(&self, turn: usize) {
         let (store, now) = (self.store.process(turn + 1), self.now);
         for digest in &self.tokens {
-            let expected = self.model.find(digest, now).map(|kept| kept.session.clone());
+            let expected = self.model.find(digest, now).map(|kept| kept.seen_by(digest));
             assert_eq!(
                 check(&*store, digest, now).await,
                 expected.as_ref().map(|session| session.live)

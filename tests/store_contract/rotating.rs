@@ -91,10 +91,16 @@ pub(crate) async fn an_old_token_works_until_the_end_of_its_grace(store: Session
     let now = start();
     let (old, to) = in_grace(&store, now).await;
     let end = now.after(secs(30));
-    assert_eq!(
-        check(&*store.there, &old.digest, end.before(millis(1))).await,
-        Some(old.session.live)
-    );
+    // Whoever remembers the answer must not do so for longer: nobody tells them again.
+    let live = LiveSession {
+        grace_ends_at: Some(end),
+        ..old.session.live
+    };
+    let just_before = end.before(millis(1));
+    assert_eq!(check(&*store.there, &old.digest, just_before).await, Some(live));
+    let whole = store.there.get(&old.digest, just_before).await.unwrap();
+    assert_eq!(whole, Some(Session { live, ..old.session }));
+    assert_eq!(live.valid_until(), end);
     assert!(lives(&*store.there, &old.digest, end.before(millis(1))).await);
     assert!(!lives(&*store.there, &old.digest, end).await);
     assert!(lives(&*store.there, &to, end).await);

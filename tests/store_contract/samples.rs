@@ -59,6 +59,7 @@ pub(crate) fn new_session(user: UserId, epoch: Epoch, at: Timestamp) -> NewSessi
                 authenticated_at: at,
                 auth_method: AuthMethod::Password,
                 span: span(LIFETIME, IDLE_TIMEOUT),
+                grace_ends_at: None,
             },
             client,
             attributes,

@@ -66,17 +66,6 @@ impl PostgresServer {
             ),
         )
         .unwrap();
-        let server = Self::run_in(directory, guard);
-        let (account, password) = LOCKED_ACCOUNT;
-        server.sql(
-            "postgres",
-            &format!("CREATE ROLE {account} LOGIN SUPERUSER PASSWORD '{password}'"),
-        );
-        server
-    }
-
-    /// Runs a server on the data in a directory, which `guard` clears up.
-    fn run_in(directory: PathBuf, guard: Child) -> Self {
         let port = free_port();
         let server = Self {
             process: Mutex::new(spawn(&directory, port)),
@@ -86,28 +75,12 @@ impl PostgresServer {
             _guard: guard,
         };
         server.wait_until_it_answers();
+        let (account, password) = LOCKED_ACCOUNT;
+        server.sql(
+            "postgres",
+            &format!("CREATE ROLE {account} LOGIN SUPERUSER PASSWORD '{password}'"),
+        );
         server
-    }
-
-    /// A server that follows this one, and refuses to be written to.
-    pub(crate) fn standby(&self) -> Self {
-        let directory = new_directory();
-        let guard = guard(&directory);
-        for file in ["authority.pem", "server.pem", "server.key"] {
-            fs::copy(self.directory.join(file), directory.join(file)).unwrap();
-        }
-        give_to_postgres(&directory);
-        run(as_postgres(&program("pg_basebackup"))
-            .args([
-                "--no-sync",
-                "--checkpoint=fast",
-                "--write-recovery-conf",
-                "--dbname",
-            ])
-            .arg(self.url(ACCOUNT, "postgres"))
-            .arg("--pgdata")
-            .arg(directory.join("data")));
-        Self::run_in(directory, guard)
     }
 
     /// The URL of a new, empty database.

@@ -115,6 +115,19 @@ impl RedisServer {
             .unwrap_or_else(|| panic!("redis-server did not answer {words:?}"))
     }
 
+    /// Waits until a replica has everything that was written until now.
+    pub(crate) fn until_replicated(&self) {
+        until("the replica to be in step", || {
+            let mut connection = Client::open(self.url()).unwrap().get_connection().ok()?;
+            // WAIT speaks of what its own connection has written; the replica gets everything in order.
+            let mut both = redis::pipe();
+            both.cmd("SET").arg("test:written").arg(1).ignore();
+            both.cmd("WAIT").arg(1).arg(1000);
+            let (replicas,): (u64,) = both.query(&mut connection).ok()?;
+            (replicas == 1).then_some(())
+        });
+    }
+
     /// All keys, in no order.
     pub(crate) fn keys(&self) -> Vec<Vec<u8>> {
         self.ask(&["KEYS", "*"])
@@ -272,9 +285,6 @@ pub(crate) fn primary_and_replica() -> (RedisServer, RedisServer) {
     let primary = RedisServer::start();
     let of = format!("127.0.0.1 {}", primary.port);
     let replica = RedisServer::start_with(&["--save", "", "--replicaof", &of]);
-    until("the replica to be in step", || {
-        let info: String = replica.try_ask(&["INFO", "replication"])?;
-        info.contains("master_link_status:up").then_some(())
-    });
+    primary.until_replicated();
     (primary, replica)
 }

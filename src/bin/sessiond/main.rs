@@ -5,6 +5,7 @@ mod commands;
 mod in_process;
 mod serve;
 mod service;
+mod shown;
 mod stores;
 mod welcome;
 

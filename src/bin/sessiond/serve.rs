@@ -1,17 +1,19 @@
 //! The life of the serving process: build, bind, serve, drain.
 
-use crate::{Failure, in_process, service::Built, stores, welcome};
+use crate::{Failure, in_process, service::Built, shown, stores, welcome};
+use futures_util::future::join_all;
 use sessiond::{
     config::{GatewayParts, ServiceConfig},
     gateway,
-    listener::{Listener, fit_to_descriptors},
+    listener::{Listener, Serving, fit_to_descriptors},
+    metrics::Sweeps,
     shutdown, sweeper, telemetry,
 };
 use std::net::SocketAddr;
 
 /// Serves until a signal ends it.
 pub(crate) async fn serve(mut config: ServiceConfig) -> Result<(), Failure> {
-    let _flushed = telemetry::start(&config.telemetry)?;
+    let log = telemetry::start(&config.telemetry)?;
     let (trigger, mut shutdown) = shutdown::channel();
     trigger.follow_signals()?;
     limit_connections(&mut config);
@@ -22,35 +24,49 @@ pub(crate) async fn serve(mut config: ServiceConfig) -> Result<(), Failure> {
     let gateway = gateway
         .map(|parts| Ok::<_, Failure>((bind(parts.address)?, parts)))
         .transpose()?;
+    let metrics_listener = config.metrics_address.map(bind).transpose()?;
     let opened = tokio::select! {
         opened = stores::open(&config.stores) => opened?,
         () = shutdown.draining() => return Ok(()),
     };
-    let Built { auth, api, clock } = Built::over(&opened, config.hashing, config.limits, config.api)?;
-    tokio::spawn(api.keep_readiness(auth.clone()));
-    tokio::spawn(sweeper::watch_wall_clock(clock.clone(), shutdown.clone()));
+    let built = Built::over(&opened, config.hashing, config.limits, config.api)?;
+    let sweeps = Sweeps::default();
+    let metrics = shown::metrics(&opened, &built, &sweeps, &log);
+    tokio::spawn(built.api.keep_readiness(built.auth.clone()));
+    tokio::spawn(sweeper::watch_wall_clock(built.clock.clone(), shutdown.clone()));
     tokio::spawn(sweeper::sweep_on(
         opened.sessions.clone(),
-        clock,
+        built.clock.clone(),
         opened.known_until,
         config.sweeper,
+        sweeps,
         shutdown.clone(),
     ));
 
+    let api = built.api;
+    let drain_timeout = config.listener.drain_timeout;
     let rpc_address = listener.local_address();
-    let api_of_worker = api.clone();
-    let serving = listener.serve(config.listener, shutdown.clone(), move || api_of_worker.clone())?;
+    let api_of_workers = api.clone();
+    let rpc = listener.serve(config.listener, shutdown.clone(), move || {
+        api_of_workers.for_thread()
+    })?;
+    let mut servings = vec![rpc];
     let mut http_address = None;
-    let mut gateway_serving = None;
     if let Some((listener, parts)) = gateway {
         http_address = Some(listener.local_address());
         let router = gateway::router(parts.gateway, in_process::channel(api.clone()));
-        gateway_serving = Some(listener.serve(parts.listener, shutdown.clone(), move || router.clone())?);
+        servings.push(listener.serve(parts.listener, shutdown.clone(), move || router.clone())?);
+    }
+    let mut metrics_address = None;
+    if let Some(listener) = metrics_listener {
+        metrics_address = Some(listener.local_address());
+        servings.push(shown::serve(metrics, listener, drain_timeout, shutdown.clone())?);
     }
     tracing::info!(
         event = "serving",
         grpc = %rpc_address,
         http = http_address.map(tracing::field::display),
+        metrics = metrics_address.map(tracing::field::display),
         store = opened.place,
         "serving"
     );
@@ -58,15 +74,12 @@ pub(crate) async fn serve(mut config: ServiceConfig) -> Result<(), Failure> {
 
     shutdown.draining().await;
     api.drain().await;
-    let gateway_drained = async {
-        match gateway_serving {
-            Some(serving) => serving.drained().await,
-            None => 0,
-        }
-    };
-    let (cut_off, gateway_cut_off) = tokio::join!(serving.drained(), gateway_drained);
+    let cut_off: usize = join_all(servings.into_iter().map(Serving::drained))
+        .await
+        .iter()
+        .sum();
     opened.close().await?;
-    tracing::info!(event = "stopped", cut_off = cut_off + gateway_cut_off, "stopped");
+    tracing::info!(event = "stopped", cut_off, "stopped");
     Ok(())
 }
 

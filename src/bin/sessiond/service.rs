@@ -14,6 +14,7 @@ pub(crate) struct Built {
     pub(crate) auth: Auth,
     pub(crate) api: Api,
     pub(crate) clock: Arc<SystemClock>,
+    pub(crate) passwords: PasswordHasher,
 }
 
 impl Built {
@@ -24,15 +25,21 @@ impl Built {
         options: grpc::Options,
     ) -> Result<Self, Failure> {
         let clock = Arc::new(SystemClock::starting_at_wall_time(opened.known_until));
+        let passwords = PasswordHasher::start(hashing)?;
         let auth = Auth::new(AuthParts {
             users: opened.users.clone(),
             sessions: opened.sessions.clone(),
-            passwords: PasswordHasher::start(hashing)?,
+            passwords: passwords.clone(),
             clock: clock.clone(),
             tokens: Arc::new(RandomTokens),
             limits,
         });
         let api = Api::new(&auth, options);
-        Ok(Self { auth, api, clock })
+        Ok(Self {
+            auth,
+            api,
+            clock,
+            passwords,
+        })
     }
 }

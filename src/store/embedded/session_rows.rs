@@ -100,6 +100,7 @@ impl SessionRow {
                     u32::try_from(row.get::<_, i64>(8)?).map_err(|_| DAMAGED)?,
                     u32::try_from(row.get::<_, i64>(9)?).map_err(|_| DAMAGED)?,
                 ),
+                grace_ends_at: None,
             },
             epoch: u64::try_from(row.get::<_, i64>(4)?).map_err(|_| DAMAGED)?,
             old_token: old_digest.zip(old_until),

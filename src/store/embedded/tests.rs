@@ -38,6 +38,7 @@ fn new_session(store: &EmbeddedStore, user: UserId) -> NewSession {
                 authenticated_at: START,
                 auth_method: AuthMethod::Password,
                 span: SessionSpan::from_secs(3600, 600),
+                grace_ends_at: None,
             },
             client: Client::default(),
             attributes: Attributes::default(),

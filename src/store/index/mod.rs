@@ -124,13 +124,19 @@ impl SessionIndex {
     pub(super) fn find(&self, digest: &TokenDigest, now: Timestamp) -> Option<Found> {
         // Before the record: an end of everyone's sessions that was acknowledged before this call is seen.
         let revoked_through = self.revoked_through();
-        let (live, row) = self.locate(digest, now, |_, record| (record.live(), record.row()))?;
+        let (live, row) = self.locate(digest, now, |_, record, grace_ends_at| {
+            let live = LiveSession {
+                grace_ends_at,
+                ..record.live()
+            };
+            (live, record.row())
+        })?;
         (row > revoked_through && !live.is_expired(now)).then_some(Found { live, row })
     }
 
     /// Notes that the session was checked. Where it stands, if nothing else was noted since [`take_touch`](Self::take_touch).
     pub(super) fn touch(&self, session: SessionId, digest: &TokenDigest, at: Timestamp) -> Option<Location> {
-        self.locate(digest, at, |location, record| {
+        self.locate(digest, at, |location, record, _| {
             let is_new = record.id() == session && record.touch(at) && !record.set(mark::TOUCHED);
             is_new.then_some(location)
         })?
@@ -156,17 +162,17 @@ impl SessionIndex {
         !record.is_free() && !record.set(mark::TOUCHED)
     }
 
-    /// Looks at the record that a token proves, as readers see it.
+    /// Looks at the record that a token proves, as readers see it, and at when the token's grace ends if it is an old one.
     fn locate<T>(
         &self,
         digest: &TokenDigest,
         now: Timestamp,
-        look: impl Fn(Location, &Record) -> T,
+        look: impl Fn(Location, &Record, Option<Timestamp>) -> T,
     ) -> Option<T> {
         let number = shard_of(digest);
         let shard = self.shard(number).read();
         if let Some(slot) = shard.find(digest, Record::is_visible_to_readers) {
-            return Some(look(Location::new(number, slot), shard.record(slot)));
+            return Some(look(Location::new(number, slot), shard.record(slot), None));
         }
         let mut old = *shard.old_token(digest)?;
         drop(shard);
@@ -174,7 +180,7 @@ impl SessionIndex {
             let shard = self.shard(old.at.shard()).read();
             let record = shard.record(old.at.slot());
             if record.id() == old.id && record.is_visible_to_readers() {
-                return Some(look(old.at, record));
+                return Some(look(old.at, record, Some(old.until)));
             }
             drop(shard);
             // It ended, unless it moved on since the first look.

@@ -161,6 +161,7 @@ impl Record {
                 _ => AuthMethod::Caller,
             },
             span,
+            grace_ends_at: None,
         }
     }
 
@@ -223,6 +224,7 @@ mod tests {
             authenticated_at: created_at,
             auth_method: AuthMethod::Caller,
             span: SessionSpan::from_secs(lifetime_secs, lifetime_secs),
+            grace_ends_at: None,
         }
     }
 

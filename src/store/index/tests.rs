@@ -52,6 +52,7 @@ fn new_session(n: u64, user: UserId, epoch: u64) -> NewSession {
                 authenticated_at: START,
                 auth_method: AuthMethod::Password,
                 span: SessionSpan::from_secs(3600, 600),
+                grace_ends_at: None,
             },
             client: Client::default(),
             attributes: Attributes::default(),

@@ -49,7 +49,8 @@ pub struct PostgresConfig {
 }
 
 impl PostgresConfig {
-    /// The server at `url`, with 3 connections for checks and 8 for the rest. A call fails within 1.5 s.
+    /// The server at `url`, with 3 connections for checks, 8 for the rest, and 2 that every store has: for what looks at all
+    /// sessions, and for the log of revocations. A call fails within 1.5 s, a count within 4.5 s.
     #[must_use]
     pub fn new(url: PostgresUrl) -> Self {
         Self {
@@ -90,11 +91,20 @@ pub(super) fn target(
     if !(text.starts_with("postgres://") || text.starts_with("postgresql://")) {
         return Err(invalid("must start with postgres://").into());
     }
-    let (address, query) = text.split_once('?').unwrap_or((text, ""));
+    // A password ends where the driver says that it does: at the first @.
+    let credentials = text.find('@').map_or(0, |at| at + 1);
+    let options = text[credentials..]
+        .find('?')
+        .map_or(text.len(), |at| credentials + at);
+    let (address, query) = text.split_at(options);
     let mut encryption = Encryption::Unsaid;
     let mut roots = None;
     let mut rest = Zeroizing::new(format!("{address}?"));
-    for option in query.split('&').filter(|option| !option.is_empty()) {
+    for option in query
+        .trim_start_matches('?')
+        .split('&')
+        .filter(|option| !option.is_empty())
+    {
         match option.split_once('=') {
             Some(("sslmode", "disable")) => encryption = Encryption::Off,
             Some(("sslmode", "require" | "verify-ca" | "verify-full")) => encryption = Encryption::Verified,
@@ -230,6 +240,7 @@ mod tests {
         for url in [
             "mysql://u:secret@db/x",
             "postgres://u:secret@db:port/x",
+            "postgres://u:p?secret=1@db:port/x",
             "postgres:///x?password=secret",
             "postgres://u:secret@db/x?target_session_attrs=any",
             "postgres://u:secret@db/x?sslrootcert=/does/not/exist",
@@ -242,6 +253,13 @@ mod tests {
         }
         let config = PostgresConfig::new(PostgresUrl::new("postgres://u:secret@db/x".into()));
         assert!(!format!("{config:?}").contains("secret"));
+    }
+
+    #[test]
+    fn a_password_may_look_like_options() {
+        let (config, _) = parsed("postgres://u:p?sslmode=prefer&x=1@127.0.0.1/x?sslmode=disable").unwrap();
+        assert_eq!(config.get_password(), Some(&b"p?sslmode=prefer&x=1"[..]));
+        assert_eq!(config.get_ssl_mode(), SslMode::Disable);
     }
 
     #[test]

@@ -80,6 +80,8 @@ impl From<tokio_postgres::Error> for PostgresConnectError {
 /// Users and sessions in PostgreSQL.
 ///
 /// Connections that end are opened again in the background; until then every verb fails at once. Dropping the store closes them.
+/// They must lead to the server itself, or through a proxy that gives each a server process of its own: statements are prepared
+/// and told of on them, which a pooler that takes turns between transactions would break.
 pub struct PostgresStore {
     checks: SharedLinks,
     writes: Arc<LentLinks>,

@@ -65,7 +65,23 @@ pub(super) fn live(row: &Row) -> Result<LiveSession, ServerError> {
             _ => return Err(ServerError::Unreadable("authentication method")),
         },
         span: SessionSpan::from_secs(seconds(row, 5)?, seconds(row, 6)?),
+        grace_ends_at: None,
     })
+}
+
+/// As [`live`], with the end of the old token's grace behind those columns.
+pub(super) fn live_by_old_token(row: &Row) -> Result<LiveSession, ServerError> {
+    Ok(LiveSession {
+        grace_ends_at: Some(instant(row, 7)?),
+        ..live(row)?
+    })
+}
+
+/// As [`session`], with the end of the token's grace behind those columns, if it is an old one.
+pub(super) fn session_by_any_token(row: &Row) -> Result<Session, ServerError> {
+    let mut found = session(row)?;
+    found.live.grace_ends_at = row.try_get::<_, Option<i64>>(11)?.map(Timestamp::from_millis);
+    Ok(found)
 }
 
 /// A whole session.

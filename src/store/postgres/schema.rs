@@ -3,6 +3,7 @@
 use super::{PostgresConnectError, connection::Target};
 use refinery::{Migration, Runner};
 use std::time::Duration;
+use tokio::time::timeout;
 use tokio_postgres::Client;
 
 /// Every migration, in order. The last one's number is the schema's version.
@@ -18,26 +19,36 @@ const VERSION: i32 = MIGRATIONS.len() as i32;
 /// The advisory lock under which the schema changes; a number that nothing else uses.
 const MIGRATION_LOCK: i64 = 8_315_178_135_962_050_928;
 
-/// How long a process waits for another one that migrates.
+/// How long migrating may take, and waiting for another process that does.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How long a migration waits for a table. While it waits, everybody else waits behind it; so it gives up and is tried again.
+const TABLE_LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Brings the schema up to date, if it is not.
 pub(super) async fn bring_up_to_date(target: &Target) -> Result<(), PostgresConnectError> {
     let (mut client, driver) = target.connect(None).await?;
-    let outcome = tokio::time::timeout(MIGRATION_TIMEOUT, migrate(&mut client)).await;
+    let outcome = async {
+        let asking = timeout(target.connect_timeout, stored_version(&client)).await;
+        // Asked first without a lock or a right to change anything: an account that may only use the schema is enough.
+        if asking.map_err(|_| PostgresConnectError::Unanswered)?? == Some(VERSION) {
+            return Ok(());
+        }
+        let migrating = timeout(MIGRATION_TIMEOUT, migrate(&mut client)).await;
+        migrating.map_err(|_| PostgresConnectError::Unanswered)?
+    };
+    let outcome = outcome.await;
     // The lock goes with the connection, whatever became of the migration.
     driver.abort();
-    outcome.map_err(|_| PostgresConnectError::Unanswered)?
+    outcome
 }
 
 async fn migrate(client: &mut Client) -> Result<(), PostgresConnectError> {
-    // Asked first without a lock or a right to change anything: an account that may only use the schema is enough.
-    if stored_version(client).await? == Some(VERSION) {
-        return Ok(());
-    }
     client
         .batch_execute(&format!(
-            "SET statement_timeout = 0; SET lock_timeout = 0; SELECT pg_advisory_lock({MIGRATION_LOCK})"
+            "SET statement_timeout = 0; SET lock_timeout = 0; SELECT pg_advisory_lock({MIGRATION_LOCK}); \
+             SET lock_timeout = {}",
+            TABLE_LOCK_TIMEOUT.as_millis()
         ))
         .await?;
     match stored_version(client).await? {

@@ -32,15 +32,13 @@ impl PostgresStore {
         let digest = digest.as_bytes().as_slice();
         let finding = async {
             let found = client.query_opt(&statements.check, &[&digest]).await?;
-            let found = match found {
-                Some(row) => Some(row),
-                None => {
-                    client
-                        .query_opt(&statements.check_old, &[&digest, &now.as_millis()])
-                        .await?
-                }
-            };
-            found.as_ref().map(rows::live).transpose()
+            if let Some(row) = found {
+                return rows::live(&row).map(Some);
+            }
+            let found = client
+                .query_opt(&statements.check_old, &[&digest, &now.as_millis()])
+                .await?;
+            found.as_ref().map(rows::live_by_old_token).transpose()
         };
         let found = connection
             .answer_by(Instant::now() + self.call_timeout, finding)
@@ -84,7 +82,7 @@ impl SessionStore for PostgresStore {
                 .client
                 .query_opt(&connection.statements.get, &values)
                 .await?;
-            row.as_ref().map(rows::session).transpose()
+            row.as_ref().map(rows::session_by_any_token).transpose()
         });
         reading.await.map_err(|error| error.at("reading a session"))
     }

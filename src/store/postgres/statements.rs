@@ -69,11 +69,11 @@ statements! {
         "SELECT ", live_columns!(), " FROM sessiond.sessions s WHERE s.digest = $1 AND ", is_of_this_epoch!()
     );
     check_old: concat!(
-        "SELECT ", live_columns!(), " FROM sessiond.sessions s
+        "SELECT ", live_columns!(), ", s.old_until FROM sessiond.sessions s
          WHERE s.old_digest = $1 AND s.old_until > $2 AND ", is_of_this_epoch!()
     );
     get: concat!(
-        "SELECT ", session_columns!(), " FROM sessiond.sessions s
+        "SELECT ", session_columns!(), ", CASE WHEN s.digest <> $1 THEN s.old_until END FROM sessiond.sessions s
          WHERE (s.digest = $1 OR (s.old_digest = $1 AND s.old_until > $2)) AND s.valid_until > $2 AND ",
         is_of_this_epoch!()
     );

@@ -116,6 +116,8 @@ async fn write(links: &Arc<LentLinks>, touches: &[Touch]) -> Result<(), ServerEr
                 let age = asked_at.saturating_duration_since(touch.noted_at);
                 let touched = LiveSession {
                     last_seen_at: touch.seen_at,
+                    // The session goes on without the token that it was found by.
+                    grace_ends_at: None,
                     ..touch.session
                 };
                 ids.push(touch.session.id.as_uuid());

@@ -12,18 +12,12 @@ use super::{
 };
 use crate::domain::UserId;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use redis::{Cmd, RedisError, RedisResult, Value};
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use redis::{Cmd, RedisResult, Value};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::timeout,
-};
+use tokio::sync::{mpsc, oneshot};
 
 /// Checks that are sent as one command, at most: three keys each.
 const TOGETHER: usize = 128;
@@ -41,16 +35,22 @@ struct Question {
     answer: oneshot::Sender<RedisResult<Option<Seen>>>,
 }
 
+impl Question {
+    fn answer_with(self, answer: RedisResult<Option<Seen>>) {
+        // Whoever stopped waiting does not need it.
+        let _ = self.answer.send(answer);
+    }
+}
+
 /// The way of checks to the server.
 pub(super) struct Asking {
     queues: Vec<mpsc::Sender<Question>>,
     next: AtomicUsize,
-    limit: Duration,
 }
 
 impl Asking {
     /// Tasks that end when this is dropped.
-    pub(super) fn start(wire: &Arc<Wire>, keys: &Arc<Keyspace>, tasks: usize, limit: Duration) -> Self {
+    pub(super) fn start(wire: &Arc<Wire>, keys: &Arc<Keyspace>, tasks: usize) -> Self {
         let queues = (0..tasks.max(1)).map(|_| {
             let (queue, questions) = mpsc::channel(WAITING);
             tokio::spawn(ask_for_all(Arc::clone(wire), Arc::clone(keys), questions));
@@ -59,7 +59,6 @@ impl Asking {
         Self {
             queues: queues.collect(),
             next: AtomicUsize::new(0),
-            limit,
         }
     }
 
@@ -70,11 +69,9 @@ impl Asking {
         self.queues[next]
             .try_send(question)
             .map_err(|_| failure("too many checks are waiting"))?;
-        match timeout(self.limit, answered).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(failure("nobody asks any more")),
-            Err(_) => Err(failure("no answer in time")),
-        }
+        answered
+            .await
+            .unwrap_or_else(|_| Err(failure("nobody asks any more")))
     }
 }
 
@@ -84,7 +81,16 @@ async fn ask_for_all(wire: Arc<Wire>, keys: Arc<Keyspace>, mut questions: mpsc::
         let mut together = Vec::new();
         tokio::select! {
             biased;
-            Some(()) = on_their_way.next() => {}
+            Some(outcome) = on_their_way.next() => {
+                let outcome: RedisResult<()> = outcome;
+                // Who has waited for those that failed does not wait for others to fail as well: so nobody waits longer than one
+                // command may take, and no check needs a timer of its own.
+                if let Err(error) = outcome {
+                    while let Ok(question) = questions.try_recv() {
+                        question.answer_with(Err(error.clone()));
+                    }
+                }
+            }
             gathered = questions.recv_many(&mut together, TOGETHER), if on_their_way.len() < ON_THEIR_WAY => {
                 if gathered == 0 {
                     return;
@@ -95,28 +101,30 @@ async fn ask_for_all(wire: Arc<Wire>, keys: Arc<Keyspace>, mut questions: mpsc::
     }
 }
 
-async fn ask_together(wire: &Wire, keys: &Keyspace, questions: Vec<Question>) {
+async fn ask_together(wire: &Wire, keys: &Keyspace, questions: Vec<Question>) -> RedisResult<()> {
     let mut cmd = Cmd::with_capacity(1 + 3 * questions.len(), 256 * questions.len());
     cmd.arg("MGET");
     for Question { place, user, .. } in &questions {
         keys.add_check(&mut cmd, place, *user);
     }
-    match wire.read(&cmd).await {
-        Ok(Value::Array(values)) if values.len() == 3 * questions.len() => {
+    let values = match wire.read(&cmd).await {
+        Ok(Value::Array(values)) if values.len() == 3 * questions.len() => Ok(values),
+        Ok(_) => Err(failure("a reply of another form")),
+        Err(error) => Err(error),
+    };
+    match values {
+        Ok(values) => {
             let mut values = values.into_iter();
             for question in questions {
-                let seen = Seen::from_values([values.next(), values.next(), values.next()]);
-                // Whoever stopped waiting does not need it.
-                let _ = question.answer.send(seen);
+                question.answer_with(Seen::from_values([values.next(), values.next(), values.next()]));
             }
+            Ok(())
         }
-        Ok(_) => fail_all(questions, || failure("a reply of another form")),
-        Err(error) => fail_all(questions, || error.clone()),
-    }
-}
-
-fn fail_all(questions: Vec<Question>, error: impl Fn() -> RedisError) {
-    for question in questions {
-        let _ = question.answer.send(Err(error()));
+        Err(error) => {
+            for question in questions {
+                question.answer_with(Err(error.clone()));
+            }
+            Err(error)
+        }
     }
 }

@@ -21,8 +21,6 @@ pub struct RedisConfig {
     pub strict_replicas: Option<u32>,
     /// Whether a server that may drop sessions when its memory is full is used all the same.
     pub accept_eviction: bool,
-    /// The longest lifetime that sessions are created with.
-    pub longest_lifetime: Duration,
     /// PEM certificates to trust instead of the system's, for `rediss` URLs.
     pub root_certificates: Option<Vec<u8>>,
 }
@@ -47,7 +45,6 @@ impl RedisConfig {
             timeout: Duration::from_millis(1500),
             strict_replicas: None,
             accept_eviction: false,
-            longest_lifetime: Duration::from_secs(12 * 60 * 60),
             root_certificates: None,
         })
     }

@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) struct Seen {
     pub record: Record,
     pub marks: Marks,
+    /// When the token that led here stops doing so, if it is an old one.
+    pub grace_ends_at: Option<Timestamp>,
 }
 
 impl Seen {
@@ -49,7 +51,11 @@ impl Seen {
             Record::from_stored(record).ok_or_else(|| failure("a record that this version does not know"))?;
         let marks = Marks::from_stored(mark(everyone).as_deref(), mark(user).as_deref())
             .ok_or_else(|| failure("a mark that this version does not know"))?;
-        Ok(Self { record, marks })
+        Ok(Self {
+            record,
+            marks,
+            grace_ends_at: None,
+        })
     }
 
     /// The session that is stored here, if it lives.
@@ -58,7 +64,10 @@ impl Seen {
             Kind::Session | Kind::Arriving => {}
             Kind::Moved | Kind::Ended => return None,
         }
-        let live = self.record.live()?;
+        let live = LiveSession {
+            grace_ends_at: self.grace_ends_at,
+            ..self.record.live()?
+        };
         (!live.is_expired(now) && self.marks.spare(&self.record)).then_some(live)
     }
 }
@@ -190,7 +199,19 @@ impl Shared {
         match seen.record.kind() {
             Kind::Session => Ok(seen.living(now).map(|_| (*digest, seen))),
             Kind::Moved => match seen.record.moved_to() {
-                Some((works_until, to)) if now < works_until => self.arrived(&seen.record, to, now).await,
+                Some((works_until, to)) if now < works_until => {
+                    let arrived = self.arrived(&seen.record, to, now).await?;
+                    Ok(arrived.map(|(to, seen)| {
+                        let grace_ends_at = Some(works_until);
+                        (
+                            to,
+                            Seen {
+                                grace_ends_at,
+                                ..seen
+                            },
+                        )
+                    }))
+                }
                 Some(_) | None => Ok(None),
             },
             // What has not arrived is proven by nobody's token yet.

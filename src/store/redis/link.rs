@@ -78,7 +78,9 @@ impl Connection {
                     }
                 }
             };
-            connection.must_be_primary().await?;
+            if let Self::Node { .. } = connection {
+                connection.must_take_writes().await?;
+            }
             Ok(connection)
         });
         opened
@@ -160,8 +162,8 @@ impl Connection {
         }
     }
 
-    /// Fails if the server does not answer, or is no primary any more and would refuse the next write.
-    async fn must_be_primary(&mut self) -> RedisResult<()> {
+    /// Fails if the server, or one primary of a Cluster, does not answer, or is no primary any more and would refuse the next write.
+    async fn must_take_writes(&mut self) -> RedisResult<()> {
         if let Self::Cluster(_) = self {
             return self.ask_primaries(&redis::cmd("PING")).await.map(drop);
         }
@@ -277,12 +279,16 @@ async fn keep(config: RedisConfig, place: watch::Sender<Option<Connection>>, sus
     while !place.is_closed() {
         let connection = place.borrow().clone();
         if let Some(connection) = connection {
+            let is_cluster = matches!(connection, Connection::Cluster(_));
             let reason = tokio::select! {
                 () = place.closed() => return,
                 reason = until_broken(&config, connection, &suspect) => reason,
             };
             tracing::warn!(server = ?config.server, reason = %reason, "lost a connection to Redis");
-            place.send_replace(None);
+            // The other nodes of a Cluster may well answer: what there is stays in use until there is better.
+            if !is_cluster {
+                place.send_replace(None);
+            }
         }
         match Connection::open(&config).await {
             Ok(connection) => {
@@ -305,7 +311,7 @@ async fn until_broken(config: &RedisConfig, mut connection: Connection, suspect:
         // A suspicion is no reason for one probe after another.
         let _ = timeout(jittered(PROBE_INTERVAL), suspect.notified()).await;
         let probed = timeout(config.timeout, async {
-            connection.must_be_primary().await?;
+            connection.must_take_writes().await?;
             must_lead_to_primary(config, &connection).await
         });
         match probed.await {

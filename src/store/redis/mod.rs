@@ -3,8 +3,9 @@
 //! Users live elsewhere. A check is one round trip; the token's digest alone says in which slot. What the other verbs do in which
 //! order, and why nothing can come between, is told in [`creating`], [`rotating`] and [`ending`]; the keys are listed in [`keys`].
 //!
-//! Redis 6.2 or later. A user with an ACL needs `~<prefix>*`, `+@read +@write +@scripting`, `+info`, `+role`, `+wait`, and for a
-//! Cluster `+cluster`; without `+config|get` the store works and says that it does not know what the server keeps.
+//! Tried with Redis 7.0; nothing newer than 6.2 is used. A user with an ACL needs `~<prefix>*`, `+@read +@write +@scripting
+//! +@connection +info +role +wait +time`, and for a Cluster `+cluster`; without `+config|get` the store works and says that it does
+//! not know what the server keeps.
 
 mod asking;
 mod config;
@@ -108,7 +109,7 @@ impl RedisStore {
         let asking = match config.server {
             Server::Cluster(_) => None,
             Server::Single(_) | Server::Sentinels { .. } => {
-                Some(Asking::start(&wire, &keys, config.connections, config.timeout))
+                Some(Asking::start(&wire, &keys, config.connections))
             }
         };
         let shared = Arc::new(Shared {
@@ -121,7 +122,6 @@ impl RedisStore {
             timeout: config.timeout,
         });
         let start = async {
-            shared.allow_lifetime(config.longest_lifetime).await?;
             let mut follower = Follower::open(&config, &keys).await?;
             let head = follower.head().await?;
             RedisResult::Ok((follower, RevocationLog::following(head)))
@@ -232,16 +232,16 @@ impl Shared {
             return Ok(None);
         };
         let session = seen.record.session();
-        session
-            .map(Some)
-            .ok_or_else(|| failure("a session of another form"))
+        let mut session = session.ok_or_else(|| failure("a session of another form"))?;
+        session.live.grace_ends_at = seen.grace_ends_at;
+        Ok(Some(session))
     }
 }
 
 #[async_trait]
 impl SessionStore for RedisStore {
     fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Answer<'a, Option<LiveSession>> {
-        // Every connection limits the time of its requests: the hot verb needs no timer of its own.
+        // Every connection limits the time of its requests: the hot verb needs no timer.
         Answer::Later(Box::pin(async move {
             let found = said("checking a session", self.shared.find(digest, now).await)?;
             Ok(found.and_then(|(_, seen)| seen.living(now)))

@@ -144,6 +144,7 @@ impl Record {
                 u32::from_be_bytes(self.array(58)),
                 u32::from_be_bytes(self.array(62)),
             ),
+            grace_ends_at: None,
         })
     }
 
@@ -267,6 +268,7 @@ mod tests {
                 authenticated_at: Timestamp::from_millis(1_794_000_000_456),
                 auth_method: AuthMethod::Caller,
                 span: SessionSpan::from_secs(43_200, 1_800),
+                grace_ends_at: None,
             },
             client: Client::from_stored(String::new(), String::new(), label.into()),
             attributes: Attributes::default(),
