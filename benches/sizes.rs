@@ -453,6 +453,7 @@ fn sweep() -> Outcome {
                 waits.extend(log_in(
                     &store,
                     numbers,
+                    lasting,
                     SWEEPING_CALLERS,
                     &clock,
                     &there,
