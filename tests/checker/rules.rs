@@ -126,8 +126,7 @@ impl Judge<'_> {
                 | Event::Destroy { .. }
                 | Event::EndUser { .. }
                 | Event::EndEveryone { .. }
-                | Event::Count { .. }
-                | Event::List { .. } => operation.brief(*place),
+                | Event::Count { .. } => operation.brief(*place),
             })
             .collect();
         let story = format!("\n  of session {}:\n    {}", life.id, story.join("\n    "));
