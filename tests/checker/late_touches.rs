@@ -3,8 +3,8 @@
 use crate::{postgres_server::PostgresServer, redis_server::RedisServer};
 use sessiond::{
     domain::{
-        Attributes, AuthMethod, Client, Clock as _, LiveSession, RandomTokens, Session, SessionId, SessionSpan,
-        SystemClock, Timestamp, TokenSource as _, UserId,
+        Attributes, AuthMethod, Client, Clock as _, LiveSession, RandomTokens, Session, SessionId,
+        SessionSpan, SystemClock, Timestamp, TokenSource as _, UserId,
     },
     store::{
         Created, NewSession, PostgresConfig, PostgresStore, PostgresUrl, SessionStore,
