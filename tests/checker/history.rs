@@ -29,11 +29,17 @@ impl Operation {
             event,
         } = self;
         let event = match event {
-            Event::List {
-                user,
-                told: Told::Answer(sessions),
-            } => format!("List {{ user: {user}, told: {} sessions }}", sessions.len()),
-            event => format!("{event:?}"),
+            Event::List { user, told } => {
+                let told = told.clone().map(|sessions| sessions.len());
+                format!("List {{ user: {user}, sessions: {told:?} }}")
+            }
+            Event::Create { .. }
+            | Event::Check { .. }
+            | Event::Rotate { .. }
+            | Event::Destroy { .. }
+            | Event::EndUser { .. }
+            | Event::EndEveryone { .. }
+            | Event::Count { .. } => format!("{event:?}"),
         };
         format!("[{place}] client {client}, process {process}, {invoked:?} to {returned:?}: {event}")
     }

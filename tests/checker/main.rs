@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     reason = "the suite is test code, though the attribute that marks tests is on the functions that call it"
 )]
 
