@@ -29,12 +29,11 @@ impl Operation {
             event,
         } = self;
         let event = match event {
-            Event::List {
-                user,
-                told: Told::Answer(sessions),
-            } => format!("List {{ user: {user}, told: {} sessions }}", sessions.len()),
-            Event::List { .. }
-            | Event::Create { .. }
+            Event::List { user, told } => {
+                let told = told.clone().map(|sessions| sessions.len());
+                format!("List {{ user: {user}, sessions: {told:?} }}")
+            }
+            Event::Create { .. }
             | Event::Check { .. }
             | Event::Rotate { .. }
             | Event::Destroy { .. }

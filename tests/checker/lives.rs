@@ -87,6 +87,13 @@ struct Activity {
     unknown: Vec<Duration>,
 }
 
+/// A call that ended, or may have ended, the sessions of a user or of everyone.
+struct WideEnd<'a> {
+    operation: &'a Operation,
+    except: Option<SessionId>,
+    is_certain: bool,
+}
+
 /// Everything that a history tells about sessions and tokens.
 #[derive(Debug, Default)]
 pub(crate) struct Lives {
@@ -215,7 +222,9 @@ impl Lives {
             old.end.has_come(operation.returned + *grace);
             match self.tokens.entry(born.token) {
                 Entry::Occupied(_) => self.twins.push(*born),
-                Entry::Vacant(place) => drop(place.insert_entry(Proof::new(life, operation.returned))),
+                Entry::Vacant(place) => {
+                    place.insert(Proof::new(life, operation.returned));
+                }
             }
         }
     }
@@ -301,18 +310,24 @@ impl Lives {
     }
 
     fn note_user_wide_ends(&mut self, history: &[Operation]) {
-        /// What asked for the end, what it spared, and whether it was acknowledged.
-        type UserWideEnd<'a> = (&'a Operation, Option<SessionId>, bool);
-        let mut ends: HashMap<UserId, Vec<UserWideEnd<'_>>> = HashMap::new();
+        let mut of_users: HashMap<UserId, Vec<WideEnd<'_>>> = HashMap::new();
         let mut everyones = Vec::new();
         for operation in history {
             match &operation.event {
                 Event::EndUser { user, except, told } if told.may_have_happened() => {
-                    let end = (operation, *except, told.answer().is_some());
-                    ends.entry(*user).or_default().push(end);
+                    let end = WideEnd {
+                        operation,
+                        except: *except,
+                        is_certain: told.answer().is_some(),
+                    };
+                    of_users.entry(*user).or_default().push(end);
                 }
                 Event::EndEveryone { told } if told.may_have_happened() => {
-                    everyones.push((operation, None, told.answer().is_some()));
+                    everyones.push(WideEnd {
+                        operation,
+                        except: None,
+                        is_certain: told.answer().is_some(),
+                    });
                 }
                 Event::Create { .. }
                 | Event::Check { .. }
@@ -325,15 +340,18 @@ impl Lives {
             }
         }
         for life in &mut self.sessions {
-            let users = ends.get(&life.user).into_iter().flatten();
-            for (operation, except, is_certain) in users.chain(&everyones) {
-                let was_over_before = *is_certain && operation.returned < life.invoked;
-                if was_over_before || *except == Some(life.id) {
+            let of_user = of_users.get(&life.user).into_iter().flatten();
+            for end in of_user.chain(&everyones) {
+                let Operation {
+                    invoked, returned, ..
+                } = *end.operation;
+                let was_over_before = end.is_certain && returned < life.invoked;
+                if was_over_before || end.except == Some(life.id) {
                     continue;
                 }
-                life.end.may_come(operation.invoked);
-                if *is_certain && life.returned < operation.invoked {
-                    life.end.has_come(operation.returned);
+                life.end.may_come(invoked);
+                if end.is_certain && life.returned < invoked {
+                    life.end.has_come(returned);
                 }
             }
         }

@@ -4,8 +4,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "the suite is test code, though the attribute that marks tests is on the functions that call it; what it prints is \
-              shown when it fails"
+    reason = "the suite is test code, though the attribute that marks tests is on the functions that call it"
 )]
 
 mod chance;

@@ -1,14 +1,13 @@
 //! The rules that no history may break, whatever was killed, stopped or cut off meanwhile.
 //!
-//! Rule 0: every answer is one that the contract names. And then:
-//!
-//! 1. A check names the session's own user.
-//! 2. No check that starts after an acknowledged end succeeds.
-//! 3. What was dead once stays dead.
-//! 4. A session that nobody ended and that has not expired lives.
-//! 5. A session that has expired does not.
-//! 6. Nothing lives that was not created.
-//! 7. Lists and counts agree with that, and nobody has more sessions than allowed.
+//! - Rule 0: every answer is one that the contract names.
+//! - Rule 1: a check names the session's own user.
+//! - Rule 2: no check that starts after an acknowledged end succeeds.
+//! - Rule 3: what a check has called dead stays dead.
+//! - Rule 4: a session that nobody ended and that has not expired lives.
+//! - Rule 5: a session that has expired does not.
+//! - Rule 6: nothing lives that was not created.
+//! - Rule 7: lists and counts agree with that, and nobody has more sessions than allowed.
 
 use crate::{
     history::{Event, Key, Operation, Token, Told},
@@ -115,18 +114,21 @@ impl Judge<'_> {
         told.sort_unstable_by_key(|(place, _)| *place);
         let story: Vec<_> = told
             .iter()
-            .map(|(place, operation)| match &operation.event {
-                Event::List { told, .. } => {
-                    let listed = told.clone().map(|listed| listed.contains(&life.id));
-                    format!("{} [it is listed: {listed:?}]", operation.brief(*place))
-                }
-                Event::Create { .. }
-                | Event::Check { .. }
-                | Event::Rotate { .. }
-                | Event::Destroy { .. }
-                | Event::EndUser { .. }
-                | Event::EndEveryone { .. }
-                | Event::Count { .. } => operation.brief(*place),
+            .map(|(place, operation)| {
+                let listed = match &operation.event {
+                    Event::List { told, .. } => {
+                        let listed = told.clone().map(|listed| listed.contains(&life.id));
+                        format!(" [it is listed: {listed:?}]")
+                    }
+                    Event::Create { .. }
+                    | Event::Check { .. }
+                    | Event::Rotate { .. }
+                    | Event::Destroy { .. }
+                    | Event::EndUser { .. }
+                    | Event::EndEveryone { .. }
+                    | Event::Count { .. } => String::new(),
+                };
+                format!("{}{listed}", operation.brief(*place))
             })
             .collect();
         let story = format!("\n  of session {}:\n    {}", life.id, story.join("\n    "));
@@ -261,7 +263,9 @@ impl Judge<'_> {
             let Some((life, born, _)) = self.known_of(subject) else {
                 continue;
             };
-            if sighting.is_alive || born > invoked {
+            // Who is not in a list was not refused: rule 4 alone holds for them.
+            let is_list = matches!(self.history[place].event, Event::List { .. });
+            if sighting.is_alive || is_list || born > invoked {
                 continue;
             }
             // Two processes may disagree about the instant of expiry by as much as their clocks do.

@@ -106,6 +106,26 @@ async fn f_13_a_destruction_that_is_cut_off_is_finished_and_told_by_the_next_att
     assert!(failed > 10, "only {failed} were cut off");
 }
 
+/// Nobody tries again; but a check says that the session is over, and then whoever remembers it must not go on to say otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_14_what_a_check_calls_dead_is_told_to_those_who_remember_answers() {
+    let torn = Torn::new().await;
+    let now = start();
+    let mut unheard = 0;
+    for after in cuts() {
+        let new = log_in(&torn.whole, user_id(), now).await;
+        let log = torn.whole.revocations();
+        let mut reader = log.read(Some(log.head()));
+        let key = SessionKey::Token(new.digest);
+        let answer = torn.cut_off(after, torn.store.destroy(key, now)).await;
+        if !torn.lives(&new.digest, now).await {
+            unheard += u32::from(answer.is_err());
+            hears(&mut reader, ended(&new)).await;
+        }
+    }
+    assert!(unheard > 0, "no session was ended without an answer");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_13_a_rotation_that_is_cut_off_leaves_one_token_at_most() {
     let torn = Torn::new().await;

@@ -8,7 +8,7 @@ use super::{
     scripts,
 };
 use crate::{
-    domain::{LiveSession, Session, SessionId, Timestamp, TokenDigest, UserId},
+    domain::{LiveSession, Revocation, Session, SessionId, Timestamp, TokenDigest, UserId},
     store::{WalkPlace, Walked, redis::keys::SHARDS},
 };
 use futures_util::future::{join_all, try_join_all};
@@ -188,6 +188,9 @@ impl Shared {
     }
 
     /// The living session that a token proves, and under which digest it is stored.
+    ///
+    /// Whoever ended the session or its token may have failed before it could tell, and may never try again. So before anybody is
+    /// told of an end, those who remember answers are: once by each process that comes across it.
     pub(super) async fn find(
         &self,
         digest: &TokenDigest,
@@ -196,6 +199,27 @@ impl Shared {
         let Some(seen) = self.look(digest, None).await? else {
             return Ok(None);
         };
+        let ended = Revocation::Session {
+            session: seen.record.id(),
+            user: seen.record.user(),
+        };
+        let is_expired = seen.record.live().is_some_and(|live| live.is_expired(now));
+        // With everyone's sessions nothing else is done than to mark them as ended: they stay, and telling of each would be a flood.
+        let is_everyones = seen.record.moved_to().is_none() && !seen.marks.spare_of_everyones(&seen.record);
+        let found = self.proven(seen, digest, now).await?;
+        if found.is_none() && !is_expired && !is_everyones {
+            self.tell_again(digest, ended).await?;
+        }
+        Ok(found)
+    }
+
+    /// The living session that the token of this record proves.
+    async fn proven(
+        &self,
+        seen: Seen,
+        digest: &TokenDigest,
+        now: Timestamp,
+    ) -> RedisResult<Option<(TokenDigest, Seen)>> {
         match seen.record.kind() {
             Kind::Session => Ok(seen.living(now).map(|_| (*digest, seen))),
             Kind::Moved => match seen.record.moved_to() {

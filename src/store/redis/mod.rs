@@ -48,7 +48,7 @@ use std::{
     },
     time::Duration,
 };
-use telling::Follower;
+use telling::{Follower, Told};
 use tokio::{task::JoinHandle, time::timeout};
 use touching::Touches;
 use wire::Wire;
@@ -89,6 +89,7 @@ struct Shared {
     /// `None` for a Cluster.
     asking: Option<Asking>,
     guesses: Guesses,
+    told: Told,
     touches: Touches,
     longest_lifetime_secs: AtomicU64,
     timeout: Duration,
@@ -117,6 +118,7 @@ impl RedisStore {
             wire,
             asking,
             guesses: Guesses::none(),
+            told: Told::nothing(),
             touches: Touches::default(),
             longest_lifetime_secs: AtomicU64::new(0),
             timeout: config.timeout,

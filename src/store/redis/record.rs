@@ -244,6 +244,11 @@ impl Marks {
         Some(marks)
     }
 
+    /// Whether no revocation of everyone's sessions has ended this one.
+    pub(super) fn spare_of_everyones(&self, record: &Record) -> bool {
+        record.birth() >= self.everyone
+    }
+
     /// Whether no revocation has ended this session.
     pub(super) fn spare(&self, record: &Record) -> bool {
         let birth = record.birth();
@@ -251,7 +256,7 @@ impl Marks {
             Some((id, without_it)) if id == record.id() => without_it,
             Some(_) | None => self.user,
         };
-        birth >= self.everyone && birth >= by_user
+        self.spare_of_everyones(record) && birth >= by_user
     }
 }
 

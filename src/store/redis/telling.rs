@@ -8,11 +8,17 @@ use super::{
     scripts,
 };
 use crate::{
-    domain::{Revocation, SessionId, UserId},
+    domain::{Revocation, SessionId, TokenDigest, UserId},
     store::{Cursor, RevocationLog, monotonic_millis},
 };
-use redis::{RedisResult, Value};
-use std::{sync::Arc, time::Duration};
+use redis::{Cmd, RedisResult, Value};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::time::sleep;
 
 /// Entries that the stream keeps, more or less: as many as a process keeps for its readers.
@@ -63,18 +69,63 @@ fn from_entry(entry: &[u8]) -> Option<Revocation> {
     }
 }
 
+/// Tokens that prove nothing any more and of which this process has told so: the last one for each place here.
+///
+/// A token that is forgotten is told of once more, which costs those who remember answers a check.
+pub(super) struct Told(Vec<AtomicU64>);
+
+/// 8 bytes each.
+const TOLD: usize = 1 << 13;
+
+impl Told {
+    pub(super) fn nothing() -> Self {
+        Self(std::iter::repeat_with(AtomicU64::default).take(TOLD).collect())
+    }
+
+    fn place(&self, digest: &TokenDigest) -> (&AtomicU64, u64) {
+        let mut token = [0; 8];
+        token.copy_from_slice(&digest.as_bytes()[8..16]);
+        let token = u64::from_be_bytes(token);
+        (&self.0[token as usize % TOLD], token)
+    }
+
+    fn has(&self, digest: &TokenDigest) -> bool {
+        let (place, token) = self.place(digest);
+        place.load(Ordering::Relaxed) == token
+    }
+
+    fn note(&self, digest: &TokenDigest) {
+        let (place, token) = self.place(digest);
+        place.store(token, Ordering::Relaxed);
+    }
+}
+
 impl Shared {
     /// Appends to the log. What has been told is true already, and nobody is told that it is done before it is told here.
     pub(super) async fn tell(&self, revocations: &[Revocation]) -> RedisResult<()> {
         if revocations.is_empty() {
             return Ok(());
         }
+        self.wire.write(&self.publication(revocations)).await.map(drop)
+    }
+
+    /// Tells of an end that somebody has come across, once for each token that it comes across with. A check does not wait for
+    /// replicas: that is for those who bring an end about.
+    pub(super) async fn tell_again(&self, digest: &TokenDigest, revocation: Revocation) -> RedisResult<()> {
+        if !self.told.has(digest) {
+            self.wire.read(&self.publication(&[revocation])).await?;
+            self.told.note(digest);
+        }
+        Ok(())
+    }
+
+    fn publication(&self, revocations: &[Revocation]) -> Cmd {
         let mut cmd = scripts::PUBLISH.on(&[self.keys.stream(), self.keys.stream_head()]);
         cmd.arg(KEPT_ENTRIES);
         for revocation in revocations {
             cmd.arg(to_entry(revocation));
         }
-        self.wire.write(&cmd).await.map(drop)
+        cmd
     }
 }
 
