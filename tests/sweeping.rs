@@ -110,10 +110,12 @@ async fn ended_sessions_are_swept_batch_by_batch_until_none_is_left() {
     for line in [
         "sessiond_swept_sessions_total 10\n",
         "sessiond_sweep_failures_total 0\n",
-        "sessiond_sweep_duration_seconds_count 1\n",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
+    // Jitter decides whether two minutes have one sweep in them or two.
+    let is_timed = |sweeps| text.contains(&format!("sessiond_sweep_duration_seconds_count {sweeps}\n"));
+    assert!(is_timed(1) || is_timed(2), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
