@@ -155,7 +155,11 @@ async fn f_01_everything_acknowledged_survives_a_restart() {
         authenticated_at: at(5),
         ..rotated.session.live
     };
-    for token in [rotation.from, rotation.to] {
+    for (token, grace_ends_at) in [(rotation.from, Some(at(30))), (rotation.to, None)] {
+        let live = LiveSession {
+            grace_ends_at,
+            ..live
+        };
         assert_eq!(check(&store, &token, at(29)).await, Some(live));
     }
     assert_eq!(check(&store, &rotation.from, at(30)).await, None);

@@ -18,6 +18,12 @@ use tracing_subscriber::fmt::MakeWriter;
 /// Lines that wait for the output before more are dropped.
 const QUEUE: usize = 8192;
 
+/// Bytes that are written at once, give or take a line.
+const WRITTEN_AT_ONCE: usize = 16 * 1024;
+
+/// How long lines gather after a write. Waking the thread for every line would cost whoever logs more than the line does.
+const GATHERING: Duration = Duration::from_millis(1);
+
 /// How long the end of the process may be put off for the last lines.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
@@ -74,23 +80,35 @@ pub(super) fn start(output: impl Write + Send + 'static) -> io::Result<(Sink, Fl
 
 fn write_all(mut output: impl Write, lines: &Receiver<Message>, dropped: &AtomicU64) {
     let mut told = 0;
-    while let Ok(message) = lines.recv() {
-        match message {
-            // A line that cannot be written is lost; there is nowhere to say so.
-            Message::Line(line) => {
-                let _ = output.write_all(&line);
+    let mut gathered = Vec::new();
+    while let Ok(first) = lines.recv() {
+        let mut flushed = None;
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::Line(line) => gathered.extend(line),
+                Message::Flush(done) => flushed = Some(done),
             }
-            Message::Flush(done) => {
-                let _ = output.flush();
-                let _ = done.try_send(());
-            }
+            let has_room = flushed.is_none() && gathered.len() < WRITTEN_AT_ONCE;
+            next = has_room.then(|| lines.try_recv().ok()).flatten();
         }
+        // Lines that cannot be written are lost; there is nowhere to say so.
+        let _ = output.write_all(&gathered);
+        let is_drained = gathered.len() < WRITTEN_AT_ONCE;
+        gathered.clear();
         let dropped = dropped.load(Ordering::Relaxed);
         let lost = dropped - told;
         if lost > 0 {
             told = dropped;
             let note = format!("{{\"level\":\"WARN\",\"event\":\"log_lines_dropped\",\"count\":{lost}}}\n");
             let _ = output.write_all(note.as_bytes());
+        }
+        if let Some(done) = flushed {
+            let _ = output.flush();
+            let _ = done.try_send(());
+        }
+        if is_drained {
+            thread::sleep(GATHERING);
         }
     }
 }
@@ -123,6 +141,12 @@ impl<'a> MakeWriter<'a> for Sink {
 /// The line with every control character but its last line feed written out, in a way that JSON takes too: what is logged can
 /// neither begin a line of its own nor speak to a terminal (S-92).
 fn tamed(line: &[u8]) -> Vec<u8> {
+    // Nearly every line.
+    if let Some((b'\n', body)) = line.split_last()
+        && body.iter().all(|byte| (b' '..0x7f).contains(byte))
+    {
+        return line.to_vec();
+    }
     let text = String::from_utf8_lossy(line);
     let body = text.strip_suffix('\n').unwrap_or(&text);
     let mut tamed = String::with_capacity(text.len());
@@ -168,8 +192,9 @@ mod tests {
     fn s_93_a_blocked_output_stalls_nobody_and_is_told_what_it_missed() {
         let (taken, output) = sync_channel(0);
         let (mut sink, flushed) = start(Taken(taken)).unwrap();
-        // One line is in the thread's hands at most; the queue takes the rest until it is full.
-        let lines = QUEUE + 100;
+        // So many lines are in the thread's hands at most; the queue takes the rest until it is full.
+        let gathered = WRITTEN_AT_ONCE / 2 + 1;
+        let lines = QUEUE + gathered + 100;
         for number in 0..lines {
             sink.write_all(format!("{number}\n").as_bytes()).unwrap();
         }
@@ -178,7 +203,7 @@ mod tests {
             let line = String::from_utf8(output.recv().unwrap()).unwrap();
             match line.contains("log_lines_dropped") {
                 true => break line,
-                false => written += 1,
+                false => written += line.lines().count(),
             }
         };
         let lost: usize = note
@@ -188,7 +213,7 @@ mod tests {
             .trim_end_matches("}\n")
             .parse()
             .unwrap();
-        assert!((99..=100).contains(&lost), "{lost} lost");
+        assert!((100..=100 + gathered).contains(&lost), "{lost} lost");
         assert_eq!(flushed.dropped_lines()(), lost as u64);
         assert!(written >= 1);
     }

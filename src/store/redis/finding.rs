@@ -224,17 +224,11 @@ impl Shared {
             Kind::Session => Ok(seen.living(now).map(|_| (*digest, seen))),
             Kind::Moved => match seen.record.moved_to() {
                 Some((works_until, to)) if now < works_until => {
-                    let arrived = self.arrived(&seen.record, to, now).await?;
-                    Ok(arrived.map(|(to, seen)| {
-                        let grace_ends_at = Some(works_until);
-                        (
-                            to,
-                            Seen {
-                                grace_ends_at,
-                                ..seen
-                            },
-                        )
-                    }))
+                    let mut arrived = self.arrived(&seen.record, to, now).await?;
+                    if let Some((_, seen)) = &mut arrived {
+                        seen.grace_ends_at = Some(works_until);
+                    }
+                    Ok(arrived)
                 }
                 Some(_) | None => Ok(None),
             },
