@@ -1,7 +1,8 @@
 //! What a million sessions take on the embedded store, and ten million: memory against Redis, growing, restarting, sweeping, and
 //! whether a check notices how many there are.
 //!
-//! `cargo bench --bench sizes -- [--millions N] [--seconds N] [--rounds N]`: one million and, with `--millions 10`, also ten.
+//! `cargo bench --bench sizes -- [--millions N] [--per-user N] [--seconds N] [--rounds N]`: one million and, with
+//! `--millions 10`, also ten.
 
 #![allow(missing_docs, reason = "a program")]
 
@@ -34,8 +35,6 @@ use support::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SESSIONS_PER_USER: u64 = 2;
-
 /// Log-ins at once while the store grows, and while it sweeps.
 const GROWING_CALLERS: u64 = 1024;
 const SWEEPING_CALLERS: u64 = 16;
@@ -60,6 +59,7 @@ struct Sized {
 }
 
 fn measure() -> Outcome {
+    let per_user = support::flag("--per-user", 1);
     let millions = u64::from(support::flag("--millions", 1));
     let (seconds, rounds) = (support::flag("--seconds", 4), support::flag("--rounds", 5));
     let mut counts = vec![1_000, 1_000_000];
@@ -72,7 +72,10 @@ fn measure() -> Outcome {
     let empty = empty.server.resident_bytes()?;
     let mut sized = Vec::new();
     for count in counts {
-        support::report(&format!("{} sessions", thousands(count)))?;
+        support::report(&format!(
+            "{} sessions, {per_user} for each user",
+            thousands(count)
+        ))?;
         let data = directory.join(format!("data-{count}"));
         let told = [
             ("DATA_DIR", &*data.to_string_lossy()),
@@ -84,7 +87,7 @@ fn measure() -> Outcome {
         let (restarted, service) = start(directory, &data)?;
         let taken = service.server.resident_bytes()?.saturating_sub(empty) as f64 / count as f64;
         if count >= 1_000_000 {
-            let redis = bytes_in_redis(count)?;
+            let redis = bytes_in_redis(count, per_user.into())?;
             support::report(&format!(
                 "    memory after a restart: {taken:.0} bytes a session; Redis: {redis:.0}; ratio {:.2}",
                 taken / redis
@@ -202,7 +205,7 @@ impl Calls for SpreadChecks {
 
 /// What Redis takes for a session as services keep them there: its token as a key with 64 bytes and an expiry, and as a member of
 /// a set of its user's.
-fn bytes_in_redis(count: u64) -> Outcome<f64> {
+fn bytes_in_redis(count: u64, per_user: u64) -> Outcome<f64> {
     const AT_ONCE: u64 = 10_000;
     let server = Redis::in_memory()?;
     let mut connection = redis::Client::open(server.url())?.get_connection()?;
@@ -219,7 +222,7 @@ fn bytes_in_redis(count: u64) -> Outcome<f64> {
             let token = token(number);
             let token = token.expose();
             let key = format!("session:{token}");
-            let user = format!("user:{}", user(number));
+            let user = format!("user:{}", user(number, per_user));
             pipeline
                 .cmd("SET")
                 .arg(key)
@@ -248,13 +251,13 @@ fn token(number: u64) -> SessionToken {
     SessionToken::from_random(random)
 }
 
-fn user(number: u64) -> UserId {
+fn user(number: u64, per_user: u64) -> UserId {
     let mut random = [0; 10];
-    random[..8].copy_from_slice(&(number / SESSIONS_PER_USER).to_be_bytes());
+    random[..8].copy_from_slice(&(number / per_user).to_be_bytes());
     UserId::new(Timestamp::from_millis(1_795_000_000_000), random)
 }
 
-fn new_session(number: u64, now: Timestamp) -> NewSession {
+fn new_session(number: u64, per_user: u64, now: Timestamp) -> NewSession {
     let mut random = [0; 10];
     random[..8].copy_from_slice(&number.to_be_bytes());
     let lasts = if number.is_multiple_of(2) { SHORT } else { LONG };
@@ -264,7 +267,7 @@ fn new_session(number: u64, now: Timestamp) -> NewSession {
         session: Session {
             live: LiveSession {
                 id: SessionId::new(now, random),
-                user_id: user(number),
+                user_id: user(number, per_user),
                 last_seen_at: now,
                 authenticated_at: now,
                 auth_method: AuthMethod::Caller,
@@ -283,6 +286,7 @@ fn new_session(number: u64, now: Timestamp) -> NewSession {
 /// Sessions come to life one by one, through the store's own verb, while a thread checks those that are there.
 fn grow() -> Outcome {
     let (directory, count) = (support::told("DATA_DIR")?, support::told("COUNT")?.parse()?);
+    let per_user = support::told("PER_USER")?.parse()?;
     let store = Arc::new(EmbeddedStore::open(Path::new(&directory))?);
     let clock = SystemClock::starting_at_wall_time(None);
     let before = support::resident_bytes("self")?;
@@ -301,7 +305,7 @@ fn grow() -> Outcome {
     let mut waits = log_in(
         &store,
         0..count,
-        new_session,
+        |number, now| new_session(number, per_user, now),
         GROWING_CALLERS,
         &clock,
         &there,
@@ -445,7 +449,7 @@ fn sweep() -> Outcome {
         thread::spawn(move || {
             let mut waits = Vec::new();
             // Only odd numbers: these sessions live on as well.
-            let lasting = |number, now| new_session(2 * number + 1, now);
+            let lasting = |number, now| new_session(2 * number + 1, 1, now);
             let mut from = count;
             while !is_swept.load(Ordering::Relaxed) {
                 let numbers = from..from + 1_000;
