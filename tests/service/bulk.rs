@@ -37,6 +37,35 @@ pub(crate) async fn a_batch_answers_each_token_in_order(service: Service) {
     assert_eq!(owners(checks.checks), expected);
 }
 
+/// A message that is not announced as plain takes another way through the service.
+pub(crate) async fn a_batch_gets_the_same_answer_by_hand_and_from_the_generated_code(service: Service) {
+    let user = service.here.quick_user("ann@example.com").await;
+    let token = service.here.session_of(&user).await.session_token;
+    let long = "x".repeat(200);
+    for tokens in [vec![token, "x".into(), String::new()], vec![long], Vec::new()] {
+        let request = || {
+            tonic::Request::new(pb::BatchUserIdForSessionRequest {
+                session_tokens: tokens.clone(),
+            })
+        };
+        let mut announced = request();
+        announced
+            .metadata_mut()
+            .insert("grpc-encoding", "identity".parse().unwrap());
+        let mut sessions = service.there.sessions.clone();
+        let generated = sessions.batch_user_id_for_session(announced).await;
+        let by_hand = sessions.batch_user_id_for_session(request()).await;
+        match (by_hand, generated) {
+            (Ok(by_hand), Ok(generated)) => assert_eq!(by_hand.into_inner(), generated.into_inner()),
+            (Err(by_hand), Err(generated)) => {
+                assert_eq!(by_hand.code(), generated.code());
+                assert_eq!(by_hand.details(), generated.details());
+            }
+            (by_hand, generated) => panic!("{by_hand:?} and {generated:?}"),
+        }
+    }
+}
+
 pub(crate) async fn a_batch_is_bounded(service: Service) {
     for count in [0, 4097] {
         let request = pb::BatchUserIdForSessionRequest {

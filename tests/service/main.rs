@@ -97,6 +97,7 @@ macro_rules! service_over {
                 bulk {
                     a_batch_answers_each_token_in_order
                     a_batch_is_bounded
+                    a_batch_gets_the_same_answer_by_hand_and_from_the_generated_code
                     a_stream_answers_message_by_message
                 }
                 watching {
