@@ -11,6 +11,7 @@ const BOUNDS: Bounds = Bounds {
     skew: Duration::from_millis(5),
     write_lag: Duration::ZERO,
     cap: 3,
+    is_rotation_atomic: true,
 };
 
 fn ms(millis: u64) -> Duration {
@@ -302,6 +303,20 @@ fn rule_4_a_session_that_nobody_ended_lives() {
     let active = || story().created(0, 1, 1).checked(500, 510, 1, alive(1));
     active().checked(1380, 1390, 1, DEAD).breaks(4);
     active().checked(1396, 1401, 1, DEAD).breaks_nothing();
+}
+
+#[test]
+fn rule_4_a_rotation_that_was_cut_off_ends_no_session_unless_the_store_says_so() {
+    let cut_off = || {
+        let cut_off = story().created(0, 1, 1).rotated(10, 20, 1, Told::Unknown);
+        cut_off.listed(21, 22, &[])
+    };
+    cut_off().breaks(4);
+    let bounds = Bounds {
+        is_rotation_atomic: false,
+        ..BOUNDS
+    };
+    assert!(violations(&cut_off().0, &bounds).is_empty());
 }
 
 #[test]

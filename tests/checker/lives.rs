@@ -1,6 +1,9 @@
 //! What a history says about each session and each token: since when it is certainly over, and since when it may be.
 
-use crate::history::{Born, Event, Key, Operation, Span, Token, Told};
+use crate::{
+    history::{Born, Event, Key, Operation, Span, Token, Told},
+    rules::Bounds,
+};
 use sessiond::domain::{SessionId, UserId, last_seen_slack};
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -108,7 +111,7 @@ pub(crate) struct Lives {
 }
 
 impl Lives {
-    pub(crate) fn of(history: &[Operation], cap: usize) -> Self {
+    pub(crate) fn of(history: &[Operation], bounds: &Bounds) -> Self {
         let mut lives = Self::default();
         for operation in history {
             lives.note_birth(operation);
@@ -120,7 +123,7 @@ impl Lives {
             .collect();
         rotations.sort_by_key(|operation| operation.returned);
         for operation in rotations {
-            lives.note_rotation(operation);
+            lives.note_rotation(operation, bounds.is_rotation_atomic);
         }
         for operation in history {
             lives.note_end(operation);
@@ -129,7 +132,7 @@ impl Lives {
             lives.note_activity(place, operation);
         }
         lives.note_user_wide_ends(history);
-        lives.note_evictions(history, cap);
+        lives.note_evictions(history, bounds.cap);
         for life in &mut lives.sessions {
             life.activity.sort();
         }
@@ -198,7 +201,7 @@ impl Lives {
         });
     }
 
-    fn note_rotation(&mut self, operation: &Operation) {
+    fn note_rotation(&mut self, operation: &Operation, is_atomic: bool) {
         let Event::Rotate { token, grace, told } = &operation.event else {
             return;
         };
@@ -218,6 +221,9 @@ impl Lives {
         old.end.may_come(from);
         old.rotated_from = Some(old.rotated_from.map_or(from, |before| before.min(from)));
         self.sessions[life].only_token = None;
+        if told.answer().is_none() && !is_atomic {
+            self.sessions[life].end.may_come(from);
+        }
         if let Told::Answer(Some(born)) = told {
             old.end.has_come(operation.returned + *grace);
             match self.tokens.entry(born.token) {

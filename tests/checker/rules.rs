@@ -29,6 +29,9 @@ pub(crate) struct Bounds {
     pub write_lag: Duration,
     /// Sessions that one user may have.
     pub cap: usize,
+    /// Whether a rotation that nobody was told the end of has either happened or not. In Redis it may also have ended the session:
+    /// old and new token are in different slots.
+    pub is_rotation_atomic: bool,
 }
 
 /// A broken rule.
@@ -49,7 +52,7 @@ pub(crate) fn violations(history: &[Operation], bounds: &Bounds) -> Vec<Violatio
     let mut judge = Judge {
         history,
         bounds,
-        lives: Lives::of(history, bounds.cap),
+        lives: Lives::of(history, bounds),
         sightings: Vec::new(),
         deaths: HashMap::new(),
         found: Vec::new(),
