@@ -27,7 +27,6 @@ const BOUNDS: Bounds = Bounds {
     skew: Duration::from_millis(20),
     write_lag: Duration::ZERO,
     cap: 100,
-    is_rotation_atomic: true,
 };
 
 /// SQLite syncs with either, depending on how it was built.

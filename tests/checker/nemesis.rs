@@ -25,7 +25,6 @@ const BOUNDS: Bounds = Bounds {
     // The longest that anything stands still, until everything has noticed that it goes on.
     write_lag: Duration::from_secs(10),
     cap: CAP,
-    is_rotation_atomic: true,
 };
 
 /// How long each run lasts: `SESSIOND_NEMESIS_SECS`, or so little that all eight together take a minute.
@@ -195,12 +194,7 @@ async fn run(of: &str, store: Option<SharedStore>, nodes: Vec<Node>, clients: Cl
     let (recorder, nemesis) = workload.run(channels.clone(), remembering, healed).await;
     println!("{of}: {}", counted(&nemesis.deeds));
     assert_last_look_was_answered(&recorder);
-    let is_rotation_atomic = nemesis.store.as_ref().is_none_or(SharedStore::is_rotation_atomic);
-    let bounds = Bounds {
-        is_rotation_atomic,
-        ..BOUNDS
-    };
-    assert_clean(of, &recorder, &bounds);
+    assert_clean(of, &recorder, &BOUNDS);
 }
 
 impl Deed {

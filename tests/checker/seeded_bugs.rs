@@ -17,7 +17,6 @@ const BOUNDS: Bounds = Bounds {
     skew: Duration::from_millis(20),
     write_lag: Duration::ZERO,
     cap: CAP,
-    is_rotation_atomic: true,
 };
 
 /// Two processes over one store, one of which has the bug; both are restarted once.

@@ -25,7 +25,6 @@ use super::{
     finding::{Member, Seen, range_of},
     keys::{Place, SHARDS},
     link::failure,
-    record::Kind,
     scripts,
 };
 use crate::{
@@ -68,7 +67,7 @@ pub(super) enum Fate {
     Ended(Ended),
     /// The session is not here any more.
     Moved {
-        id: SessionId,
+        ids: (SessionId, UserId),
         works_until: Timestamp,
         to: TokenDigest,
     },
@@ -128,7 +127,7 @@ impl Shared {
         let record = &seen.record;
         if let Some((works_until, to)) = record.moved_to() {
             return Ok(Fate::Moved {
-                id: record.id(),
+                ids: (record.id(), record.user()),
                 works_until,
                 to,
             });
@@ -190,14 +189,22 @@ impl Shared {
             SessionKey::Token(digest) => match self.end_record(&digest, Which::Any, by, now).await? {
                 Fate::None => None,
                 Fate::Ended(ended) => Some(ended),
-                Fate::Moved { id, works_until, to } if now < works_until => {
-                    match self.end_record(&to, Which::Session(id), by, now).await? {
+                Fate::Moved { ids, works_until, to } => {
+                    let moved = match now < works_until {
+                        true => self.end_record(&to, Which::Session(ids.0), by, now).await?,
+                        false => Fate::None,
+                    };
+                    match moved {
                         Fate::Ended(ended) => Some(ended),
-                        // A second rotation has ended the first one's grace.
-                        Fate::None | Fate::Moved { .. } => None,
+                        // The grace is over, or a second rotation has ended it: before the caller hears so, whoever remembers does.
+                        Fate::None | Fate::Moved { .. } => {
+                            let (session, user) = ids;
+                            self.tell_again(&digest, Revocation::Session { session, user })
+                                .await?;
+                            None
+                        }
                     }
                 }
-                Fate::Moved { .. } => None,
             },
             SessionKey::Id(id) => match self.find_by_id(id).await? {
                 Some((_, member)) => {
@@ -216,7 +223,7 @@ impl Shared {
     }
 
     /// Where the session with this id is stored, living or not.
-    async fn find_by_id(&self, id: SessionId) -> RedisResult<Option<(UserId, Member)>> {
+    pub(super) async fn find_by_id(&self, id: SessionId) -> RedisResult<Option<(UserId, Member)>> {
         let mut cmd = redis::cmd("GET");
         cmd.arg(self.keys.owner(id));
         let Some(user) = redis::from_redis_value::<Option<Vec<u8>>>(self.wire.read(&cmd).await?)? else {
@@ -278,7 +285,7 @@ impl Shared {
         now: Timestamp,
     ) -> RedisResult<u64> {
         let by = getrandom::u64().map_err(|_| failure("no randomness"))?;
-        let members = self.members(user).await?;
+        let members = self.members(user, now).await?;
         let ended: Vec<Ended> = stream::iter(members.into_iter().filter(|member| Some(member.id) != except))
             .map(|member| self.end_session(member.digest, Which::Older(member.id, number), by, now))
             .buffer_unordered(AT_ONCE)
@@ -291,11 +298,12 @@ impl Shared {
     }
 
     async fn lives(&self, user: UserId, id: SessionId, now: Timestamp) -> RedisResult<bool> {
-        let Some(member) = self.member(user, id).await? else {
+        let members = self.members(user, now).await?;
+        let Some(member) = members.into_iter().find(|member| member.id == id) else {
             return Ok(false);
         };
         let found = self.find_member(user, member, now).await?;
-        Ok(found.is_ok_and(|found| found.is_some_and(|(_, seen)| seen.record.kind() != Kind::Ended)))
+        Ok(found.is_ok_and(|found| found.is_some()))
     }
 
     /// Marks every shard, and says how many living sessions that ended and under which number.

@@ -10,6 +10,8 @@
 mod asking;
 mod config;
 mod creating;
+#[cfg(test)]
+mod cut_off;
 mod durability;
 mod ending;
 mod finding;

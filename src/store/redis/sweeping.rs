@@ -1,4 +1,4 @@
-//! Freeing the space of sessions that have expired.
+//! Freeing the space of sessions that have expired, and settling what rotations have left unfinished.
 //!
 //! Redis itself forgets a session some minutes after its end; a sweep is sooner, counts, and also tidies what points to the session.
 
@@ -33,7 +33,11 @@ impl Shared {
         if self.wire.write(&hold).await? == Value::Nil {
             return Ok(0);
         }
-        let freed = self.sweep_shards(now, u64::from(limit)).await;
+        let settling = try_join_all((0..SHARDS).map(|shard| self.settle_moves(shard, now)));
+        let freed = match settling.await {
+            Ok(_) => self.sweep_shards(now, u64::from(limit)).await,
+            Err(error) => Err(error),
+        };
         let mut release = scripts::RELEASE.on(&[self.keys.sweeping()]);
         release.arg(holder);
         self.wire.write(&release).await?;
@@ -58,6 +62,13 @@ impl Shared {
             }
         }
         Ok(freed)
+    }
+
+    async fn settle_moves(&self, shard: usize, now: Timestamp) -> RedisResult<()> {
+        let (_, moving) = self.count_shard(shard, now).await?;
+        try_join_all(moving.iter().map(|from| self.settle_move(from, now)))
+            .await
+            .map(drop)
     }
 
     async fn sweep_shard(&self, shard: usize, now: Timestamp, limit: u64) -> RedisResult<u64> {
