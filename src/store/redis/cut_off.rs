@@ -139,6 +139,33 @@ impl Two {
         indexed.unwrap().expect("the epoch has not moved");
     }
 
+    /// Revokes as far as to the mark of this session's shard.
+    async fn revoked_in_one_shard(&self, new: &NewSession, except: Option<SessionId>) {
+        let shared = &self.stopped.shared;
+        let number = shared.next_number(false).await.unwrap();
+        let shard = Place::of(&new.digest).shard;
+        let user = new.session.live.user_id;
+        shared.mark_user_in(shard, user, except, number).await.unwrap();
+    }
+
+    /// Sessions of a user, no two in one shard.
+    async fn log_in_apart(&self, user: UserId, count: usize) -> Vec<NewSession> {
+        let mut apart: Vec<NewSession> = Vec::new();
+        while apart.len() < count {
+            let mut new = self.new_session(user).await;
+            let is_apart = |digest: &TokenDigest| {
+                let shard = Place::of(digest).shard;
+                apart.iter().all(|other| Place::of(&other.digest).shard != shard)
+            };
+            while !is_apart(&new.digest) {
+                new.digest = digest();
+            }
+            self.create(&new).await;
+            apart.push(new);
+        }
+        apart
+    }
+
     /// Until the touches of a session are written.
     async fn until_seen_at(&self, digest: &TokenDigest, at: Timestamp) {
         let until = async {
@@ -244,6 +271,12 @@ over_both! {
     s_13_a_creation_at_the_cap_finishes_those_before_it
     s_13_a_creation_that_comes_again_and_late_revives_nothing
     a_touch_outlasts_the_clearing_after_a_revocation_of_everyone
+    s_13_whoever_sees_one_session_revoked_never_again_sees_the_others
+    s_13_a_revocation_that_is_finished_spares_whom_it_had_to_spare
+    s_13_whoever_sees_one_session_of_all_revoked_never_again_sees_the_others
+    a_revocation_of_everyone_counts_for_all_or_for_nobody
+    a_revocation_whose_number_is_lost_ends_no_younger_session
+    what_a_revocation_of_everyone_has_set_aside_comes_back_with_a_sweep
 }
 
 async fn before_its_departure_a_session_is_where_it_was(two: Two) {
@@ -623,4 +656,118 @@ async fn a_touch_outlasts_the_clearing_after_a_revocation_of_everyone(two: Two) 
     two.other.sweep(before_its_end, 100).await.unwrap();
     let live = two.other.check(&new.digest, before_its_end).get().await.unwrap();
     assert!(live.is_some());
+}
+
+async fn s_13_whoever_sees_one_session_revoked_never_again_sees_the_others(two: Two) {
+    for way in 0..4 {
+        let user = two.user();
+        let sessions = two.log_in_apart(user, 3).await;
+        two.revoked_in_one_shard(&sessions[0], None).await;
+        assert!(two.lives(&sessions[1].digest).await);
+        let mut reader = two.reader();
+        let first = &sessions[0];
+        match way {
+            0 => assert!(!two.lives(&first.digest).await),
+            1 => assert!(!two.listed(user).await.contains(&first.session.live.id)),
+            2 => {
+                let rotated = two.other.rotate(two.rotation(first), two.now).await;
+                assert_eq!(rotated.unwrap(), None);
+            }
+            _ => {
+                let ended = two.other.destroy(SessionKey::Token(first.digest), two.now).await;
+                assert_eq!(ended.unwrap(), None);
+            }
+        }
+        assert!(!two.lives(&sessions[1].digest).await);
+        assert!(!two.lives(&sessions[2].digest).await);
+        assert_eq!(two.count().await, 0);
+        hears(&mut reader, Revocation::User { user, except: None }).await;
+    }
+}
+
+async fn s_13_a_revocation_that_is_finished_spares_whom_it_had_to_spare(two: Two) {
+    let user = two.user();
+    let sessions = two.log_in_apart(user, 3).await;
+    let spared = sessions[2].session.live.id;
+    two.revoked_in_one_shard(&sessions[0], Some(spared)).await;
+    let later = two.log_in(user).await;
+    assert!(!two.lives(&sessions[0].digest).await);
+    assert!(!two.lives(&sessions[1].digest).await);
+    assert!(two.lives(&sessions[2].digest).await);
+    assert!(two.lives(&later.digest).await);
+    assert_eq!(two.listed(user).await, [later.session.live.id, spared]);
+}
+
+async fn s_13_whoever_sees_one_session_of_all_revoked_never_again_sees_the_others(two: Two) {
+    let shared = &two.stopped.shared;
+    let users = [two.user(), two.user()];
+    for is_rotating in [false, true] {
+        let (one, other) = (two.log_in(users[0]).await, two.log_in(users[1]).await);
+        let number = shared.next_number(true).await.unwrap();
+        let shard = match is_rotating {
+            // It waits where it is ended already.
+            true => {
+                let rotation = two.rotation(&one);
+                two.departed(&rotation).await;
+                Place::of(&rotation.to).shard
+            }
+            false => Place::of(&one.digest).shard,
+        };
+        shared.mark_everyone_in(shard, number, two.now).await.unwrap();
+        let mut reader = two.reader();
+        assert!(!two.lives(&one.digest).await);
+        assert!(!two.lives(&other.digest).await);
+        hears(&mut reader, Revocation::Everyone).await;
+        let later = two.log_in(users[0]).await;
+        assert!(two.lives(&later.digest).await);
+        two.other
+            .destroy(SessionKey::Token(later.digest), two.now)
+            .await
+            .unwrap();
+    }
+}
+
+async fn a_revocation_of_everyone_counts_for_all_or_for_nobody(two: Two) {
+    let sessions = two.log_in_apart(two.user(), 3).await;
+    assert_eq!(two.count().await, 3);
+    let shared = &two.stopped.shared;
+    let number = shared.next_number(true).await.unwrap();
+    let shard = Place::of(&sessions[0].digest).shard;
+    shared.mark_everyone_in(shard, number, two.now).await.unwrap();
+    assert_eq!(two.count().await, 0);
+    assert!(!two.lives(&sessions[1].digest).await);
+}
+
+async fn a_revocation_whose_number_is_lost_ends_no_younger_session(two: Two) {
+    let user = two.user();
+    let sessions = two.log_in_apart(user, 1).await;
+    two.revoked_in_one_shard(&sessions[0], None).await;
+    // As a failover of the one node that has the clock to a replica that lagged behind would.
+    let mut cmd = redis::cmd("SET");
+    cmd.arg(two.stopped.shared.keys.clock()).arg("1 before");
+    two.stopped.shared.wire.write(&cmd).await.unwrap();
+    let later = two.log_in_apart(two.user(), 1).await;
+    let younger = loop {
+        let new = two.new_session(user).await;
+        if Place::of(&new.digest).shard != Place::of(&sessions[0].digest).shard {
+            two.create(&new).await;
+            break new;
+        }
+    };
+    assert!(!two.lives(&sessions[0].digest).await);
+    assert!(two.lives(&younger.digest).await);
+    assert!(two.lives(&later[0].digest).await);
+}
+
+async fn what_a_revocation_of_everyone_has_set_aside_comes_back_with_a_sweep(two: Two) {
+    let shared = &two.stopped.shared;
+    let old = two.log_in(two.user()).await;
+    let number = shared.next_number(true).await.unwrap();
+    let young = two.log_in(two.user()).await;
+    shared.mark_everyone(number, two.now).await.unwrap();
+    assert_eq!(two.count().await, 0);
+    two.other.sweep(two.now, 100).await.unwrap();
+    assert_eq!(two.count().await, 1);
+    assert!(!two.lives(&old.digest).await);
+    assert!(two.lives(&young.digest).await);
 }

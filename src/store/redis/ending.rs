@@ -13,8 +13,11 @@
 //! 3. Every shard gets the number as its mark; by then whatever was born before it is dead, and the revocation may be acknowledged.
 //! 4. The records are ended one by one. That only frees space and counts.
 //!
-//! If it fails in between, some shards may know the mark and others not. Whoever tries again takes a greater number, and marks only
-//! ever grow; sessions created since are born with a number that no mark of the failed attempt exceeds.
+//! If it fails in between, some shards may know the mark and others not. Nobody notices: whoever comes across a session that a mark
+//! has ended brings the mark to all shards, tells of it, and ends the records, before anybody learns of that one. So a revocation
+//! that is cut off has either not happened, or is finished by whoever sees the first of its ends. (That the epoch has moved may be
+//! seen before, by a login that is refused.) Whoever tries again takes a greater number, and marks only ever grow; sessions created
+//! since are born with a number that no mark of the failed attempt exceeds.
 //!
 //! A user's marks expire after the longest lifetime of any session and an hour: the sessions that they ended have long been gone. The
 //! numbers cannot be given out again, because they follow the server's time. The user's epoch, a plain count, expires with them;
@@ -25,6 +28,7 @@ use super::{
     finding::{Member, Seen, range_of},
     keys::{Place, SHARDS},
     link::failure,
+    record::Revoked,
     scripts,
 };
 use crate::{
@@ -38,6 +42,7 @@ use futures_util::{
 };
 use redis::{RedisResult, Value};
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// How long it is remembered that a session ended.
 const ENDED_NOTE_TTL: Duration = Duration::from_secs(60);
@@ -80,6 +85,8 @@ pub(super) struct Ended {
     pub live: Option<LiveSession>,
     /// Whether it was ended by this caller, had not expired, and nobody has counted its end.
     pub is_counted: bool,
+    /// The revocation that had ended it when this caller came.
+    revoked: Option<Revoked>,
 }
 
 impl Ended {
@@ -133,11 +140,13 @@ impl Shared {
             });
         }
         let live = record.live().filter(|live| is_mine && !live.is_expired(now));
+        let revoked = seen.marks.revoked(record);
         Ok(Fate::Ended(Ended {
             id: record.id(),
             user: record.user(),
-            live: live.filter(|_| seen.marks.spare(record)),
+            live: live.filter(|_| revoked.is_none()),
             is_counted: was_living && live.is_some(),
+            revoked: revoked.filter(|_| live.is_some()),
         }))
     }
 
@@ -217,6 +226,9 @@ impl Shared {
         let Some(ended) = ended else {
             return Ok(None);
         };
+        if let Some(revoked) = ended.revoked {
+            self.finish_revocation(ended.user, revoked, now).await?;
+        }
         self.tell(&[ended.revocation()]).await?;
         self.forget(ended.user, &[ended.id]).await?;
         Ok(ended.live.map(|live| (live.id, live.user_id)))
@@ -262,18 +274,79 @@ impl Shared {
         cmd.arg(millis(self.longest_lifetime() + HOUR));
         self.wire.write(&cmd).await?;
         let number = self.next_number(false).await?;
-        let spared = except.map(SessionId::to_bytes);
-        let spared = spared.as_ref().map_or(&[][..], |id| &id[..]);
-        try_join_all((0..SHARDS).map(|shard| async move {
-            let mut cmd = scripts::MARK_USER.on(&[self.keys.users_mark(shard, user)]);
-            cmd.arg(number)
-                .arg(spared)
-                .arg(millis(self.longest_lifetime() + HOUR));
-            self.wire.write(&cmd).await
-        }))
-        .await?;
+        self.carry_through(user, except, number, now).await
+    }
+
+    /// Does all that is left to do once a revocation has its number.
+    async fn carry_through(
+        &self,
+        user: UserId,
+        except: Option<SessionId>,
+        number: u64,
+        now: Timestamp,
+    ) -> RedisResult<u64> {
+        self.mark_user(user, except, number).await?;
         self.tell(&[Revocation::User { user, except }]).await?;
-        self.end_older(user, except, number, now).await
+        let ended = self.end_older(user, except, number, now).await?;
+        self.told.note(name_of(user, number));
+        Ok(ended)
+    }
+
+    async fn mark_user(&self, user: UserId, except: Option<SessionId>, number: u64) -> RedisResult<()> {
+        let marked = try_join_all((0..SHARDS).map(|shard| self.mark_user_in(shard, user, except, number)));
+        marked.await.map(drop)
+    }
+
+    pub(super) async fn mark_user_in(
+        &self,
+        shard: usize,
+        user: UserId,
+        except: Option<SessionId>,
+        number: u64,
+    ) -> RedisResult<()> {
+        let spared = except.map(SessionId::to_bytes);
+        let mut cmd = scripts::MARK_USER.on(&[self.keys.users_mark(shard, user)]);
+        cmd.arg(number)
+            .arg(spared.as_ref().map_or(&[][..], |id| &id[..]))
+            .arg(millis(self.longest_lifetime() + HOUR));
+        self.wire.write(&cmd).await.map(drop)
+    }
+
+    /// Brings a revocation to its end that somebody has come across, in place of whoever may not have got that far: once by each
+    /// process. `user` is whose session it has ended.
+    pub(super) async fn finish_revocation(
+        &self,
+        user: UserId,
+        revoked: Revoked,
+        now: Timestamp,
+    ) -> RedisResult<()> {
+        let name = match revoked {
+            Revoked::Everyone { number } => number,
+            Revoked::User { number, .. } => name_of(user, number),
+        };
+        if self.told.has(name) {
+            return Ok(());
+        }
+        let turn = timeout(self.timeout, self.finishing.acquire()).await;
+        let _turn = turn.map_err(|_| failure("a revocation is not finished in time"))?;
+        if self.told.has(name) {
+            return Ok(());
+        }
+        // A server that took over may have lost the last numbers: what was created there since is older by its number only.
+        let (last, _) = self.birth().await?;
+        if last >= revoked.number() {
+            match revoked {
+                Revoked::Everyone { number } => {
+                    self.mark_everyone(number, now).await?;
+                    self.tell(&[Revocation::Everyone]).await?;
+                }
+                Revoked::User { number, except } => {
+                    self.carry_through(user, except, number, now).await?;
+                }
+            }
+        }
+        self.told.note(name);
+        Ok(())
     }
 
     /// Ends the records of a user's sessions that a revocation has ended, and says how many of them lived until then.
@@ -309,42 +382,59 @@ impl Shared {
     /// Marks every shard, and says how many living sessions that ended and under which number.
     pub(super) async fn revoke_everyone(&self, now: Timestamp) -> RedisResult<(u64, u64)> {
         let number = self.next_number(true).await?;
-        let ended = try_join_all((0..SHARDS).map(|shard| async move {
-            let mut cmd = scripts::MARK_EVERYONE.on(&[
-                self.keys.everyones_mark(shard),
-                self.keys.living(shard),
-                self.keys.set_aside(shard, number),
-            ]);
-            cmd.arg(number)
-                .arg(now.as_millis())
-                .arg(millis(self.longest_lifetime() + HOUR));
-            RedisResult::Ok(redis::from_redis_value::<u64>(self.wire.write(&cmd).await?)?)
-        }));
-        let ended: Vec<u64> = ended.await?;
+        let ended = self.mark_everyone(number, now).await?;
         self.tell(&[Revocation::Everyone]).await?;
-        Ok((ended.iter().sum(), number))
+        self.told.note(number);
+        Ok((ended, number))
+    }
+
+    pub(super) async fn mark_everyone(&self, number: u64, now: Timestamp) -> RedisResult<u64> {
+        let ended = try_join_all((0..SHARDS).map(|shard| self.mark_everyone_in(shard, number, now)));
+        Ok(ended.await?.iter().sum())
+    }
+
+    /// Marks one shard, and says how many living sessions there that ended.
+    pub(super) async fn mark_everyone_in(
+        &self,
+        shard: usize,
+        number: u64,
+        now: Timestamp,
+    ) -> RedisResult<u64> {
+        let mut cmd = scripts::MARK_EVERYONE.on(&[
+            self.keys.everyones_mark(shard),
+            self.keys.living(shard),
+            self.keys.set_aside(shard, number),
+        ]);
+        cmd.arg(number)
+            .arg(now.as_millis())
+            .arg(millis(self.longest_lifetime() + HOUR));
+        Ok(redis::from_redis_value(self.wire.write(&cmd).await?)?)
     }
 
     /// Frees what everyone's revocation of this number has ended, shard by shard and a few at a time.
     pub(super) async fn clear(&self, number: u64) -> RedisResult<()> {
         for shard in 0..SHARDS {
-            loop {
-                let mut cmd = scripts::CLEAR.on(&[
-                    self.keys.set_aside(shard, number),
-                    self.keys.living(shard),
-                    self.keys.everyones_mark(shard),
-                ]);
-                cmd.arg(self.keys.sessions_of(shard)).arg(AT_ONCE);
-                let (cleared, freed): (u64, Vec<Vec<u8>>) =
-                    redis::from_redis_value(self.wire.write(&cmd).await?)?;
-                if cleared == 0 {
-                    break;
-                }
-                let freed = freed.iter().filter_map(|record| ids_of(record));
-                try_join_all(freed.map(|(user, id)| self.forget_one(user, id))).await?;
-            }
+            self.clear_shard(shard, number).await?;
         }
         Ok(())
+    }
+
+    pub(super) async fn clear_shard(&self, shard: usize, number: u64) -> RedisResult<()> {
+        loop {
+            let mut cmd = scripts::CLEAR.on(&[
+                self.keys.set_aside(shard, number),
+                self.keys.living(shard),
+                self.keys.everyones_mark(shard),
+            ]);
+            cmd.arg(self.keys.sessions_of(shard)).arg(AT_ONCE);
+            let (cleared, freed): (u64, Vec<Vec<u8>>) =
+                redis::from_redis_value(self.wire.write(&cmd).await?)?;
+            if cleared == 0 {
+                return Ok(());
+            }
+            let freed = freed.iter().filter_map(|record| ids_of(record));
+            try_join_all(freed.map(|(user, id)| self.forget_one(user, id))).await?;
+        }
     }
 
     /// A number greater than all before.
@@ -359,6 +449,11 @@ impl Shared {
         self.note_longest_lifetime(longest.unwrap_or(0));
         Ok(number)
     }
+}
+
+/// What a user's revocation is known by among the ends that this process has told of.
+fn name_of(user: UserId, number: u64) -> u64 {
+    number ^ u128::from_be_bytes(user.to_bytes()) as u64
 }
 
 /// Which session that was, and whose, from the beginning of its record. `None` if Redis had forgotten it already.

@@ -4,7 +4,7 @@ use super::{
     Shared,
     keys::Place,
     link::failure,
-    record::{Kind, Marks, Record},
+    record::{Kind, Marks, Record, Revoked},
     scripts,
 };
 use crate::{
@@ -211,7 +211,8 @@ impl Shared {
         };
         let is_expired = seen.record.live().is_some_and(|live| live.is_expired(now));
         // With everyone's sessions nothing else is done than to mark them as ended: they stay, and telling of each would be a flood.
-        let is_everyones = seen.record.moved_to().is_none() && !seen.marks.spare_of_everyones(&seen.record);
+        let is_everyones = seen.record.kind() != Kind::Moved
+            && matches!(seen.marks.revoked(&seen.record), Some(Revoked::Everyone { .. }));
         let found = self.proven(seen, digest, now).await?;
         if found.is_none() && !is_expired && !is_everyones {
             self.tell_again(digest, ended).await?;
@@ -227,10 +228,11 @@ impl Shared {
         now: Timestamp,
     ) -> RedisResult<Option<(TokenDigest, Seen)>> {
         match seen.record.kind() {
-            Kind::Session => Ok(seen.living(now).map(|_| (*digest, seen))),
+            Kind::Session => self.confirmed(*digest, seen, now).await,
             Kind::Moved => match seen.record.moved_to() {
                 Some((works_until, to)) if now < works_until => {
-                    let mut arrived = self.arrived(&seen.record, *digest, to, now).await?;
+                    // In a box, because it is rare, and every check would carry it.
+                    let mut arrived = Box::pin(self.arrived(&seen.record, *digest, to, now)).await?;
                     if let Some((_, seen)) = &mut arrived {
                         seen.grace_ends_at = Some(works_until);
                     }
@@ -241,6 +243,29 @@ impl Shared {
             // Nobody has been given the token of what has not arrived.
             Kind::Arriving | Kind::Ended => Ok(None),
         }
+    }
+
+    /// The session that was found here, if it lives.
+    ///
+    /// Whoever revoked it may have got no further. So before anybody learns that it was revoked, all are that were to be.
+    pub(super) async fn confirmed(
+        &self,
+        digest: TokenDigest,
+        seen: Seen,
+        now: Timestamp,
+    ) -> RedisResult<Option<(TokenDigest, Seen)>> {
+        if seen.living(now).is_some() {
+            return Ok(Some((digest, seen)));
+        }
+        let has_expired = seen.record.live().is_none_or(|live| live.is_expired(now));
+        let is_session = seen.record.kind() == Kind::Session;
+        if let Some(revoked) = seen.marks.revoked(&seen.record)
+            && is_session
+            && !has_expired
+        {
+            Box::pin(self.finish_revocation(seen.record.user(), revoked, now)).await?;
+        }
+        Ok(None)
     }
 
     /// The session that has moved from one place to the other, if it lives, as a session that has arrived.
@@ -259,14 +284,20 @@ impl Shared {
         if seen.record.id() != left.id() {
             return Ok(None);
         }
-        if seen.record.kind() == Kind::Arriving {
+        let is_arriving = seen.record.kind() == Kind::Arriving;
+        if is_arriving {
             seen.record = seen.record.arrived(left);
-            if seen.living(now).is_none() || !self.arrive(&to, &seen.record, now).await? {
+        }
+        let Some((to, seen)) = self.confirmed(to, seen, now).await? else {
+            return Ok(None);
+        };
+        if is_arriving {
+            if !self.arrive(&to, &seen.record, now).await? {
                 return Ok(None);
             }
             self.reindex(&seen.record, from, to).await?;
         }
-        Ok(seen.living(now).is_some().then_some((to, seen)))
+        Ok(Some((to, seen)))
     }
 
     /// The living session that an entry of a user's index names; `Err` inside if there is nothing at all.
@@ -284,7 +315,7 @@ impl Shared {
         }
         Ok(Ok(match seen.record.moved_to() {
             Some((_, to)) => self.arrived(&seen.record, member.digest, to, now).await?,
-            None => seen.living(now).map(|_| (member.digest, seen)),
+            None => self.confirmed(member.digest, seen, now).await?,
         }))
     }
 
@@ -405,37 +436,54 @@ impl Shared {
     }
 
     /// Everybody's living sessions: each shard keeps the expiry of each of its own. Those that are between two places are brought to
-    /// their end first.
+    /// their end first, and so is a revocation of everyone's sessions that some shards know of and others do not.
     pub(super) async fn count(&self, now: Timestamp) -> RedisResult<u64> {
         let mut reads = 0;
         loop {
             let shards = (0..SHARDS).map(|shard| self.count_shard(shard, now));
             let shards = try_join_all(shards).await?;
             reads += 1;
-            let moving: Vec<_> = shards.iter().flat_map(|(_, moving)| moving).collect();
-            if moving.is_empty() || reads == COUNT_READS {
-                return Ok(shards.iter().map(|(living, _)| living).sum());
+            let moving: Vec<_> = shards.iter().flat_map(|shard| &shard.moving).collect();
+            let last = shards.iter().map(|shard| shard.everyones_mark).max().unwrap_or(0);
+            let is_marked = shards.iter().all(|shard| shard.everyones_mark == last);
+            if reads == COUNT_READS || moving.is_empty() && is_marked {
+                return Ok(shards.iter().map(|shard| shard.living).sum());
+            }
+            if !is_marked {
+                let revoked = Revoked::Everyone { number: last };
+                self.finish_revocation(UserId::from_bytes([0; 16]), revoked, now)
+                    .await?;
             }
             try_join_all(moving.into_iter().map(|from| self.settle_move(from, now))).await?;
         }
     }
 
-    /// How many sessions live in a shard, and places there that sessions are moving away from.
-    pub(super) async fn count_shard(
-        &self,
-        shard: usize,
-        now: Timestamp,
-    ) -> RedisResult<(u64, Vec<TokenDigest>)> {
-        let mut cmd = scripts::COUNT.on(&[self.keys.living(shard), self.keys.moving(shard)]);
+    pub(super) async fn count_shard(&self, shard: usize, now: Timestamp) -> RedisResult<ShardCount> {
+        let mut cmd = scripts::COUNT.on(&[
+            self.keys.living(shard),
+            self.keys.moving(shard),
+            self.keys.everyones_mark(shard),
+        ]);
         cmd.arg(now.as_millis()).arg(MOVING_AT_ONCE);
-        let (living, moving): (u64, Vec<String>) = redis::from_redis_value(self.wire.read(&cmd).await?)?;
+        let (living, moving, mark): (u64, Vec<String>, Option<u64>) =
+            redis::from_redis_value(self.wire.read(&cmd).await?)?;
         let moving = moving.iter().map(|member| Place::digest(member));
         let moving = moving.collect::<Option<_>>();
-        Ok((
+        Ok(ShardCount {
             living,
-            moving.ok_or_else(|| failure("a session of another name"))?,
-        ))
+            moving: moving.ok_or_else(|| failure("a session of another name"))?,
+            everyones_mark: mark.unwrap_or(0),
+        })
     }
+}
+
+/// What there is in a shard.
+pub(super) struct ShardCount {
+    living: u64,
+    /// Places that sessions are moving away from: some, if there are many.
+    pub moving: Vec<TokenDigest>,
+    /// The number of the last revocation of everyone's sessions; 0: there was none.
+    pub everyones_mark: u64,
 }
 
 /// There is no record under this digest.

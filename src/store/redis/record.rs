@@ -272,19 +272,42 @@ impl Marks {
         Some(marks)
     }
 
-    /// Whether no revocation of everyone's sessions has ended this one.
-    pub(super) fn spare_of_everyones(&self, record: &Record) -> bool {
-        record.birth() >= self.everyone
-    }
-
-    /// Whether no revocation has ended this session.
-    pub(super) fn spare(&self, record: &Record) -> bool {
+    /// The revocation that has ended this session, if one has.
+    pub(super) fn revoked(&self, record: &Record) -> Option<Revoked> {
         let birth = record.birth();
         let by_user = match self.spared {
             Some((id, without_it)) if id == record.id() => without_it,
             Some(_) | None => self.user,
         };
-        self.spare_of_everyones(record) && birth >= by_user
+        if birth < self.everyone {
+            let number = self.everyone;
+            return Some(Revoked::Everyone { number });
+        }
+        // What the last one spared may have been ended by one before; all others have been ended by the last.
+        (birth < by_user).then(|| Revoked::User {
+            number: self.user,
+            except: self.spared.map(|(id, _)| id),
+        })
+    }
+
+    /// Whether no revocation has ended this session.
+    pub(super) fn spare(&self, record: &Record) -> bool {
+        self.revoked(record).is_none()
+    }
+}
+
+/// A revocation that a mark tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Revoked {
+    Everyone { number: u64 },
+    User { number: u64, except: Option<SessionId> },
+}
+
+impl Revoked {
+    pub(super) fn number(self) -> u64 {
+        match self {
+            Self::Everyone { number } | Self::User { number, .. } => number,
+        }
     }
 }
 

@@ -45,7 +45,8 @@ impl Shared {
         };
         match seen.record.kind() {
             Kind::Session if seen.living(now).is_some() => {}
-            Kind::Session | Kind::Arriving => return Ok(None),
+            Kind::Session => return Ok(self.confirmed(rotation.from, seen, now).await?.and(None)),
+            Kind::Arriving => return Ok(None),
             // Perhaps a rotation that failed before it could tell.
             Kind::Moved | Kind::Ended => {
                 self.tell(&[told]).await?;
@@ -58,10 +59,13 @@ impl Shared {
             let mut cmd = redis::cmd("DEL");
             cmd.arg(self.keys.session(&Place::of(&rotation.to)));
             self.wire.write(&cmd).await?;
+            // Whatever came between has to be seen to its end, as by a check.
+            self.find(&rotation.from, now).await?;
             return Ok(None);
         };
         let arrived = waiting.arrived(&left);
         if !self.arrive(&rotation.to, &arrived, now).await? {
+            self.arrived(&left, rotation.from, rotation.to, now).await?;
             return Ok(None);
         }
         try_join(

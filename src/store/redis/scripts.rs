@@ -190,10 +190,14 @@ redis.call('SREM', KEYS[2], ARGV[2])
 return 1
 ";
 
-    /// Keys: living, what is moving. Arguments: now, how many of those that are moving are asked for. Gives how many are living, and
-    /// members that are moving.
+    /// Keys: living, what is moving, everyone's mark. Arguments: now, how many of those that are moving are asked for. Gives how many
+    /// are living, members that are moving, and the mark.
     COUNT: r"
-return {redis.call('ZCOUNT', KEYS[1], '(' .. ARGV[1], '+inf'), redis.call('SRANDMEMBER', KEYS[2], ARGV[2])}
+return {
+  redis.call('ZCOUNT', KEYS[1], '(' .. ARGV[1], '+inf'),
+  redis.call('SRANDMEMBER', KEYS[2], ARGV[2]),
+  redis.call('GET', KEYS[3])
+}
 ";
 
     /// Keys: a user's mark. Arguments: the revocation's number, the session that it spares or nothing, milliseconds to keep it.
@@ -219,10 +223,15 @@ return 1
     /// Keys: everyone's mark, living, the set to be cleared. Arguments: the revocation's number, now, milliseconds to keep that set.
     /// Gives how many living sessions that ended.
     ///
-    /// All that live are set aside at once, however many they are, to be cleared a few at a time.
+    /// All that live are set aside at once, however many they are, to be cleared a few at a time. A shard that knows of it, or of a
+    /// later one, stays as it is, but for one more write: see `DEPART`.
     MARK_EVERYONE: r"
 local mark = redis.call('GET', KEYS[1])
-if not mark or tonumber(mark) < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
+if mark and tonumber(mark) >= tonumber(ARGV[1]) then
+  redis.call('SET', KEYS[1], mark)
+  return redis.call('ZCOUNT', KEYS[3], '(' .. ARGV[2], '+inf')
+end
+redis.call('SET', KEYS[1], ARGV[1])
 local ended = redis.call('ZCOUNT', KEYS[2], '(' .. ARGV[2], '+inf')
 if redis.call('EXISTS', KEYS[2]) == 1 then
   redis.call('RENAME', KEYS[2], KEYS[3])

@@ -1,4 +1,4 @@
-//! Freeing the space of sessions that have expired, and settling what rotations have left unfinished.
+//! Freeing the space of sessions that have expired, and finishing what was left undone.
 //!
 //! Redis itself forgets a session some minutes after its end; a sweep is sooner, counts, and also tidies what points to the session.
 
@@ -33,8 +33,8 @@ impl Shared {
         if self.wire.write(&hold).await? == Value::Nil {
             return Ok(0);
         }
-        let settling = try_join_all((0..SHARDS).map(|shard| self.settle_moves(shard, now)));
-        let freed = match settling.await {
+        let finishing = try_join_all((0..SHARDS).map(|shard| self.finish_undone(shard, now)));
+        let freed = match finishing.await {
             Ok(_) => self.sweep_shards(now, u64::from(limit)).await,
             Err(error) => Err(error),
         };
@@ -64,11 +64,14 @@ impl Shared {
         Ok(freed)
     }
 
-    async fn settle_moves(&self, shard: usize, now: Timestamp) -> RedisResult<()> {
-        let (_, moving) = self.count_shard(shard, now).await?;
-        try_join_all(moving.iter().map(|from| self.settle_move(from, now)))
-            .await
-            .map(drop)
+    /// Settles what has moved away from a shard, and clears what the last revocation of everyone's sessions has set aside there.
+    async fn finish_undone(&self, shard: usize, now: Timestamp) -> RedisResult<()> {
+        let there = self.count_shard(shard, now).await?;
+        try_join_all(there.moving.iter().map(|from| self.settle_move(from, now))).await?;
+        match there.everyones_mark {
+            0 => Ok(()),
+            number => self.clear_shard(shard, number).await,
+        }
     }
 
     async fn sweep_shard(&self, shard: usize, now: Timestamp, limit: u64) -> RedisResult<u64> {
