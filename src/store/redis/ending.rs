@@ -227,7 +227,7 @@ impl Shared {
             return Ok(None);
         };
         if let Some(revoked) = ended.revoked {
-            self.finish_revocation(ended.user, revoked, now).await?;
+            self.finish_revocation(revoked, now).await?;
         }
         self.tell(&[ended.revocation()]).await?;
         self.forget(ended.user, &[ended.id]).await?;
@@ -288,7 +288,8 @@ impl Shared {
         self.mark_user(user, except, number).await?;
         self.tell(&[Revocation::User { user, except }]).await?;
         let ended = self.end_older(user, except, number, now).await?;
-        self.told.note(name_of(user, number));
+        let revoked = Revoked::User { user, number, except };
+        self.told.note(revoked.name());
         Ok(ended)
     }
 
@@ -313,17 +314,9 @@ impl Shared {
     }
 
     /// Brings a revocation to its end that somebody has come across, in place of whoever may not have got that far: once by each
-    /// process. `user` is whose session it has ended.
-    pub(super) async fn finish_revocation(
-        &self,
-        user: UserId,
-        revoked: Revoked,
-        now: Timestamp,
-    ) -> RedisResult<()> {
-        let name = match revoked {
-            Revoked::Everyone { number } => number,
-            Revoked::User { number, .. } => name_of(user, number),
-        };
+    /// process.
+    pub(super) async fn finish_revocation(&self, revoked: Revoked, now: Timestamp) -> RedisResult<()> {
+        let name = revoked.name();
         if self.told.has(name) {
             return Ok(());
         }
@@ -340,7 +333,7 @@ impl Shared {
                     self.mark_everyone(number, now).await?;
                     self.tell(&[Revocation::Everyone]).await?;
                 }
-                Revoked::User { number, except } => {
+                Revoked::User { user, number, except } => {
                     self.carry_through(user, except, number, now).await?;
                 }
             }
@@ -384,7 +377,7 @@ impl Shared {
         let number = self.next_number(true).await?;
         let ended = self.mark_everyone(number, now).await?;
         self.tell(&[Revocation::Everyone]).await?;
-        self.told.note(number);
+        self.told.note(Revoked::Everyone { number }.name());
         Ok((ended, number))
     }
 
@@ -414,27 +407,24 @@ impl Shared {
     /// Frees what everyone's revocation of this number has ended, shard by shard and a few at a time.
     pub(super) async fn clear(&self, number: u64) -> RedisResult<()> {
         for shard in 0..SHARDS {
-            self.clear_shard(shard, number).await?;
+            while self.clear_some(shard, number, AT_ONCE as u64).await?.0 > 0 {}
         }
         Ok(())
     }
 
-    pub(super) async fn clear_shard(&self, shard: usize, number: u64) -> RedisResult<()> {
-        loop {
-            let mut cmd = scripts::CLEAR.on(&[
-                self.keys.set_aside(shard, number),
-                self.keys.living(shard),
-                self.keys.everyones_mark(shard),
-            ]);
-            cmd.arg(self.keys.sessions_of(shard)).arg(AT_ONCE);
-            let (cleared, freed): (u64, Vec<Vec<u8>>) =
-                redis::from_redis_value(self.wire.write(&cmd).await?)?;
-            if cleared == 0 {
-                return Ok(());
-            }
-            let freed = freed.iter().filter_map(|record| ids_of(record));
-            try_join_all(freed.map(|(user, id)| self.forget_one(user, id))).await?;
-        }
+    /// Deals with up to `limit` sessions that everyone's revocation of this number has set aside in a shard. Says how many it has
+    /// dealt with, and how many of them it has freed.
+    pub(super) async fn clear_some(&self, shard: usize, number: u64, limit: u64) -> RedisResult<(u64, u64)> {
+        let mut cmd = scripts::CLEAR.on(&[
+            self.keys.set_aside(shard, number),
+            self.keys.living(shard),
+            self.keys.everyones_mark(shard),
+        ]);
+        cmd.arg(self.keys.sessions_of(shard)).arg(limit);
+        let (cleared, freed): (u64, Vec<Vec<u8>>) = redis::from_redis_value(self.wire.write(&cmd).await?)?;
+        let forgotten = freed.iter().filter_map(|record| ids_of(record));
+        try_join_all(forgotten.map(|(user, id)| self.forget_one(user, id))).await?;
+        Ok((cleared, freed.len() as u64))
     }
 
     /// A number greater than all before.
@@ -449,11 +439,6 @@ impl Shared {
         self.note_longest_lifetime(longest.unwrap_or(0));
         Ok(number)
     }
-}
-
-/// What a user's revocation is known by among the ends that this process has told of.
-fn name_of(user: UserId, number: u64) -> u64 {
-    number ^ u128::from_be_bytes(user.to_bytes()) as u64
 }
 
 /// Which session that was, and whose, from the beginning of its record. `None` if Redis had forgotten it already.

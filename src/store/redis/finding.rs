@@ -263,7 +263,7 @@ impl Shared {
             && is_session
             && !has_expired
         {
-            Box::pin(self.finish_revocation(seen.record.user(), revoked, now)).await?;
+            Box::pin(self.finish_revocation(revoked, now)).await?;
         }
         Ok(None)
     }
@@ -451,8 +451,7 @@ impl Shared {
             }
             if !is_marked {
                 let revoked = Revoked::Everyone { number: last };
-                self.finish_revocation(UserId::from_bytes([0; 16]), revoked, now)
-                    .await?;
+                self.finish_revocation(revoked, now).await?;
             }
             try_join_all(moving.into_iter().map(|from| self.settle_move(from, now))).await?;
         }

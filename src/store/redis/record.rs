@@ -285,6 +285,7 @@ impl Marks {
         }
         // What the last one spared may have been ended by one before; all others have been ended by the last.
         (birth < by_user).then(|| Revoked::User {
+            user: record.user(),
             number: self.user,
             except: self.spared.map(|(id, _)| id),
         })
@@ -299,14 +300,28 @@ impl Marks {
 /// A revocation that a mark tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Revoked {
-    Everyone { number: u64 },
-    User { number: u64, except: Option<SessionId> },
+    Everyone {
+        number: u64,
+    },
+    User {
+        user: UserId,
+        number: u64,
+        except: Option<SessionId>,
+    },
 }
 
 impl Revoked {
     pub(super) fn number(self) -> u64 {
         match self {
             Self::Everyone { number } | Self::User { number, .. } => number,
+        }
+    }
+
+    /// What it is known by among the ends that a process has told of.
+    pub(super) fn name(self) -> u64 {
+        match self {
+            Self::Everyone { number } => number,
+            Self::User { user, number, .. } => number ^ u128::from_be_bytes(user.to_bytes()) as u64,
         }
     }
 }

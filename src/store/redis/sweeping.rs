@@ -33,11 +33,7 @@ impl Shared {
         if self.wire.write(&hold).await? == Value::Nil {
             return Ok(0);
         }
-        let finishing = try_join_all((0..SHARDS).map(|shard| self.finish_undone(shard, now)));
-        let freed = match finishing.await {
-            Ok(_) => self.sweep_shards(now, u64::from(limit)).await,
-            Err(error) => Err(error),
-        };
+        let freed = self.sweep_shards(now, u64::from(limit)).await;
         let mut release = scripts::RELEASE.on(&[self.keys.sweeping()]);
         release.arg(holder);
         self.wire.write(&release).await?;
@@ -50,8 +46,24 @@ impl Shared {
             cmd.arg(self.keys.living(shard)).arg("-inf").arg(now.as_millis());
             RedisResult::Ok(redis::from_redis_value::<u64>(self.wire.read(&cmd).await?)?)
         }));
+        let waiting = waiting.await?;
+        let counted = try_join_all((0..SHARDS).map(|shard| self.count_shard(shard, now)));
+        let counted = counted.await?;
+        let moving = counted.iter().flat_map(|there| &there.moving);
+        try_join_all(moving.map(|from| self.settle_move(from, now))).await?;
         let mut freed = 0;
-        for (shard, mut waiting) in waiting.await?.into_iter().enumerate() {
+        for (shard, there) in counted.iter().enumerate() {
+            // Whoever revoked everyone's sessions clears by itself, unless it dies.
+            while there.everyones_mark > 0 && freed < limit {
+                let at_once = AT_ONCE.min(limit - freed);
+                let (cleared, freed_now) = self.clear_some(shard, there.everyones_mark, at_once).await?;
+                freed += freed_now;
+                if cleared == 0 {
+                    break;
+                }
+            }
+        }
+        for (shard, mut waiting) in waiting.into_iter().enumerate() {
             while waiting > 0 && freed < limit {
                 let swept = self.sweep_shard(shard, now, AT_ONCE.min(limit - freed)).await?;
                 if swept == 0 {
@@ -62,16 +74,6 @@ impl Shared {
             }
         }
         Ok(freed)
-    }
-
-    /// Settles what has moved away from a shard, and clears what the last revocation of everyone's sessions has set aside there.
-    async fn finish_undone(&self, shard: usize, now: Timestamp) -> RedisResult<()> {
-        let there = self.count_shard(shard, now).await?;
-        try_join_all(there.moving.iter().map(|from| self.settle_move(from, now))).await?;
-        match there.everyones_mark {
-            0 => Ok(()),
-            number => self.clear_shard(shard, number).await,
-        }
     }
 
     async fn sweep_shard(&self, shard: usize, now: Timestamp, limit: u64) -> RedisResult<u64> {
