@@ -6,7 +6,7 @@
 use crate::store::RevocationLog;
 use connection::{Target, Terms};
 use follower::Follower;
-use link::{LentLinks, Link, SharedLinks};
+use link::{CheckLinks, LentLinks, Link, SharedLinks};
 use server_error::ServerError;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::{sync::Notify, task::JoinSet};
@@ -83,7 +83,7 @@ impl From<tokio_postgres::Error> for PostgresConnectError {
 /// They must lead to the server itself, or through a proxy that gives each a server process of its own: statements are prepared
 /// and told of on them, which a pooler that takes turns between transactions would break.
 pub struct PostgresStore {
-    checks: SharedLinks,
+    checks: CheckLinks,
     writes: Arc<LentLinks>,
     /// For statements that look at everything: they keep nobody else waiting.
     slow: Arc<LentLinks>,
@@ -144,7 +144,7 @@ impl PostgresStore {
         tasks.spawn(follower.follow(log.clone(), Arc::clone(&woken)));
 
         Ok(Self {
-            checks: SharedLinks::new(checks),
+            checks: CheckLinks::new(checks, &target, &terms),
             writes,
             slow: LentLinks::new(slow, config.call_timeout * SLOW_FACTOR),
             touches,

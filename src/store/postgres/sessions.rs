@@ -323,4 +323,8 @@ impl SessionStore for PostgresStore {
     fn revocations(&self) -> &RevocationLog {
         &self.log
     }
+
+    fn leave_threads(&self) {
+        self.checks.close_lanes();
+    }
 }

@@ -2,15 +2,16 @@
 //!
 //! With many callers, most of what a check costs is handing one small command and its reply from task to task. So the checks that
 //! come while others are on their way are gathered, and sent as one `MGET` to each connection. Nobody waits for others to come: what
-//! is there is sent at once. A Cluster gets each check by itself, because one `MGET` must stay within one slot.
+//! is there is sent at once. Each thread with a runtime of its own gathers for itself, so that nothing on a check's way wakes
+//! another thread. A Cluster gets each check by itself, because one `MGET` must stay within one slot.
 
 use super::{
     finding::Seen,
     keys::{Keyspace, Place},
     link::failure,
-    wire::Wire,
+    wire::{LANES, Wire},
 };
-use crate::domain::UserId;
+use crate::{domain::UserId, store::lanes::Lanes};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use redis::{Cmd, RedisResult, Value};
 use std::sync::{
@@ -44,6 +45,9 @@ impl Question {
 
 /// The way of checks to the server.
 pub(super) struct Asking {
+    wire: Arc<Wire>,
+    keys: Arc<Keyspace>,
+    lanes: Lanes<mpsc::Sender<Question>>,
     queues: Vec<mpsc::Sender<Question>>,
     next: AtomicUsize,
 }
@@ -51,33 +55,50 @@ pub(super) struct Asking {
 impl Asking {
     /// Tasks that end when this is dropped.
     pub(super) fn start(wire: &Arc<Wire>, keys: &Arc<Keyspace>, tasks: usize) -> Self {
-        let queues = (0..tasks.max(1)).map(|_| {
-            let (queue, questions) = mpsc::channel(WAITING);
-            tokio::spawn(ask_for_all(Arc::clone(wire), Arc::clone(keys), questions));
-            queue
-        });
         Self {
-            queues: queues.collect(),
+            wire: Arc::clone(wire),
+            keys: Arc::clone(keys),
+            lanes: Lanes::new(LANES),
+            queues: (0..tasks.max(1)).map(|_| queue(wire, keys)).collect(),
             next: AtomicUsize::new(0),
         }
     }
 
+    /// Ends the tasks of threads, once they have answered what they were asked.
+    pub(super) fn close_lanes(&self) {
+        self.lanes.close();
+    }
+
     pub(super) async fn ask(&self, place: Place, user: UserId) -> RedisResult<Option<Seen>> {
         let (answer, answered) = oneshot::channel();
-        let next = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len();
         let question = Question { place, user, answer };
-        self.queues[next]
-            .try_send(question)
-            .map_err(|_| failure("too many checks are waiting"))?;
+        let lane = self.lanes.here(|| queue(&self.wire, &self.keys));
+        let queued = match &lane {
+            Some(queue) => queue.try_send(question),
+            None => {
+                let next = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len();
+                self.queues[next].try_send(question)
+            }
+        };
+        // A task that gathers ends when nobody can ask it any more.
+        drop(lane);
+        queued.map_err(|_| failure("too many checks are waiting"))?;
         answered
             .await
             .unwrap_or_else(|_| Err(failure("nobody asks any more")))
     }
 }
 
+fn queue(wire: &Arc<Wire>, keys: &Arc<Keyspace>) -> mpsc::Sender<Question> {
+    let (queue, questions) = mpsc::channel(WAITING);
+    tokio::spawn(ask_for_all(Arc::clone(wire), Arc::clone(keys), questions));
+    queue
+}
+
 async fn ask_for_all(wire: Arc<Wire>, keys: Arc<Keyspace>, mut questions: mpsc::Receiver<Question>) {
     let mut on_their_way = FuturesUnordered::new();
-    loop {
+    let mut is_over = false;
+    while !is_over || !on_their_way.is_empty() {
         let mut together = Vec::new();
         tokio::select! {
             biased;
@@ -91,11 +112,11 @@ async fn ask_for_all(wire: Arc<Wire>, keys: Arc<Keyspace>, mut questions: mpsc::
                     }
                 }
             }
-            gathered = questions.recv_many(&mut together, TOGETHER), if on_their_way.len() < ON_THEIR_WAY => {
-                if gathered == 0 {
-                    return;
+            gathered = questions.recv_many(&mut together, TOGETHER), if !is_over && on_their_way.len() < ON_THEIR_WAY => {
+                match gathered {
+                    0 => is_over = true,
+                    _ => on_their_way.push(ask_together(&wire, &keys, together)),
                 }
-                on_their_way.push(ask_together(&wire, &keys, together));
             }
         }
     }

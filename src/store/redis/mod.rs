@@ -358,4 +358,11 @@ impl SessionStore for RedisStore {
     fn revocations(&self) -> &RevocationLog {
         &self.log
     }
+
+    fn leave_threads(&self) {
+        if let Some(asking) = &self.shared.asking {
+            asking.close_lanes();
+        }
+        self.shared.wire.close_lanes();
+    }
 }
