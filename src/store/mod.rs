@@ -20,6 +20,7 @@ use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 
 mod copying;
 mod embedded;
+mod gathering;
 mod index;
 mod lanes;
 mod memory;

@@ -132,7 +132,7 @@ impl SharedLinks {
 }
 
 /// Threads that have a connection of their own: of all processes together, the server lets in no more than its `max_connections`.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// Connections for checks: of the threads that make them, and shared ones for everybody else.
 pub(super) struct CheckLinks {

@@ -11,7 +11,7 @@ use redis::{
     aio::{ConnectionLike as _, MultiplexedConnection},
     cluster::ClusterClientBuilder,
     cluster_async::ClusterConnection,
-    cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo},
+    cluster_routing::{MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo},
     sentinel::{SentinelClientBuilder, SentinelServerType},
 };
 use std::{sync::Arc, time::Duration};
@@ -133,6 +133,22 @@ impl Connection {
         replies
             .try_into()
             .map_err(|_| failure("not two replies to two commands"))
+    }
+
+    /// The replies to commands that are all sent to the primary of one slot, which a Cluster has.
+    pub(super) async fn ask_primary_of(
+        &mut self,
+        slot: Route,
+        commands: Pipeline,
+    ) -> RedisResult<Vec<Value>> {
+        match self {
+            Self::Node { .. } => Err(failure("one server has no slots")),
+            Self::Cluster(cluster) => {
+                let count = commands.len();
+                let primary = SingleNodeRoutingInfo::SpecificNode(slot);
+                cluster.route_pipeline(commands, 0, count, primary).await
+            }
+        }
     }
 
     pub(super) async fn load_scripts(&mut self) -> RedisResult<()> {

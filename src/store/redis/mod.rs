@@ -86,8 +86,7 @@ pub struct RedisStore {
 struct Shared {
     keys: Arc<Keyspace>,
     wire: Arc<Wire>,
-    /// `None` for a Cluster.
-    asking: Option<Asking>,
+    asking: Asking,
     guesses: Guesses,
     told: Told,
     touches: Touches,
@@ -108,9 +107,9 @@ impl RedisStore {
         let durability = Durability::of(&wire, &config).await?;
         let keys = Arc::new(Keyspace::new(&config.prefix));
         let asking = match config.server {
-            Server::Cluster(_) => None,
+            Server::Cluster(_) => Asking::of_cluster(&wire, &keys, config.connections).await,
             Server::Single(_) | Server::Sentinels { .. } => {
-                Some(Asking::start(&wire, &keys, config.connections))
+                Asking::of_server(&wire, &keys, config.connections)
             }
         };
         let shared = Arc::new(Shared {
@@ -360,9 +359,7 @@ impl SessionStore for RedisStore {
     }
 
     fn leave_threads(&self) {
-        if let Some(asking) = &self.shared.asking {
-            asking.close_lanes();
-        }
+        self.shared.asking.close_lanes();
         self.shared.wire.close_lanes();
     }
 }

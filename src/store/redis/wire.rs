@@ -6,8 +6,11 @@ use super::{
     link::{Connection, Link, failure},
 };
 use crate::store::lanes::Lanes;
-use redis::{Cmd, RedisResult, Value};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use redis::{Cmd, Pipeline, RedisResult, Value, cluster_routing::Route};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 /// Threads that have a connection of their own.
 pub(super) const LANES: usize = 64;
@@ -56,15 +59,27 @@ impl Wire {
 
     /// The reply to a command that changes nothing.
     pub(super) async fn read(&self, cmd: &Cmd) -> RedisResult<Value> {
-        // While it has no connection, others may.
-        let lane = self.lanes.here(|| Link::opening(&self.config));
-        if let Some(lane) = lane
-            && let Some(mut connection) = lane.ready()
-        {
+        if let Some((lane, mut connection)) = self.lane() {
             return lane.noted(connection.ask(cmd).await);
         }
         let (mut connection, link) = self.connection(&self.readers).await?;
         link.noted(connection.ask(cmd).await)
+    }
+
+    /// The replies to commands that change nothing, and that are sent to the primary of one slot of a Cluster.
+    pub(super) async fn read_at(&self, slot: Route, commands: Pipeline) -> RedisResult<Vec<Value>> {
+        if let Some((lane, mut connection)) = self.lane() {
+            return lane.noted(connection.ask_primary_of(slot, commands).await);
+        }
+        let (mut connection, link) = self.connection(&self.readers).await?;
+        link.noted(connection.ask_primary_of(slot, commands).await)
+    }
+
+    /// The connection of this thread. While it has none, others may.
+    fn lane(&self) -> Option<(Arc<Link>, Connection)> {
+        let lane = self.lanes.here(|| Link::opening(&self.config))?;
+        let connection = lane.ready()?;
+        Some((lane, connection))
     }
 
     /// The reply to a command that changes something: once it is there, the change is as safe as the configuration asks.
