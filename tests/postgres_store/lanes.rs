@@ -2,10 +2,10 @@
 
 use crate::{
     postgres_server::PostgresServer,
-    samples::{check, database, log_in, start, store_on, within},
+    samples::{check, database, log_in, new_session, start, store_on, user_id, within},
 };
 use futures_util::future::join_all;
-use sessiond::store::{NewSession, PostgresStore, SessionStore};
+use sessiond::store::{NewSession, PostgresStore, Rotation, SessionKey, SessionStore};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -149,4 +149,48 @@ async fn f_12_on_a_thread_of_its_own_callers_that_stop_waiting_leave_every_answe
         assert!(answered > 100, "{answered}");
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_that_are_asked_together_each_get_their_own_answer() {
+    let (store, _) = store_on(PostgresServer::shared()).await;
+    let now = start();
+    let sessions = some_sessions(&store, 40).await;
+    let rotation = Rotation {
+        from: sessions[0].digest,
+        to: new_session(user_id(), now, 600).digest,
+        grace_until: now.after(Duration::from_secs(5)),
+        authenticated_at: None,
+    };
+    store.rotate(rotation, now).await.unwrap().unwrap();
+    let ended = sessions[1].digest;
+    store
+        .destroy(SessionKey::Token(ended), now)
+        .await
+        .unwrap()
+        .unwrap();
+    let unknown = new_session(user_id(), now, 600).digest;
+
+    let digests: Vec<_> = sessions.iter().map(|new| new.digest).collect();
+    let asked: Vec<_> = [&digests[..], &[rotation.to, unknown], &digests].concat();
+    let answers = join_all(asked.iter().map(|digest| check(&store, digest, now))).await;
+    for (digest, found) in asked.iter().zip(answers) {
+        let found = found.unwrap();
+        let number = digests.iter().position(|known| known == digest);
+        match number {
+            Some(0) => {
+                let found = found.unwrap();
+                assert_eq!(found.id, sessions[0].session.live.id);
+                assert_eq!(found.grace_ends_at, Some(rotation.grace_until));
+            }
+            Some(1) => assert_eq!(found, None),
+            Some(number) => assert_eq!(found, Some(sessions[number].session.live)),
+            None if *digest == rotation.to => assert_eq!(found, Some(sessions[0].session.live)),
+            None => assert_eq!(found, None),
+        }
+    }
+    store.revoke_everyone(now).await.unwrap();
+    for found in join_all(asked.iter().map(|digest| check(&store, digest, now))).await {
+        assert_eq!(found.unwrap(), None);
+    }
 }

@@ -199,3 +199,27 @@ async fn a_cluster_is_asked_from_a_thread_of_its_own_as_from_any_other() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checks_of_a_cluster_that_are_asked_together_find_slots_that_have_moved() {
+    let cluster = RedisCluster::start();
+    let store = Arc::new(store_at(&cluster.url()).await);
+    // A slot of the first node that holds one shard and no key yet.
+    let slot: u32 = cluster.nodes[0].ask(&["CLUSTER", "KEYSLOT", "sessiond:{10}e"]);
+    let keys: u32 = cluster.nodes[0].ask(&["CLUSTER", "COUNTKEYSINSLOT", &slot.to_string()]);
+    assert_eq!((slot * 3 / 16_384, keys), (0, 0));
+    let new_owner: String = cluster.nodes[1].ask(&["CLUSTER", "MYID"]);
+    for node in [1, 0, 2] {
+        let node = &cluster.nodes[node];
+        node.ask::<()>(&["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &new_owner]);
+    }
+    let sessions = some_sessions(&store, 400).await;
+    let moved: u32 = cluster.nodes[1].ask(&["CLUSTER", "COUNTKEYSINSLOT", &slot.to_string()]);
+    assert!(moved > 0, "no session of 400 is in a shard of 48");
+    for _ in 0..3 {
+        let asked = join_all(sessions.iter().map(|new| check(&store, &new.digest, start())));
+        for (found, new) in asked.await.into_iter().zip(&*sessions) {
+            assert_eq!(found.unwrap(), Some(new.session.live));
+        }
+    }
+}
