@@ -148,3 +148,104 @@ async fn ask_together<A: Asked>(asked: &A, together: Vec<Asking<A>>) -> Result<(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::future::join_all;
+    use tokio::sync::Semaphore;
+
+    /// Answers with what it is asked and how much was asked at once, or refuses, when it is allowed to.
+    struct Echo {
+        allowed: Semaphore,
+        refuses: bool,
+    }
+
+    impl Asked for Echo {
+        type Question = usize;
+        type Answer = (usize, usize);
+        type Error = &'static str;
+
+        async fn ask(&self, questions: &[usize]) -> Result<Vec<(usize, usize)>, &'static str> {
+            self.allowed.acquire().await.unwrap().forget();
+            match self.refuses {
+                true => Err("refused"),
+                false => Ok(questions
+                    .iter()
+                    .map(|question| (*question, questions.len()))
+                    .collect()),
+            }
+        }
+
+        fn refusal(why: &'static str) -> &'static str {
+            why
+        }
+    }
+
+    /// The answers to so many questions that come one by one, while as many asks are allowed one by one.
+    async fn asked(
+        questions: usize,
+        allowed: usize,
+        refuses: bool,
+    ) -> Vec<Result<(usize, usize), &'static str>> {
+        let echo = Arc::new(Echo {
+            allowed: Semaphore::new(0),
+            refuses,
+        });
+        let gathering = Gathering::start(Arc::clone(&echo), 1, 0);
+        let asking = async |question| {
+            // The task takes each of the first ones by itself.
+            for _ in 0..question {
+                tokio::task::yield_now().await;
+            }
+            gathering.ask(question).await
+        };
+        let allowing = async {
+            for _ in 0..questions * 2 {
+                tokio::task::yield_now().await;
+            }
+            echo.allowed.add_permits(allowed);
+        };
+        tokio::join!(join_all((0..questions).map(asking)), allowing).0
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_others_are_on_their_way_is_asked_together() {
+        let answers = asked(20, 3, false).await;
+        let numbers: Vec<_> = answers.iter().map(|answer| answer.unwrap().0).collect();
+        assert_eq!(numbers, (0..20).collect::<Vec<_>>());
+        assert!(answers.last().unwrap().unwrap().1 > 10, "{answers:?}");
+    }
+
+    #[tokio::test]
+    async fn who_waits_behind_a_failure_fails_with_it() {
+        // One ask is allowed, and the other that is on its way never ends.
+        let echo = Arc::new(Echo {
+            allowed: Semaphore::new(0),
+            refuses: true,
+        });
+        let gathering = Gathering::start(Arc::clone(&echo), 1, 0);
+        let first = async {
+            tokio::task::yield_now().await;
+            gathering.ask(1).await
+        };
+        let second = async {
+            for _ in 0..4 {
+                tokio::task::yield_now().await;
+            }
+            gathering.ask(2).await
+        };
+        let behind = async {
+            for _ in 0..8 {
+                tokio::task::yield_now().await;
+            }
+            let answer = gathering.ask(3);
+            echo.allowed.add_permits(1);
+            answer.await
+        };
+        tokio::select! {
+            _ = async { tokio::join!(first, second) } => panic!("one of them is never answered"),
+            answer = behind => assert_eq!(answer, Err("refused")),
+        }
+    }
+}

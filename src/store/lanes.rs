@@ -135,11 +135,11 @@ mod tests {
     #[test]
     fn there_are_no_more_lanes_than_agreed_and_none_after_the_end() {
         let none = Lanes::new(0);
-        assert_eq!(on_a_thread_of_its_own(|| none.here(|| ()).is_some()), false);
+        assert!(!on_a_thread_of_its_own(|| none.here(|| ()).is_some()));
         let lanes = Lanes::new(1 << 16);
         let lane = on_a_thread_of_its_own(|| lanes.here(|| ()).unwrap());
         lanes.close();
         assert_eq!(Arc::strong_count(&lane), 1);
-        assert_eq!(on_a_thread_of_its_own(|| lanes.here(|| ()).is_some()), false);
+        assert!(!on_a_thread_of_its_own(|| lanes.here(|| ()).is_some()));
     }
 }
