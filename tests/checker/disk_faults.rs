@@ -25,6 +25,7 @@ const SPAN: Span = Span {
 
 const BOUNDS: Bounds = Bounds {
     skew: Duration::from_millis(20),
+    clock_error: Duration::ZERO,
     write_lag: Duration::ZERO,
     cap: 100,
 };

@@ -9,13 +9,14 @@ use crate::{
     recorder::{Caller, Recorder},
     redis_server::RedisSentinel,
     rules::Bounds,
-    workload::{Workload, assert_clean},
+    workload::{SHORT, Workload, assert_clean},
 };
 use std::time::Duration;
 use tokio::{task::block_in_place, time::sleep};
 
 const BOUNDS: Bounds = Bounds {
     skew: Duration::from_millis(100),
+    clock_error: Duration::ZERO,
     write_lag: Duration::from_secs(30),
     cap: 10_000,
 };
@@ -27,6 +28,7 @@ fn workload(of: &str, secs: u64) -> Workload {
         lasts: Duration::from_secs(secs),
         patience: Duration::from_secs(3),
         short_lived: 10,
+        short_span: SHORT,
     }
 }
 

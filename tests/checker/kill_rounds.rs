@@ -142,6 +142,7 @@ async fn f_01_what_was_acknowledged_before_a_kill_holds_after_it() {
     println!("{judged} sessions over {ROUNDS} kills, ready again after {slowest_start:?} at most");
     let bounds = Bounds {
         skew: Duration::from_millis(20),
+        clock_error: Duration::ZERO,
         write_lag: Duration::ZERO,
         cap: CAP,
     };

@@ -32,6 +32,7 @@ const SPAN: Span = Span {
 
 const BOUNDS: Bounds = Bounds {
     skew: Duration::from_millis(100),
+    clock_error: Duration::ZERO,
     write_lag: Duration::from_secs(20),
     cap: 100,
 };
