@@ -194,6 +194,17 @@ async fn f_13_a_creation_that_is_cut_off_is_finished_by_the_next_one() {
             Ok(created) => assert_eq!(created, Created::Yes),
             Err(_) => {
                 failed += 1;
+                // Whoever sees the new session never again sees those that it put out.
+                let listed = torn.whole.list(user, None, 10, now).await.unwrap();
+                let lives = [
+                    torn.lives(&old.digest, now).await,
+                    torn.lives(&evicted.digest, now).await,
+                    torn.lives(&new.digest, now).await,
+                ];
+                match listed.contains(&new.session) {
+                    true => assert_eq!(lives, [false, false, true], "cut after {after} bytes"),
+                    false => assert_eq!(lives[..2], [true, true], "cut after {after} bytes"),
+                }
                 next.replaces = Some(old.digest);
             }
         }
