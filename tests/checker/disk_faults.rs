@@ -28,7 +28,6 @@ const BOUNDS: Bounds = Bounds {
     clock_error: Duration::ZERO,
     write_lag: Duration::ZERO,
     cap: 100,
-    is_rotation_atomic: true,
 };
 
 /// SQLite syncs with either, depending on how it was built.

@@ -19,7 +19,6 @@ const BOUNDS: Bounds = Bounds {
     clock_error: Duration::ZERO,
     write_lag: Duration::from_secs(30),
     cap: 10_000,
-    is_rotation_atomic: true,
 };
 
 fn workload(of: &str, secs: u64) -> Workload {
@@ -155,9 +154,5 @@ async fn f_15_a_strict_redis_failover_loses_nothing_that_was_acknowledged() {
         redis
     };
     let (recorder, _redis) = workload(OF, 12).run(channels.clone(), Vec::new(), healed).await;
-    let bounds = Bounds {
-        is_rotation_atomic: false,
-        ..BOUNDS
-    };
-    assert_clean(OF, &recorder, &bounds);
+    assert_clean(OF, &recorder, &BOUNDS);
 }

@@ -12,7 +12,6 @@ const BOUNDS: Bounds = Bounds {
     clock_error: Duration::ZERO,
     write_lag: Duration::ZERO,
     cap: 3,
-    is_rotation_atomic: true,
 };
 
 fn ms(millis: u64) -> Duration {
@@ -281,6 +280,15 @@ fn rule_3_what_was_dead_stays_dead() {
     dead().checked(19, 22, 1, alive(1)).breaks_nothing();
     dead().listed(21, 22, &[1]).breaks(3);
     dead().destroyed(21, 22, 1, Told::Answer(true)).breaks(3);
+    // What replaced it is there, so it is not.
+    let replaced = || {
+        story()
+            .created(0, 1, 1)
+            .created_as(5, 6, Some(1), Told::Unknown)
+            .listed(10, 20, &[2])
+    };
+    replaced().checked(21, 22, 1, alive(1)).breaks(3);
+    replaced().checked(19, 22, 1, alive(1)).breaks_nothing();
 }
 
 /// Where wall clocks may be wrong by 50 ms when processes start, so that two are up to 105 ms apart.
@@ -366,17 +374,10 @@ fn rule_4_a_session_that_nobody_ended_lives() {
 }
 
 #[test]
-fn rule_4_a_rotation_that_was_cut_off_ends_no_session_unless_the_store_says_so() {
-    let cut_off = || {
-        let cut_off = story().created(0, 1, 1).rotated(10, 20, 1, Told::Unknown);
-        cut_off.listed(21, 22, &[])
-    };
-    cut_off().breaks(4);
-    let bounds = Bounds {
-        is_rotation_atomic: false,
-        ..BOUNDS
-    };
-    assert!(violations(&cut_off().0, &bounds).is_empty());
+fn rule_4_a_rotation_that_was_cut_off_ends_no_session() {
+    let cut_off = || story().created(0, 1, 1).rotated(10, 20, 1, Told::Unknown);
+    cut_off().listed(21, 22, &[]).breaks(4);
+    cut_off().listed(21, 22, &[1]).breaks_nothing();
 }
 
 #[test]

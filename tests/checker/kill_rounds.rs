@@ -145,7 +145,6 @@ async fn f_01_what_was_acknowledged_before_a_kill_holds_after_it() {
         clock_error: Duration::ZERO,
         write_lag: Duration::ZERO,
         cap: CAP,
-        is_rotation_atomic: true,
     };
     assert_clean("kill rounds", &recorder, &bounds);
     assert!(slowest_start < Duration::from_secs(5), "{slowest_start:?}");

@@ -128,7 +128,7 @@ impl Lives {
             .collect();
         rotations.sort_by_key(|operation| operation.returned);
         for operation in rotations {
-            lives.note_rotation(operation, bounds.is_rotation_atomic);
+            lives.note_rotation(operation);
         }
         for operation in history {
             lives.note_end(operation);
@@ -206,7 +206,7 @@ impl Lives {
         });
     }
 
-    fn note_rotation(&mut self, operation: &Operation, is_atomic: bool) {
+    fn note_rotation(&mut self, operation: &Operation) {
         let Event::Rotate { token, grace, told } = &operation.event else {
             return;
         };
@@ -226,9 +226,6 @@ impl Lives {
         old.end.may_come(from);
         old.rotated_from = Some(old.rotated_from.map_or(from, |before| before.min(from)));
         self.sessions[life].only_token = None;
-        if told.answer().is_none() && !is_atomic {
-            self.sessions[life].end.may_come(from);
-        }
         if let Told::Answer(Some(born)) = told {
             // Without a grace no clock is asked.
             let late_by = match grace.is_zero() {

@@ -27,7 +27,6 @@ const BOUNDS: Bounds = Bounds {
     // The longest that anything stands still, until everything has noticed that it goes on.
     write_lag: Duration::from_secs(10),
     cap: CAP,
-    is_rotation_atomic: true,
 };
 
 /// How far wrong wall clocks are where they are wrong at the start; the processes' clocks are up to twice that apart.
@@ -275,10 +274,8 @@ async fn run(of: &str, stage: fn(&mut Starter) -> Stage, clients: Clients, clock
     let (recorder, nemesis) = workload.run(channels.clone(), remembering, healed).await;
     println!("{of}: {}", counted(&nemesis.deeds));
     assert_last_look_was_answered(&recorder);
-    let is_rotation_atomic = nemesis.store.as_ref().is_none_or(SharedStore::is_rotation_atomic);
     let bounds = Bounds {
         clock_error,
-        is_rotation_atomic,
         ..BOUNDS
     };
     assert_clean(of, &recorder, &bounds);

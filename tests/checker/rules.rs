@@ -3,7 +3,7 @@
 //! - Rule 0: every answer is one that the contract names.
 //! - Rule 1: a check names the session's own user.
 //! - Rule 2: no check that starts after an acknowledged end succeeds.
-//! - Rule 3: what a check has called dead stays dead.
+//! - Rule 3: what a check has called dead, or a list has left out, stays dead.
 //! - Rule 4: a session that nobody ended and that has not expired lives.
 //! - Rule 5: a session that has expired does not.
 //! - Rule 6: nothing lives that was not created.
@@ -35,9 +35,6 @@ pub(crate) struct Bounds {
     pub write_lag: Duration,
     /// Sessions that one user may have.
     pub cap: usize,
-    /// Whether a rotation that nobody was told the end of has either happened or not. In Redis it may also have ended the session:
-    /// old and new token are in different slots.
-    pub is_rotation_atomic: bool,
 }
 
 impl Bounds {
@@ -284,9 +281,7 @@ impl Judge<'_> {
             let Some((life, born, _)) = self.known_of(subject) else {
                 continue;
             };
-            // Who is not in a list was not refused: rule 4 alone holds for them.
-            let is_list = matches!(self.history[place].event, Event::List { .. });
-            if sighting.is_alive || is_list || born > invoked {
+            if sighting.is_alive || born > invoked {
                 continue;
             }
             // Two processes may disagree about the instant of expiry by as much as their clocks do.

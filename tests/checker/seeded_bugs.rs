@@ -21,7 +21,6 @@ const BOUNDS: Bounds = Bounds {
     clock_error: Duration::ZERO,
     write_lag: Duration::ZERO,
     cap: CAP,
-    is_rotation_atomic: true,
 };
 
 /// Two processes over one store, one of which has the bug; both are restarted once.

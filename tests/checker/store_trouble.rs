@@ -35,7 +35,6 @@ const BOUNDS: Bounds = Bounds {
     clock_error: Duration::ZERO,
     write_lag: Duration::from_secs(20),
     cap: 100,
-    is_rotation_atomic: true,
 };
 
 /// How long an answer to a check may take, whatever the store does: the store's own time limit of a second and a half, twice
