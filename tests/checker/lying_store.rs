@@ -127,12 +127,17 @@ impl LyingStore {
                 }
             }
             Bug::LateExpiry => {
-                let found = look(now.before(LATE))?;
+                if let Some(found) = look(now) {
+                    self.remembered.lock().insert(*digest, (found, Instant::now()));
+                    return Some(found);
+                }
+                let (found, _) = self.remembered.lock().get(digest).copied()?;
+                let is_late = found.is_expired(now) && !found.is_expired(now.before(LATE));
                 let span = SessionSpan::from_secs(
                     found.span.lifetime_secs() + LATE.as_secs() as u32,
                     found.span.idle_timeout_secs() + LATE.as_secs() as u32,
                 );
-                Some(LiveSession { span, ..found })
+                is_late.then_some(LiveSession { span, ..found })
             }
             Bug::SwappedId => {
                 let found = look(now)?;
@@ -177,7 +182,7 @@ impl SessionStore for LyingStore {
     ) -> Result<Option<(SessionId, UserId)>, StoreError> {
         if let SessionKey::Token(digest) = key {
             if self.bug == Bug::LostDestroy
-                && self.is_turn(10)
+                && self.is_turn(4)
                 && let Some(session) = self.honest.check(&digest, now).get().await?
             {
                 return Ok(Some((session.id, session.user_id)));
