@@ -9,14 +9,15 @@ use sessiond::{
     shutdown::{self, Trigger},
     store::{MemoryStore, SessionStore},
 };
-use std::{num::NonZeroUsize, sync::Arc};
-use tonic::transport::Channel;
+use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc};
+use tonic::transport::{Channel, Endpoint};
 
 /// Sessions that one user may have here.
 pub(crate) const CAP: usize = 1000;
 
 /// What is served until it is dropped.
 pub(crate) struct InProcess {
+    pub addresses: Vec<SocketAddr>,
     pub channels: Vec<Channel>,
     _running: Vec<Trigger>,
 }
@@ -26,7 +27,7 @@ impl InProcess {
     pub(crate) fn over(views: Vec<Arc<dyn SessionStore>>) -> Self {
         let users = Arc::new(MemoryStore::new());
         let clock = Arc::new(SystemClock::starting_at_wall_time(None));
-        let (channels, running) = views
+        let served: Vec<_> = views
             .into_iter()
             .map(|sessions| {
                 let passwords = PasswordHasher::start(HashingConfig {
@@ -45,15 +46,24 @@ impl InProcess {
                     },
                 }))
             })
-            .unzip();
+            .collect();
+        let (addresses, running): (Vec<_>, Vec<_>) = served.into_iter().unzip();
         Self {
-            channels,
+            channels: addresses
+                .iter()
+                .map(|address| endpoint(*address).connect_lazy())
+                .collect(),
+            addresses,
             _running: running,
         }
     }
 }
 
-fn serve(auth: Auth) -> (Channel, Trigger) {
+pub(crate) fn endpoint(address: SocketAddr) -> Endpoint {
+    Endpoint::from_shared(format!("http://{address}")).unwrap()
+}
+
+fn serve(auth: Auth) -> (SocketAddr, Trigger) {
     let api = Api::new(&auth, Options::default());
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_address();
@@ -61,8 +71,5 @@ fn serve(auth: Auth) -> (Channel, Trigger) {
     options.workers = NonZeroUsize::MIN;
     let (trigger, shutdown) = shutdown::channel();
     listener.serve(options, shutdown, move || api.clone()).unwrap();
-    let channel = Channel::from_shared(format!("http://{address}"))
-        .unwrap()
-        .connect_lazy();
-    (channel, trigger)
+    (address, trigger)
 }

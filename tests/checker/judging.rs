@@ -339,6 +339,18 @@ fn rule_2_a_grace_ends_by_a_clock_and_without_one_none_is_asked() {
 }
 
 #[test]
+fn rule_2_what_is_over_by_a_wrong_clock_is_left_alone_by_what_would_replace_it() {
+    let is_broken = |story: Story| !violations(&story.0, &WRONG_CLOCKS).is_empty();
+    let replaced_at = |at| {
+        let created = story().created(0, 1, 1);
+        created.created_as(at, at + 10, Some(1), Told::Answer(born(2)))
+    };
+    assert!(is_broken(replaced_at(880).checked(891, 892, 1, alive(1))));
+    assert!(!is_broken(replaced_at(890).checked(901, 902, 1, alive(1))));
+    replaced_at(890).checked(901, 902, 1, alive(1)).breaks(2);
+}
+
+#[test]
 fn rule_4_a_session_that_nobody_ended_lives() {
     story().created(0, 1, 1).checked(2, 3, 1, DEAD).breaks(4);
     story()

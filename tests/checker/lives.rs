@@ -108,14 +108,14 @@ pub(crate) struct Lives {
     pub untold: HashMap<UserId, Vec<Duration>>,
     /// Tokens and sessions that were given out twice.
     pub twins: Vec<Born>,
-    /// How much too late the grace of an old token may end, because clocks are wrong.
-    graces_late_by: Duration,
+    /// How far the clocks of two processes may be apart because they are wrong.
+    wrong_apart: Duration,
 }
 
 impl Lives {
     pub(crate) fn of(history: &[Operation], bounds: &Bounds) -> Self {
         let mut lives = Self {
-            graces_late_by: bounds.wrong_apart(),
+            wrong_apart: bounds.wrong_apart(),
             ..Self::default()
         };
         for operation in history {
@@ -230,7 +230,7 @@ impl Lives {
             // Without a grace no clock is asked.
             let late_by = match grace.is_zero() {
                 true => Duration::ZERO,
-                false => self.graces_late_by,
+                false => self.wrong_apart,
             };
             old.end.has_come(operation.returned + *grace + late_by);
             match self.tokens.entry(born.token) {
@@ -273,7 +273,12 @@ impl Lives {
                 };
                 let life = &mut self.sessions[proof.life];
                 life.end.may_come(operation.invoked);
-                if told.answer().is_some() {
+                // A process whose clock is ahead leaves alone what is over for it, and for others perhaps not yet.
+                let may_be_over = proof.rotated_from.is_some()
+                    || operation.returned + self.wrong_apart
+                        >= life.invoked + life.span.idle.min(life.span.lifetime);
+                let is_left_alone = !self.wrong_apart.is_zero() && may_be_over;
+                if told.answer().is_some() && !is_left_alone {
                     proof.end.has_come(operation.returned);
                     // A token that was rotated away may prove nothing any more; then its session goes on.
                     if life.only_token.is_some() {

@@ -6,11 +6,12 @@ use sessiond::{
     domain::{LiveSession, Session, SessionId, SessionSpan, Timestamp, TokenDigest, UserId},
     store::{
         Answer, Created, Epoch, MemoryStore, NewSession, RevocationLog, Rotation, SessionKey, SessionStore,
-        StoreError, WalkPlace, Walked,
+        StoreError, Told, WalkPlace, Walked,
     },
 };
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -32,6 +33,10 @@ pub(crate) enum Bug {
     SwappedId,
     /// A restart brings back what was destroyed just before.
     Resurrection,
+    /// Of every two revocations, those who remember answers are told of one.
+    UntoldRevocation,
+    /// For a while nobody is told of revocations, nor that they have been told of all. No bug by itself: who remembers answers must notice.
+    SilentLog,
 }
 
 /// How long the stale cache remembers.
@@ -39,6 +44,9 @@ const STALE: Duration = Duration::from_millis(300);
 
 /// How late the late expiry is.
 const LATE: Duration = Duration::from_secs(2);
+
+/// When a silent log says nothing, from the beginning on.
+const SILENCE: Range<Duration> = Duration::from_millis(1000)..Duration::from_millis(3500);
 
 /// One process's view of the store.
 pub(crate) struct LyingStore {
@@ -49,10 +57,22 @@ pub(crate) struct LyingStore {
     last_found: Mutex<Option<LiveSession>>,
     created: Mutex<HashMap<TokenDigest, NewSession>>,
     destroyed: Mutex<Vec<TokenDigest>>,
+    /// What those who remember answers are told.
+    told: RevocationLog,
 }
 
 impl LyingStore {
     pub(crate) fn over(honest: Arc<MemoryStore>, bug: Bug) -> Arc<Self> {
+        let told = match bug {
+            Bug::UntoldRevocation => half_of(honest.revocations()),
+            Bug::SilentLog => silent_for_a_while(honest.revocations()),
+            Bug::None
+            | Bug::StaleCache
+            | Bug::LostDestroy
+            | Bug::LateExpiry
+            | Bug::SwappedId
+            | Bug::Resurrection => honest.revocations().clone(),
+        };
         Arc::new(Self {
             honest,
             bug,
@@ -61,6 +81,7 @@ impl LyingStore {
             last_found: Mutex::default(),
             created: Mutex::default(),
             destroyed: Mutex::default(),
+            told,
         })
     }
 
@@ -91,7 +112,9 @@ impl LyingStore {
             Answer::Later(_) => unreachable!("the memory store answers at once"),
         };
         match self.bug {
-            Bug::None | Bug::LostDestroy | Bug::Resurrection => look(now),
+            Bug::None | Bug::LostDestroy | Bug::Resurrection | Bug::UntoldRevocation | Bug::SilentLog => {
+                look(now)
+            }
             Bug::StaleCache => {
                 let remembered = self.remembered.lock().get(digest).copied();
                 match remembered {
@@ -104,12 +127,17 @@ impl LyingStore {
                 }
             }
             Bug::LateExpiry => {
-                let found = look(now.before(LATE))?;
+                if let Some(found) = look(now) {
+                    self.remembered.lock().insert(*digest, (found, Instant::now()));
+                    return Some(found);
+                }
+                let (found, _) = self.remembered.lock().get(digest).copied()?;
+                let is_late = found.is_expired(now) && !found.is_expired(now.before(LATE));
                 let span = SessionSpan::from_secs(
                     found.span.lifetime_secs() + LATE.as_secs() as u32,
                     found.span.idle_timeout_secs() + LATE.as_secs() as u32,
                 );
-                Some(LiveSession { span, ..found })
+                is_late.then_some(LiveSession { span, ..found })
             }
             Bug::SwappedId => {
                 let found = look(now)?;
@@ -154,7 +182,7 @@ impl SessionStore for LyingStore {
     ) -> Result<Option<(SessionId, UserId)>, StoreError> {
         if let SessionKey::Token(digest) = key {
             if self.bug == Bug::LostDestroy
-                && self.is_turn(10)
+                && self.is_turn(4)
                 && let Some(session) = self.honest.check(&digest, now).get().await?
             {
                 return Ok(Some((session.id, session.user_id)));
@@ -204,6 +232,47 @@ impl SessionStore for LyingStore {
     }
 
     fn revocations(&self) -> &RevocationLog {
-        self.honest.revocations()
+        &self.told
     }
+}
+
+/// A log with every second entry of another.
+fn half_of(whole: &RevocationLog) -> RevocationLog {
+    let half = RevocationLog::in_process(7);
+    let (copied, mut entries) = (half.clone(), whole.read(Some(whole.head())));
+    tokio::spawn(async move {
+        loop {
+            for (cursor, entry) in entries.next(100).await {
+                match entry {
+                    Told::Revoked(revocation) if cursor.sequence % 2 == 0 => copied.publish(revocation),
+                    Told::Revoked(_) | Told::Forget => {}
+                }
+            }
+        }
+    });
+    half
+}
+
+/// A log that follows another, but for the [`SILENCE`].
+fn silent_for_a_while(whole: &RevocationLog) -> RevocationLog {
+    let log = RevocationLog::following(whole.head());
+    let (copied, whole, started_at) = (log.clone(), whole.clone(), Instant::now());
+    let mut entries = whole.read(Some(whole.head()));
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            if SILENCE.contains(&started_at.elapsed()) {
+                continue;
+            }
+            let complete_until = whole.complete_until();
+            for (cursor, entry) in entries.ready(usize::MAX) {
+                match entry {
+                    Told::Revoked(revocation) => copied.publish_at(cursor.sequence, revocation),
+                    Told::Forget => unreachable!("fewer entries come than the log keeps"),
+                }
+            }
+            copied.confirm(complete_until);
+        }
+    });
+    log
 }

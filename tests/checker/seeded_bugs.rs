@@ -1,17 +1,20 @@
-//! The checker itself on trial: it finds each of five bugs in a service that has it, and nothing in one that has none.
+//! The checker itself on trial: it finds each of five bugs in a service that has it, and each of three in clients that remember
+//! answers, and nothing where there is none.
 
 use crate::{
     chance,
-    in_process::{CAP, InProcess},
+    in_process::{CAP, InProcess, endpoint},
     lying_store::{Bug, LyingStore},
+    recorder::remembering_options,
     rules::{Bounds, Violation, violations},
     workload::{SHORT, Workload, assert_clean},
 };
 use sessiond::{
-    domain::{Clock as _, SystemClock},
+    client::{ClientOptions, SessionClient},
+    domain::{Clock, ManualClock, SystemClock},
     store::{MemoryStore, SessionStore},
 };
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 const BOUNDS: Bounds = Bounds {
     skew: Duration::from_millis(20),
@@ -85,4 +88,91 @@ async fn f_14_a_swapped_id_is_caught() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_14_a_resurrection_on_restart_is_caught() {
     assert_reported(&found(Bug::Resurrection).await, 2);
+}
+
+/// Bugs that caches of sessions have had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CacheBug {
+    None,
+    /// Not every revocation reaches it.
+    MissesRevocations,
+    /// It goes on without the stream of revocations.
+    OutlivesItsStream,
+    /// It goes on after the session's end.
+    IgnoresExpiry,
+}
+
+impl CacheBug {
+    /// A client that has it.
+    fn client(self, to: SocketAddr) -> SessionClient {
+        let mut options = remembering_options();
+        let mut clock: Arc<dyn Clock> = Arc::new(SystemClock::starting_at_wall_time(None));
+        // Reports of use would find out in time what the stream does not tell.
+        let late_reports = Duration::from_secs(10);
+        match self {
+            Self::None => {}
+            Self::MissesRevocations => options.recheck_interval = late_reports,
+            Self::OutlivesItsStream => {
+                options = ClientOptions {
+                    recheck_interval: late_reports,
+                    staleness_bound: Duration::from_secs(3600),
+                    ..options
+                };
+            }
+            Self::IgnoresExpiry => clock = Arc::new(ManualClock::standing_at(clock.now())),
+        }
+        SessionClient::start_with_clock(endpoint(to), options, clock).unwrap()
+    }
+}
+
+/// Two processes whose clients remember answers; for a while they hear nothing of revocations.
+async fn run_remembering(bug: CacheBug) -> Arc<crate::recorder::Recorder> {
+    let honest = Arc::new(MemoryStore::new());
+    let bug_of_stores = match bug {
+        CacheBug::MissesRevocations => Bug::UntoldRevocation,
+        CacheBug::None | CacheBug::OutlivesItsStream | CacheBug::IgnoresExpiry => Bug::SilentLog,
+    };
+    let view = || -> Arc<dyn SessionStore> { LyingStore::over(Arc::clone(&honest), bug_of_stores) };
+    let service = InProcess::over(vec![view(), view()]);
+    let clients = service.addresses.iter().map(|address| bug.client(*address));
+    let workload = Workload {
+        seed: chance::seed(&format!("cache: {bug:?}")),
+        clients: 8,
+        lasts: Duration::from_secs(5),
+        patience: Duration::from_secs(10),
+        short_lived: 30,
+        short_span: SHORT,
+    };
+    let run = workload.run(
+        service.channels.clone(),
+        clients.collect(),
+        std::future::ready(()),
+    );
+    run.await.0
+}
+
+async fn found_of_cache(bug: CacheBug) -> Vec<Violation> {
+    let history = run_remembering(bug).await.history();
+    println!("{bug:?}: {}", crate::summary::of(&history));
+    violations(&history, &BOUNDS)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_14_nothing_is_reported_where_nothing_is_wrong_with_a_cache() {
+    assert_clean("no bug", &*run_remembering(CacheBug::None).await, &BOUNDS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_14_a_cache_that_misses_revocations_is_caught() {
+    assert_reported(&found_of_cache(CacheBug::MissesRevocations).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_14_a_cache_that_goes_on_without_its_stream_is_caught() {
+    assert_reported(&found_of_cache(CacheBug::OutlivesItsStream).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_14_a_cache_that_ignores_when_sessions_end_is_caught() {
+    assert_reported(&found_of_cache(CacheBug::IgnoresExpiry).await, 5);
 }

@@ -50,7 +50,7 @@ impl State {
         if now
             .as_millis()
             .saturating_sub(self.latest_millis.load(Ordering::Relaxed))
-            >= 1000
+            >= 100
         {
             self.latest_millis.fetch_max(now.as_millis(), Ordering::Relaxed);
         }
