@@ -3,8 +3,10 @@
 //! A log line cannot be forged by what is logged, cannot hold what other people's code would say below `info`, and is dropped
 //! and counted rather than waited for.
 
+mod json;
 mod sink;
 
+use json::JsonLine;
 pub use sink::Flushed;
 
 use std::{
@@ -15,7 +17,7 @@ use tracing::{Level, Metadata};
 use tracing_subscriber::{
     EnvFilter, Layer as _, Registry,
     filter::{FilterExt as _, LevelFilter, filter_fn},
-    fmt,
+    fmt::{self, time::SystemTime},
     layer::SubscriberExt as _,
 };
 
@@ -93,8 +95,7 @@ pub fn start(options: &Options) -> io::Result<Flushed> {
         true => fmt::layer().with_ansi(false).with_writer(sink).boxed(),
         false => fmt::layer()
             .json()
-            .flatten_event(true)
-            .with_span_list(false)
+            .event_format(JsonLine::<SystemTime>::default())
             .with_writer(sink)
             .boxed(),
     };

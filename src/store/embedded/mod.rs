@@ -2,7 +2,7 @@
 //!
 //! Every session has a [`SessionIndex`](super::index::SessionIndex) record in memory, from which checks are answered, and a row
 //! in the data directory's one file. Changes go to one thread, which commits those that wait together (`writer.rs`). Users, and
-//! what of a session is only shown, are read from the file.
+//! what of a session is only shown, are read from the file; users who were read lately stay in memory (`user_cache.rs`).
 
 mod backup;
 mod checkpoint;
@@ -15,6 +15,7 @@ mod session_rows;
 mod state;
 #[cfg(test)]
 mod tests;
+mod user_cache;
 mod user_rows;
 mod writer;
 
@@ -47,7 +48,6 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use tokio::sync::oneshot;
 use writer::{Expected, Reply, Verb, Writer};
 
 /// Verbs that may wait for the writer. Whoever comes when they do is refused at once.
@@ -122,6 +122,7 @@ impl EmbeddedStore {
             verbs: waiting,
             ended_rows: ended_rows.into(),
             ending_rows: Vec::new(),
+            changing_users: Vec::new(),
             clock: clock.unwrap_or_default(),
             checkpointer: Some(checkpointer),
             #[cfg(test)]
@@ -167,7 +168,7 @@ impl EmbeddedStore {
         doing: &'static str,
         verb: impl FnOnce(Reply<T>) -> Verb,
     ) -> Result<T, StoreError> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = Reply::here();
         self.verbs.try_send(verb(reply)).map_err(|error| match error {
             TrySendError::Full(_) => StoreError::new(doing, "too many writes are waiting for the disk"),
             TrySendError::Disconnected(_) => StoreError::new(doing, "the store is closed"),
@@ -388,8 +389,17 @@ impl UserStore for EmbeddedStore {
     }
 
     async fn by_id(&self, id: UserId) -> Result<Option<UserRecord>, StoreError> {
-        self.readers
-            .read("reading a user", |connection| user_rows::by_id(connection, id))
+        let missed = match self.state.users.get(id) {
+            Ok(record) => return Ok(Some(UserRecord::clone(&record))),
+            Err(missed) => missed,
+        };
+        let record = self
+            .readers
+            .read("reading a user", |connection| user_rows::by_id(connection, id))?;
+        if let Some(record) = &record {
+            self.state.users.keep(&missed, record);
+        }
+        Ok(record)
     }
 
     async fn by_email(&self, key: &EmailKey) -> Result<Option<UserRecord>, StoreError> {

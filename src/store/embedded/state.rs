@@ -1,5 +1,6 @@
 //! What the store, its writer and its checkpoints know of each other.
 
+use super::user_cache::UserCache;
 use crate::{domain::Timestamp, store::index::Location};
 use parking_lot::Mutex;
 use rusqlite::{ErrorCode, ffi};
@@ -18,6 +19,8 @@ pub(super) struct State {
     pub(super) wants_flush: AtomicBool,
     /// Sessions that were touched and not written down: each at most once.
     pub(super) touched: Mutex<VecDeque<Location>>,
+    /// Users that were read lately. The writer says which change.
+    pub(super) users: UserCache,
     latest_millis: AtomicI64,
 }
 

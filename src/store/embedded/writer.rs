@@ -23,7 +23,7 @@ use std::{
     sync::{Arc, atomic::Ordering, mpsc},
     time::{Duration, Instant},
 };
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 /// Verbs that share one commit, at most.
 const VERBS_AT_ONCE: usize = 1024;
@@ -38,7 +38,24 @@ pub(super) const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 const CLOCK_SLACK: Duration = Duration::from_millis(250);
 
 /// Where an answer goes. Nobody may be waiting for it any more.
-pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+pub(super) struct Reply<T> {
+    sender: oneshot::Sender<Result<T, StoreError>>,
+    /// Where whoever waits for it runs.
+    runtime: Handle,
+}
+
+impl<T> Reply<T> {
+    /// A place for one answer to the caller, who runs in a runtime, and where the answer will come.
+    pub(super) fn here() -> (Self, oneshot::Receiver<Result<T, StoreError>>) {
+        let (sender, answer) = oneshot::channel();
+        let runtime = Handle::current();
+        (Self { sender, runtime }, answer)
+    }
+
+    fn send(self, answer: Result<T, StoreError>) {
+        let _ = self.sender.send(answer);
+    }
+}
 
 /// A verb for the writer.
 pub(super) enum Verb {
@@ -99,7 +116,37 @@ pub(super) enum NotWritten {
 }
 
 /// An answer that waits for the commit.
-type Answer = Box<dyn FnOnce(Result<(), NotWritten>) + Send>;
+struct Answer {
+    give: Box<dyn FnOnce(Result<(), NotWritten>) + Send>,
+    runtime: Handle,
+}
+
+/// Gives the answers, each on the runtime where somebody waits for it: waking a runtime from outside is a system call, so all
+/// that it waits for comes in one.
+fn give(answers: Vec<Answer>, done: Result<(), NotWritten>) {
+    let mut by_runtime: Vec<(Handle, Vec<_>)> = Vec::new();
+    for Answer { give, runtime } in answers {
+        match by_runtime
+            .iter_mut()
+            .find(|(other, _)| other.id() == runtime.id())
+        {
+            Some((_, gives)) => gives.push(give),
+            None => by_runtime.push((runtime, vec![give])),
+        }
+    }
+    for (runtime, mut gives) in by_runtime {
+        // Nothing is saved by having a task do it.
+        if gives.len() == 1 {
+            gives.drain(..).for_each(|give| give(done));
+            continue;
+        }
+        runtime.spawn(async move {
+            for give in gives {
+                give(done);
+            }
+        });
+    }
+}
 
 pub(super) struct Writer {
     pub(super) connection: Connection,
@@ -111,6 +158,8 @@ pub(super) struct Writer {
     pub(super) ended_rows: VecDeque<RangeInclusive<u64>>,
     /// Those that will have once the commit has happened.
     pub(super) ending_rows: Vec<u64>,
+    /// Users whose change is part of the commit.
+    pub(super) changing_users: Vec<UserId>,
     /// How far the clock is written down.
     pub(super) clock: Timestamp,
     pub(super) checkpointer: Option<Checkpointer>,
@@ -201,9 +250,10 @@ impl Writer {
                 }
             }
         }
-        for answer in answers {
-            answer(done);
+        for user in self.changing_users.drain(..) {
+            self.state.users.end_change(user);
         }
+        give(answers, done);
         is_open
     }
 
@@ -291,6 +341,7 @@ impl Writer {
                 hold(answers, reply, "replacing a password", replaced)
             }
             Verb::DeleteUser(id, reply) => {
+                self.begin_change_of(id);
                 let deleted = user_rows::delete(&self.connection, id).map_err(Failure::from);
                 hold(answers, reply, "deleting a user", deleted)
             }
@@ -407,8 +458,18 @@ impl Writer {
         if user_rows::by_id(&self.connection, user.id)?.is_some() {
             return Err(Failure::Refused("another user has this id".into()));
         }
-        user_rows::put(&self.connection, record)?;
+        self.put_user(record)?;
         Ok(Inserted::Yes)
+    }
+
+    fn put_user(&mut self, record: &UserRecord) -> rusqlite::Result<()> {
+        self.begin_change_of(record.user.id);
+        user_rows::put(&self.connection, record)
+    }
+
+    fn begin_change_of(&mut self, user: UserId) {
+        self.state.users.begin_change(user);
+        self.changing_users.push(user);
     }
 
     fn update_user(&mut self, user: User, expected_version: u64) -> Result<Updated, Failure> {
@@ -420,7 +481,7 @@ impl Writer {
         if user_rows::is_email_taken(&self.connection, user.email.key(), user.id)? {
             return Ok(Updated::EmailTaken);
         }
-        user_rows::put(&self.connection, &UserRecord { user, ..stored })?;
+        self.put_user(&UserRecord { user, ..stored })?;
         Ok(Updated::Yes)
     }
 
@@ -441,7 +502,7 @@ impl Writer {
             password_hash: Some(hash),
             ..stored
         };
-        user_rows::put(&self.connection, &record)?;
+        self.put_user(&record)?;
         Ok(true)
     }
 
@@ -513,7 +574,7 @@ impl Verb {
 }
 
 fn refuse<T>(reply: Reply<T>, doing: &'static str, why: NotWritten) {
-    let _ = reply.send(Err(StoreError::new(doing, why)));
+    reply.send(Err(StoreError::new(doing, why)));
 }
 
 /// Keeps an answer until the commit has happened.
@@ -528,21 +589,27 @@ fn hold<T: Send + 'static>(
 ) -> Result<(), Box<dyn StdError + Send + Sync>> {
     match outcome {
         Ok(value) => {
-            answers.push(Box::new(move |committed| {
-                let _ = reply.send(
+            let Reply { sender, runtime } = reply;
+            let give = Box::new(move |committed: Result<(), NotWritten>| {
+                let _ = sender.send(
                     committed
                         .map(|()| value)
                         .map_err(|why| StoreError::new(doing, why)),
                 );
-            }));
+            });
+            answers.push(Answer { give, runtime });
             Ok(())
         }
         Err(Failure::Refused(why)) => {
-            let _ = reply.send(Err(StoreError::new(doing, why)));
+            reply.send(Err(StoreError::new(doing, why)));
             Ok(())
         }
         Err(Failure::Commit(error)) => {
-            answers.push(Box::new(move |_| refuse(reply, doing, NotWritten::CommitFailed)));
+            let Reply { sender, runtime } = reply;
+            let give = Box::new(move |_| {
+                let _ = sender.send(Err(StoreError::new(doing, NotWritten::CommitFailed)));
+            });
+            answers.push(Answer { give, runtime });
             Err(error)
         }
     }

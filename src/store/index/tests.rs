@@ -107,6 +107,43 @@ fn a_token_or_an_id_is_taken_once() {
     }
 }
 
+/// Which of a user's sessions, at most 20, end when one more is created.
+fn evicted_by(writer: &mut IndexWriter, n: u64, user: UserId) -> Vec<SessionId> {
+    let mut new = new_session(n, user, 0);
+    new.max_per_user = 20;
+    match writer.create(&new, START) {
+        Ok(Creation::Row(_, ended)) => ended.iter().map(|ended| ended.id).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn s_19_the_cap_holds_for_a_user_whose_sessions_are_not_looked_at_each_time() {
+    let mut writer = IndexWriter::new();
+    let log = new_log();
+    let user = user(1);
+    for n in 1..=20 {
+        assert_eq!(evicted_by(&mut writer, n, user), []);
+        writer.commit(&log);
+    }
+    assert_eq!(evicted_by(&mut writer, 21, user), [id(1)]);
+    writer.commit(&log);
+    for n in [2, 3] {
+        writer.destroy(SessionKey::Id(id(n)), START);
+    }
+    assert_eq!(evicted_by(&mut writer, 22, user), []);
+    writer.roll_back();
+    // Those two live again, and the new one does not.
+    assert_eq!(evicted_by(&mut writer, 23, user), [id(2)]);
+    writer.commit(&log);
+    writer.destroy(SessionKey::Id(id(3)), START);
+    assert_eq!(evicted_by(&mut writer, 24, user), []);
+    assert_eq!(evicted_by(&mut writer, 25, user), [id(4)]);
+    assert_eq!(writer.index().list(user, None, 100, START).len(), 20);
+    writer.commit(&log);
+    assert_eq!(writer.index().list(user, None, 100, START).len(), 20);
+}
+
 #[test]
 fn f_20_nothing_moves_when_the_index_grows() {
     let mut writer = IndexWriter::new();

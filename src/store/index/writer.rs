@@ -18,6 +18,12 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+/// So many sessions of a user take longer to look at than to remember the number of.
+const CROWD: usize = 8;
+
+/// Users whose number of sessions is remembered, at most; about 2 MB.
+const CROWDS_KEPT: usize = 65_536;
+
 /// Owns every change of a [`SessionIndex`].
 #[derive(Debug)]
 pub(in crate::store) struct IndexWriter {
@@ -25,6 +31,9 @@ pub(in crate::store) struct IndexWriter {
     by_id: Box<[Table<LOCATION_BYTES>]>,
     /// The old token of each session that has one in its grace.
     old_tokens: HashMap<SessionId, TokenDigest>,
+    /// Users with many sessions, and how many they have at most: so that their sessions need not all be looked at for each
+    /// that is added. Whoever is not here has any number.
+    crowded: HashMap<UserId, usize>,
     last_row: u64,
     staged: Vec<Staged>,
     /// Epochs of users as staged, where that differs from what is committed.
@@ -134,6 +143,7 @@ impl IndexWriter {
             index: Arc::new(SessionIndex::new()),
             by_id: (0..SHARDS).map(|_| Table::default()).collect(),
             old_tokens: HashMap::new(),
+            crowded: HashMap::new(),
             last_row: 0,
             staged: Vec::new(),
             epochs: HashMap::new(),
@@ -166,14 +176,17 @@ impl IndexWriter {
             self.mark(replaced.at, mark::DYING);
             ended.push(replaced);
         }
-        let mut others = self.sessions_of(live.user_id, |seen| seen.at != at);
-        others.retain(|seen| self.lives(seen, now));
         let others_allowed = new.max_per_user.saturating_sub(1) as usize;
-        if others.len() > others_allowed {
-            others.sort_unstable_by_key(|seen| seen.live.id);
-            for evicted in &others[..others.len() - others_allowed] {
-                self.mark(evicted.at, mark::DYING);
-                ended.push(*evicted);
+        if !self.has_room(live.user_id, others_allowed) {
+            let mut others = self.sessions_of(live.user_id, |seen| seen.at != at);
+            self.note_crowd(live.user_id, others.len() + 1);
+            others.retain(|seen| self.lives(seen, now));
+            if others.len() > others_allowed {
+                others.sort_unstable_by_key(|seen| seen.live.id);
+                for evicted in &others[..others.len() - others_allowed] {
+                    self.mark(evicted.at, mark::DYING);
+                    ended.push(*evicted);
+                }
             }
         }
         self.last_row = row;
@@ -184,6 +197,27 @@ impl IndexWriter {
         staged.changes.push(Change::Born(at, live.user_id));
         self.staged.push(staged);
         Ok(Creation::Row(row, ended.into_iter().map(Seen::ended).collect()))
+    }
+
+    /// Whether the user, who has got one more session, surely has no more than so many others.
+    fn has_room(&mut self, user: UserId, others_allowed: usize) -> bool {
+        let Some(sessions) = self.crowded.get_mut(&user) else {
+            return false;
+        };
+        *sessions += 1;
+        *sessions - 1 <= others_allowed
+    }
+
+    /// Remembers how many sessions a user has at most, if that is worth it.
+    fn note_crowd(&mut self, user: UserId, sessions: usize) {
+        if sessions < CROWD {
+            self.crowded.remove(&user);
+            return;
+        }
+        if self.crowded.len() >= CROWDS_KEPT {
+            self.crowded.clear();
+        }
+        self.crowded.insert(user, sessions);
     }
 
     /// Stages a session's new token; `None`, with nothing staged, if `from` proves no session by itself.
@@ -372,6 +406,8 @@ impl IndexWriter {
             }
         }
         self.epochs.clear();
+        // Sessions that were not counted any more are there again.
+        self.crowded.clear();
         self.everyone = self.index.everyone.load(Ordering::Acquire);
         self.revoked_through = self.index.revoked_through();
     }
