@@ -7,6 +7,7 @@
 //! Nothing that is locked is ever large, and nothing moves when the index grows: records stand in small chunks, tables are cut
 //! into shards. Locks are taken in this order: a user's shard, then shards of records in ascending order.
 
+mod read_mostly;
 mod record;
 mod shard;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use super::{Epoch, RevocationLog, WalkPlace, Walked};
 use crate::domain::{LiveSession, SessionId, Timestamp, TokenDigest, UserId};
 use hashbrown::HashTable;
 use parking_lot::RwLock;
+use read_mostly::ReadMostly;
 pub(super) use record::{Location, ROWS_END};
 use record::{Record, mark};
 use shard::{Shard, shard_of};
@@ -47,7 +49,7 @@ struct UserShard {
 /// Every session of this process.
 #[derive(Debug)]
 pub(super) struct SessionIndex {
-    shards: Box<[Aligned<RwLock<Shard>>]>,
+    shards: Box<[Aligned<ReadMostly<Shard>>]>,
     users: Box<[RwLock<UserShard>]>,
     hasher: RandomState,
     /// What everyone's epochs have in common.
@@ -86,7 +88,7 @@ impl Leftovers {
 
 impl SessionIndex {
     fn with_room_for(sessions: usize) -> Self {
-        let shard = || Aligned(RwLock::new(Shard::with_capacity(sessions / SHARDS)));
+        let shard = || Aligned(ReadMostly::new(Shard::with_capacity(sessions / SHARDS)));
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             users: (0..SHARDS)
@@ -104,7 +106,7 @@ impl SessionIndex {
         }
     }
 
-    fn shard(&self, number: usize) -> &RwLock<Shard> {
+    fn shard(&self, number: usize) -> &ReadMostly<Shard> {
         &self.shards[number].0
     }
 

@@ -10,6 +10,7 @@ use crate::{
     domain::{LiveSession, Revocation, SessionId, Timestamp, TokenDigest, UserId},
     store::{NewSession, RevocationLog, Rotation, SessionKey},
 };
+use crossbeam_utils::sync::ShardedLockWriteGuard;
 use hashbrown::HashTable;
 use parking_lot::RwLockWriteGuard;
 use std::{
@@ -741,7 +742,7 @@ fn unlink(index: &SessionIndex, head: Location, at: Location, next: Location) {
 /// Every shard that one verb changes, locked in the one order.
 struct Locked<'a> {
     users: Vec<(usize, RwLockWriteGuard<'a, UserShard>)>,
-    shards: Vec<(usize, RwLockWriteGuard<'a, Shard>)>,
+    shards: Vec<(usize, ShardedLockWriteGuard<'a, Shard>)>,
 }
 
 impl<'a> Locked<'a> {
