@@ -126,14 +126,15 @@ impl SessionIndex {
     pub(super) fn find(&self, digest: &TokenDigest, now: Timestamp) -> Option<Found> {
         // Before the record: an end of everyone's sessions that was acknowledged before this call is seen.
         let revoked_through = self.revoked_through();
-        let (live, row) = self.locate(digest, now, |_, record, grace_ends_at| {
+        let found = self.locate(digest, now, |_, record, grace_ends_at| {
             let live = LiveSession {
                 grace_ends_at,
-                ..record.live()
+                ..record.live_at(now)?
             };
-            (live, record.row())
-        })?;
-        (row > revoked_through && !live.is_expired(now)).then_some(Found { live, row })
+            let row = record.row();
+            Some(Found { live, row })
+        })??;
+        (found.row > revoked_through).then_some(found)
     }
 
     /// Notes that the session was checked. Where it stands, if nothing else was noted since [`take_touch`](Self::take_touch).
@@ -151,8 +152,9 @@ impl SessionIndex {
         let record = shard.record(location.slot());
         // Cleared before it is read: what is noted in between is noted again.
         record.clear(mark::TOUCHED);
+        let live = record.noted()?;
         (!record.is_free() && record.is_visible_to_readers()).then(|| Found {
-            live: record.live(),
+            live,
             row: record.row(),
         })
     }
@@ -208,12 +210,10 @@ impl SessionIndex {
         let mut found = Vec::new();
         let users = self.users_of(hash).read();
         self.walk(&users, hash, user, |_, record| {
-            let live = record.live();
             let is_listed = record.is_visible_to_readers()
                 && record.row() > revoked_through
-                && before.is_none_or(|before| live.id < before)
-                && !live.is_expired(now);
-            if is_listed {
+                && before.is_none_or(|before| record.id() < before);
+            if is_listed && let Some(live) = record.live_at(now) {
                 found.push(Found {
                     live,
                     row: record.row(),
@@ -268,7 +268,7 @@ impl SessionIndex {
         };
         let revoked_through = self.revoked_through();
         let lives = |record: &Record| {
-            record.is_visible_to_readers() && record.row() > revoked_through && !record.live().is_expired(now)
+            record.is_visible_to_readers() && record.row() > revoked_through && record.live_at(now).is_some()
         };
         let shard = shard.read();
         let living = shard.records().filter(|(_, record)| lives(record));
@@ -315,7 +315,7 @@ impl SessionIndex {
         let is_counted = |record: &Record| {
             ended.rows.contains(&record.row())
                 && record.is_visible_to_readers()
-                && !record.live().is_expired(now)
+                && record.live_at(now).is_some()
         };
         shard.records().filter(|(_, record)| is_counted(record)).count() as u64
     }
@@ -361,5 +361,5 @@ fn user_shard(hash: u64) -> usize {
 
 fn is_leftover(record: &Record, revoked_through: u64, now: Timestamp) -> bool {
     !record.has(mark::PENDING | mark::DYING | mark::DEAD)
-        && (record.row() <= revoked_through || record.live().is_expired(now))
+        && (record.row() <= revoked_through || record.live_at(now).is_none())
 }

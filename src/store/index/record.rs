@@ -49,6 +49,12 @@ pub(super) mod mark {
     pub(crate) const BY_CALLER: u64 = 1 << 52;
 }
 
+/// In place of when a session was last seen: somebody has been told that it has expired, so nothing is noted of it any more.
+///
+/// Expiry and activity are one word, so that one of them comes first: a check that was held up after it had found the session
+/// alive cannot bring it back by its touch once another was told that it is over.
+const OVER: u32 = u32::MAX;
+
 /// One more than the greatest row number.
 pub(in crate::store) const ROWS_END: u64 = 1 << 48;
 
@@ -61,7 +67,7 @@ pub(super) struct Record {
     authenticated_at: Timestamp,
     /// The row in the lower 48 bits, [`mark`]s above. Only [`mark::TOUCHED`] changes under a read lock.
     row_and_marks: AtomicU64,
-    /// Since `created_at`, in [`tick`]s.
+    /// Since `created_at`, in [`tick`]s; or [`OVER`].
     last_seen: AtomicU32,
     lifetime_secs: u32,
     idle_timeout_secs: u32,
@@ -147,10 +153,44 @@ impl Record {
         !self.has(mark::DYING | mark::DEAD)
     }
 
+    /// The session, for as long as it has not expired. After `None` it is over, also for those who ask for an earlier instant.
+    pub(super) fn live_at(&self, now: Timestamp) -> Option<LiveSession> {
+        let mut noted = self.last_seen.load(Ordering::Acquire);
+        while noted != OVER {
+            let live = self.seen_at(noted);
+            if !live.is_expired(now) {
+                return Some(live);
+            }
+            match self
+                .last_seen
+                .compare_exchange_weak(noted, OVER, Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => return None,
+                Err(newer) => noted = newer,
+            }
+        }
+        None
+    }
+
+    /// The session as it was last noted; `None` if it is over.
+    pub(super) fn noted(&self) -> Option<LiveSession> {
+        let noted = self.last_seen.load(Ordering::Acquire);
+        (noted != OVER).then(|| self.seen_at(noted))
+    }
+
+    /// The session, whether it has expired or not. One that is over has expired at every instant.
     pub(super) fn live(&self) -> LiveSession {
+        self.noted().unwrap_or_else(|| LiveSession {
+            last_seen_at: Timestamp::from_millis(i64::MIN),
+            ..self.seen_at(0)
+        })
+    }
+
+    /// The session if it was last seen so many [`tick`]s after its creation.
+    fn seen_at(&self, ticks: u32) -> LiveSession {
         let span = SessionSpan::from_secs(self.lifetime_secs, self.idle_timeout_secs);
         let marks = self.row_and_marks.load(Ordering::Relaxed);
-        let since_creation = u64::from(self.last_seen.load(Ordering::Acquire)) * tick(span);
+        let since_creation = u64::from(ticks) * tick(span);
         LiveSession {
             id: self.id,
             user_id: self.user_id,
@@ -165,16 +205,13 @@ impl Record {
         }
     }
 
-    /// Notes a check at `at`, unless a later one is noted or the session had expired by then. Says whether it did.
+    /// Notes a check at `at`, unless a later one is noted, or the session is over or had expired by then. Says whether it did.
     pub(super) fn touch(&self, at: Timestamp) -> bool {
-        let mut live = self.live();
-        let seen = ticks(&live, at);
         let mut noted = self.last_seen.load(Ordering::Acquire);
+        let seen = ticks(&self.seen_at(noted), at);
+        // Nothing is later than `OVER`.
         while noted < seen {
-            live.last_seen_at = live
-                .created_at()
-                .after(Duration::from_millis(u64::from(noted) * tick(live.span)));
-            if live.is_expired(at) {
+            if self.seen_at(noted).is_expired(at) {
                 return false;
             }
             match self
@@ -188,7 +225,7 @@ impl Record {
         false
     }
 
-    /// Takes over when the session was last seen from the record that this one takes the place of.
+    /// Takes over when the session was last seen, or that it is over, from the record that this one takes the place of.
     pub(super) fn inherit_last_seen(&self, from: &Self) {
         self.last_seen
             .fetch_max(from.last_seen.load(Ordering::Acquire), Ordering::AcqRel);
@@ -208,7 +245,7 @@ fn tick(span: SessionSpan) -> u64 {
 
 fn ticks(live: &LiveSession, at: Timestamp) -> u32 {
     let millis = at.since(live.created_at()).as_millis() / u128::from(tick(live.span));
-    u32::try_from(millis).unwrap_or(u32::MAX)
+    u32::try_from(millis).unwrap_or(u32::MAX).min(OVER - 1)
 }
 
 #[cfg(test)]
@@ -274,5 +311,19 @@ mod tests {
         assert_eq!(record.live().last_seen_at, at(20));
         assert!(!record.touch(at(3620)));
         assert_eq!(record.live().last_seen_at, at(20));
+    }
+
+    #[test]
+    fn f_14_once_somebody_was_told_that_it_is_over_it_is_over_for_good() {
+        let live = live(u32::MAX);
+        let record = record(&live);
+        let end = live.expires_at();
+        let before = end.before(Duration::from_secs(1));
+        assert!(record.touch(end.before(Duration::from_secs(2))));
+        assert!(record.live_at(before).is_some());
+        assert_eq!(record.live_at(end), None);
+        assert!(!record.touch(before));
+        assert_eq!((record.live_at(before), record.noted()), (None, None));
+        assert!(record.live().is_expired(live.created_at()));
     }
 }

@@ -169,7 +169,8 @@ impl IndexWriter {
             self.mark(replaced.at, mark::DYING);
             ended.push(replaced);
         }
-        let mut others = self.sessions_of(live.user_id, |seen| seen.at != at && self.lives(seen, now));
+        let mut others = self.sessions_of(live.user_id, |seen| seen.at != at);
+        others.retain(|seen| self.lives(seen, now));
         let others_allowed = new.max_per_user.saturating_sub(1) as usize;
         if others.len() > others_allowed {
             others.sort_unstable_by_key(|seen| seen.live.id);
@@ -440,7 +441,8 @@ impl IndexWriter {
     }
 
     fn lives(&self, seen: &Seen, now: Timestamp) -> bool {
-        seen.row > self.revoked_through && !seen.live.is_expired(now)
+        let shard = self.index.shard(seen.at.shard()).read();
+        seen.row > self.revoked_through && shard.record(seen.at.slot()).live_at(now).is_some()
     }
 
     /// The living session that a token proves, also in its grace.

@@ -10,6 +10,8 @@
 mod asking;
 mod config;
 mod creating;
+#[cfg(test)]
+mod cut_off;
 mod durability;
 mod ending;
 mod finding;
@@ -49,7 +51,7 @@ use std::{
     time::Duration,
 };
 use telling::{Follower, Told};
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};
 use touching::Touches;
 use wire::Wire;
 
@@ -90,6 +92,8 @@ struct Shared {
     asking: Option<Asking>,
     guesses: Guesses,
     told: Told,
+    /// For whoever finishes a revocation that it has come across: one at a time, because many come across the same.
+    finishing: Semaphore,
     touches: Touches,
     longest_lifetime_secs: AtomicU64,
     timeout: Duration,
@@ -119,6 +123,7 @@ impl RedisStore {
             asking,
             guesses: Guesses::none(),
             told: Told::nothing(),
+            finishing: Semaphore::new(1),
             touches: Touches::default(),
             longest_lifetime_secs: AtomicU64::new(0),
             timeout: config.timeout,
