@@ -12,7 +12,7 @@ use crate::{
     store::{WalkPlace, Walked, redis::keys::SHARDS},
 };
 use futures_util::future::try_join_all;
-use redis::{Cmd, RedisResult, Value};
+use redis::{RedisResult, Value};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A record, and the marks of its shard that concern it.
@@ -169,22 +169,13 @@ const MOVING_AT_ONCE: u32 = 100;
 impl Shared {
     /// What is stored under a token, with a user whose it may be. One round trip, unless the user is guessed wrong.
     pub(super) async fn look(&self, digest: &TokenDigest, user: Option<UserId>) -> RedisResult<Option<Seen>> {
-        let place = Place::of(digest);
         if let Some(user) = user.or_else(|| self.guesses.user_of(digest)) {
-            let seen = match &self.asking {
-                Some(asking) => asking.ask(Place::of(digest), user).await?,
-                None => {
-                    let mut cmd = Cmd::with_capacity(4, 256);
-                    cmd.arg("MGET");
-                    self.keys.add_check(&mut cmd, &place, user);
-                    Seen::from_reply(self.wire.read(&cmd).await?)?
-                }
-            };
-            match seen {
+            match self.asking.ask(Place::of(digest), user).await? {
                 Some(seen) if seen.record.user() != user => {}
                 seen => return Ok(seen),
             }
         }
+        let place = Place::of(digest);
         let cmd = scripts::CHECK.on(&[self.keys.session(&place), self.keys.everyones_mark(place.shard)]);
         let seen = Seen::from_reply(self.wire.read(&cmd).await?)?;
         if let Some(seen) = &seen {

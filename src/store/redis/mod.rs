@@ -88,8 +88,7 @@ pub struct RedisStore {
 struct Shared {
     keys: Arc<Keyspace>,
     wire: Arc<Wire>,
-    /// `None` for a Cluster.
-    asking: Option<Asking>,
+    asking: Asking,
     guesses: Guesses,
     told: Told,
     /// For whoever finishes a revocation that it has come across: one at a time, because many come across the same.
@@ -112,9 +111,9 @@ impl RedisStore {
         let durability = Durability::of(&wire, &config).await?;
         let keys = Arc::new(Keyspace::new(&config.prefix));
         let asking = match config.server {
-            Server::Cluster(_) => None,
+            Server::Cluster(_) => Asking::of_cluster(&wire, &keys, config.connections).await,
             Server::Single(_) | Server::Sentinels { .. } => {
-                Some(Asking::start(&wire, &keys, config.connections))
+                Asking::of_server(&wire, &keys, config.connections)
             }
         };
         let shared = Arc::new(Shared {
@@ -362,5 +361,10 @@ impl SessionStore for RedisStore {
 
     fn revocations(&self) -> &RevocationLog {
         &self.log
+    }
+
+    fn leave_threads(&self) {
+        self.shared.asking.close_lanes();
+        self.shared.wire.close_lanes();
     }
 }
