@@ -1,13 +1,21 @@
 //! Many checks in one message, as single calls and as a stream, against what Redis does with a pipeline: both sides in one run,
 //! in turns.
 //!
+//! redis-benchmark asks for one and the same key unless it is told otherwise. Checks are of any of the sessions, so what they are
+//! like is a GET of any of as many keys. Both are shown; every GET finds its 64 bytes, or the benchmark ends.
+//!
 //! `cargo bench --bench bulk -- [--seconds N] [--rounds N]`
 
 #![allow(missing_docs, reason = "a program")]
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    sync::Arc,
+    time::Duration,
+};
 use support::{
     Outcome,
     engines::Redis,
@@ -25,19 +33,27 @@ fn main() -> Outcome {
     let users: Arc<[String]> = service.create_users(USERS)?.into();
     let tokens = Arc::new(service.create_sessions(&users, SESSIONS)?);
     let redis = Redis::in_memory()?;
-    redis.benchmark(&["-t", "set", "-d", "64", "-n", "1000"])?;
+    fill(&redis)?;
     let requests = (1_000_000 * u64::from(seconds)).to_string();
-    let gets = |threads: &str| {
+    let gets = |keys: &str, threads: &str| {
         let flags = "-t get -d 64 -P 32 -c 50".split(' ');
-        let all: Vec<&str> = flags.chain(["--threads", threads, "-n", &requests]).collect();
+        let mut all: Vec<&str> = flags.chain(["--threads", threads, "-n", &requests]).collect();
+        if keys != "1" {
+            all.extend(["-r", keys]);
+        }
         redis.benchmark(&all)
     };
 
-    let mut measured = vec![Vec::new(); 2 + SHAPES.len()];
+    let keys = SESSIONS.to_string();
+    let asked = ["1", &keys].map(|keys| ["1", "2"].map(|threads| (keys, threads)));
+    let asked = asked.as_flattened();
+    let mut measured = vec![Vec::new(); asked.len() + SHAPES.len()];
     for round in 0..rounds {
-        for (index, threads) in ["1", "2"].into_iter().enumerate() {
-            support::progress(&format!("round {round}: redis, asked by {threads} threads"))?;
-            measured[index].push(gets(threads)?);
+        for (index, (keys, threads)) in asked.iter().enumerate() {
+            support::progress(&format!(
+                "round {round}: redis, {keys} keys, asked by {threads} threads"
+            ))?;
+            measured[index].push(gets(keys, threads)?);
         }
         for (index, shape) in SHAPES.iter().enumerate() {
             support::progress(&format!("round {round}: {}", shape.name))?;
@@ -55,26 +71,77 @@ fn main() -> Outcome {
                 count: shape.tokens,
                 chance: Chance::new(connection),
             })?;
-            measured[2 + index].push(ran.per_second);
+            measured[asked.len() + index].push(ran.per_second);
         }
     }
     support::progress("")?;
     let medians: Vec<f64> = measured.into_iter().map(support::median).collect();
     support::report("Checks of many sessions, sessions per second (median of the rounds)")?;
-    for (name, median) in ["redis GET, 50 x 32", "the same, asked by two threads"]
-        .iter()
-        .zip(&medians)
+    if redis_says(&redis, &["INFO", "stats"])?
+        .lines()
+        .all(|line| line != "keyspace_misses:0")
     {
-        support::report(&format!("    {name:<38} {median:>11.0}"))?;
+        return Err("a GET that found nothing".into());
     }
-    for (shape, median) in SHAPES.iter().zip(&medians[2..]) {
+    for ((keys, threads), median) in asked.iter().zip(&medians) {
+        let name = format!("redis GET, 50 x 32, {keys} keys, {threads} threads");
+        support::report(&format!("    {name:<48} {median:>11.0}"))?;
+    }
+    // Redis with whichever number of threads asks it for more.
+    let [one_key, all_keys] = [&medians[..2], &medians[2..4]].map(|both| both[0].max(both[1]));
+    for (shape, median) in SHAPES.iter().zip(&medians[asked.len()..]) {
         let name = format!("{}, {} x {}", shape.name, shape.connections, shape.at_once);
-        let (ratio, more) = (median / medians[0], median / medians[1]);
+        let (like_for_like, other) = (median / all_keys, median / one_key);
         support::report(&format!(
-            "    {name:<38} {median:>11.0}   {ratio:.2} of redis, {more:.2} of the other"
+            "    {name:<48} {median:>11.0}   {like_for_like:.2} of redis with as many keys, {other:.2} of redis with one"
         ))?;
     }
     Ok(())
+}
+
+/// Sets every key that redis-benchmark may ask for, with and without `-r`.
+fn fill(redis: &Redis) -> Outcome {
+    redis.benchmark(&["-t", "set", "-d", "64", "-n", "1000"])?;
+    let value = "x".repeat(64);
+    let mut connection = TcpStream::connect(redis.address)?;
+    for first in (0..SESSIONS).step_by(1000) {
+        let keys = first..SESSIONS.min(first + 1000);
+        let replies = keys.len() * OK.len();
+        let commands = keys.flat_map(|key| command(&["SET", &format!("key:{key:012}"), &value]));
+        connection.write_all(&commands.collect::<Vec<_>>())?;
+        let mut told = vec![0; replies];
+        connection.read_exact(&mut told)?;
+        if told != OK.repeat(replies / OK.len()) {
+            return Err("Redis has refused a key".into());
+        }
+    }
+    redis_says(redis, &["CONFIG", "RESETSTAT"])?;
+    let last = format!("key:{:012}", SESSIONS - 1);
+    for key in ["key:__rand_int__", &last] {
+        if redis_says(redis, &["STRLEN", key])? != ":64\r\n" {
+            return Err("a value of another size".into());
+        }
+    }
+    Ok(())
+}
+
+const OK: &[u8] = b"+OK\r\n";
+
+fn command(words: &[&str]) -> Vec<u8> {
+    let mut command = format!("*{}\r\n", words.len());
+    for word in words {
+        command += &format!("${}\r\n{word}\r\n", word.len());
+    }
+    command.into_bytes()
+}
+
+/// The whole reply to one command.
+fn redis_says(redis: &Redis, words: &[&str]) -> Outcome<String> {
+    let mut connection = TcpStream::connect(redis.address)?;
+    connection.write_all(&[command(words), command(&["QUIT"])].concat())?;
+    let mut told = String::new();
+    connection.read_to_string(&mut told)?;
+    Ok(told.strip_suffix("+OK\r\n").ok_or("Redis broke off")?.to_owned())
 }
 
 /// How sessiond is asked.

@@ -55,30 +55,39 @@ impl Auth {
         }
     }
 
-    /// [`check`](Self::check) for many tokens: a result for each, in their order.
-    pub async fn check_many<T: AsRef<str>>(&self, tokens: &[T]) -> Vec<Result<Checked, AuthError>> {
+    /// [`check`](Self::check) for many tokens: what each comes to, as `conclude` has it, in their order.
+    pub async fn check_many<T: AsRef<[u8]>, R>(
+        &self,
+        tokens: &[T],
+        conclude: impl Fn(Result<Checked, AuthError>) -> R,
+    ) -> Vec<R> {
         let now = self.parts.clock.now();
-        let digests: Vec<_> = tokens
-            .iter()
-            .map(|token| TokenDigest::of_presented(token.as_ref()))
-            .collect();
+        // All digests before the first look-up: nothing in this loop depends on what came before, so the processor works on
+        // several at once.
+        let digests: Vec<_> = tokens.iter().map(TokenDigest::of_presented).collect();
         let mut results = Vec::with_capacity(tokens.len());
         let mut waiting = FuturesUnordered::new();
         for (index, digest) in digests.iter().enumerate() {
-            results.push(Err(AuthError::InvalidSession));
-            let Some(digest) = digest else { continue };
-            match self.parts.sessions.check(digest, now) {
-                Answer::Now(found) => results[index] = self.judge(found, digest, now),
-                Answer::Later(found) => waiting.push(async move { (index, digest, found.await) }),
-            }
+            let result = match digest {
+                None => Err(AuthError::InvalidSession),
+                Some(digest) => match self.parts.sessions.check(digest, now) {
+                    Answer::Now(found) => self.judge(found, digest, now),
+                    Answer::Later(found) => {
+                        waiting.push(async move { (index, digest, found.await) });
+                        // Holds the place.
+                        Err(AuthError::InvalidSession)
+                    }
+                },
+            };
+            results.push(conclude(result));
             if waiting.len() >= CONCURRENT_CHECKS
                 && let Some((index, digest, found)) = waiting.next().await
             {
-                results[index] = self.judge(found, digest, now);
+                results[index] = conclude(self.judge(found, digest, now));
             }
         }
         while let Some((index, digest, found)) = waiting.next().await {
-            results[index] = self.judge(found, digest, now);
+            results[index] = conclude(self.judge(found, digest, now));
         }
         results
     }

@@ -48,11 +48,11 @@ type Answers<A> = Pin<Box<dyn Stream<Item = Result<A, Status>> + Send>>;
 pub(super) type Checks = Answers<pb::StreamUserIdForSessionResponse>;
 
 /// Checks every token of one message. The results stand in the order of the tokens.
-pub(super) async fn check_all<T: AsRef<str>>(auth: &Auth, tokens: &[T]) -> Result<Vec<Check>, AuthError> {
+pub(super) async fn check_all<T: AsRef<[u8]>>(auth: &Auth, tokens: &[T]) -> Result<Vec<Check>, AuthError> {
     if tokens.is_empty() || tokens.len() > MAX_TOKENS {
         return Err(FieldViolation::new("session_tokens", "must be 1 to 4096 tokens").into());
     }
-    let check = |check| match check {
+    let conclude = |checked| match checked {
         Ok(checked) => Ok(checked),
         Err(AuthError::InvalidSession) => Err(ErrorReason::InvalidSession),
         Err(failure) => {
@@ -60,7 +60,7 @@ pub(super) async fn check_all<T: AsRef<str>>(auth: &Auth, tokens: &[T]) -> Resul
             Err(ErrorReason::StoreUnavailable)
         }
     };
-    Ok(auth.check_many(tokens).await.into_iter().map(check).collect())
+    Ok(auth.check_many(tokens, conclude).await)
 }
 
 /// The message for the generated code.

@@ -30,13 +30,17 @@ pub(super) const CHECK_BYTES: usize = 2 * (1 + 2) + ANSWER_BYTES;
 /// The one token of a `UserIdForSessionRequest`; `None` for a message that prost has to look at.
 pub(super) fn token_in(message: &[u8]) -> Option<&str> {
     match split_token(message)? {
-        (token, []) => Some(token),
+        (token, []) => std::str::from_utf8(token).ok(),
         (_, _) => None,
     }
 }
 
 /// The tokens of a request with many; `None` for a message that prost has to look at.
-pub(super) fn tokens_in(mut message: &[u8]) -> Option<Vec<&str>> {
+pub(super) fn tokens_in(mut message: &[u8]) -> Option<Vec<&[u8]>> {
+    // So that whether it is text need not be asked of each token. prost takes other text too, which is no token.
+    if !message.is_ascii() {
+        return None;
+    }
     // As many as there are if they are tokens.
     let mut tokens = Vec::with_capacity(message.len() / 49 + 1);
     while !message.is_empty() {
@@ -47,20 +51,25 @@ pub(super) fn tokens_in(mut message: &[u8]) -> Option<Vec<&str>> {
     Some(tokens)
 }
 
-fn split_token(message: &[u8]) -> Option<(&str, &[u8])> {
+fn split_token(message: &[u8]) -> Option<(&[u8], &[u8])> {
     let &[TOKEN_TAG, length, ref rest @ ..] = message else {
         return None;
     };
     if usize::from(length) >= ONE_BYTE {
         return None;
     }
-    let (token, rest) = rest.split_at_checked(length.into())?;
-    Some((std::str::from_utf8(token).ok()?, rest))
+    rest.split_at_checked(length.into())
 }
+
+/// A number is written as a word of this many bytes, of which those behind it are written over by what follows.
+const SPARE_BYTES: usize = 8;
+
+/// Numbers of more bits are written byte by byte. Five bytes of seven bits each.
+const WORD_BITS: u32 = 35;
 
 /// An encoded `UserIdForSessionResponse`.
 pub(super) struct Answer {
-    bytes: [u8; ANSWER_BYTES],
+    bytes: [u8; ANSWER_BYTES + SPARE_BYTES],
     length: usize,
 }
 
@@ -77,7 +86,7 @@ impl Answer {
         };
 
         let mut answer = Self {
-            bytes: [0; ANSWER_BYTES],
+            bytes: [0; ANSWER_BYTES + SPARE_BYTES],
             length: 0,
         };
         answer.put_uuid(1, session.user_id.as_uuid());
@@ -115,16 +124,35 @@ impl Answer {
     }
 
     fn put_number(&mut self, field: u8, number: i64) {
-        if number == 0 {
-            return;
+        let number = number.cast_unsigned();
+        let bits = u64::BITS - number.leading_zeros();
+        match bits {
+            0 => {}
+            // Instants of these decades and whatever is less than a second: the lengths vary, so a branch for each byte would be
+            // guessed wrong.
+            1..=WORD_BITS => {
+                let spread = number & 0x7f
+                    | (number & 0x7f << 7) << 1
+                    | (number & 0x7f << 14) << 2
+                    | (number & 0x7f << 21) << 3
+                    | (number & 0x7f << 28) << 4;
+                let length = bits.div_ceil(7);
+                // All but the last byte say that there are more.
+                let more = 0x80_8080_8080 & ((1 << (8 * (length - 1))) - 1);
+                let word = u64::from(field << 3) | (spread | more) << 8;
+                self.bytes[self.length..][..SPARE_BYTES].copy_from_slice(&word.to_le_bytes());
+                self.length += 1 + length as usize;
+            }
+            _ => {
+                self.put(&[field << 3]);
+                let mut rest = number;
+                while rest >= 0x80 {
+                    self.put(&[rest as u8 | 0x80]);
+                    rest >>= 7;
+                }
+                self.put(&[rest as u8]);
+            }
         }
-        self.put(&[field << 3]);
-        let mut rest = number.cast_unsigned();
-        while rest >= 0x80 {
-            self.put(&[rest as u8 | 0x80]);
-            rest >>= 7;
-        }
-        self.put(&[rest as u8]);
     }
 }
 
@@ -134,11 +162,18 @@ pub(super) fn put_check(check: &Result<Checked, pb::ErrorReason>, buffer: &mut i
         Ok(checked) => {
             let answer = Answer::of(checked);
             let answer = answer.as_bytes();
-            let length_bytes = if answer.len() < ONE_BYTE { 1 } else { 2 };
-            buffer.put_u8(CHECK_TAG);
-            put_length(1 + length_bytes + answer.len(), buffer);
-            buffer.put_u8(FOUND_TAG);
-            put_length(answer.len(), buffer);
+            match answer.len() {
+                length if length + 2 < ONE_BYTE => {
+                    buffer.put_slice(&[CHECK_TAG, length as u8 + 2, FOUND_TAG, length as u8]);
+                }
+                length => {
+                    let length_bytes = if length < ONE_BYTE { 1 } else { 2 };
+                    buffer.put_u8(CHECK_TAG);
+                    put_length(1 + length_bytes + length, buffer);
+                    buffer.put_u8(FOUND_TAG);
+                    put_length(length, buffer);
+                }
+            }
             buffer.put_slice(answer);
         }
         Err(reason) => buffer.put_slice(&[CHECK_TAG, 2, FAILURE_TAG, *reason as u8]),
@@ -194,6 +229,11 @@ pub(super) mod tests {
         ]
     }
 
+    fn texts_in(message: &[u8]) -> Option<Vec<&str>> {
+        let text = |token| std::str::from_utf8(token).unwrap();
+        Some(tokens_in(message)?.into_iter().map(text).collect())
+    }
+
     proptest! {
         #[test]
         fn an_answer_is_what_prost_would_encode(checked in checked()) {
@@ -225,12 +265,13 @@ pub(super) mod tests {
         ) {
             let request = pb::BatchUserIdForSessionRequest { session_tokens };
             let message = request.encode_to_vec();
-            match request.session_tokens.iter().all(|token| token.len() < ONE_BYTE) {
-                true => prop_assert_eq!(tokens_in(&message).unwrap(), request.session_tokens),
+            let is_plain = |token: &String| token.len() < ONE_BYTE && token.is_ascii();
+            match request.session_tokens.iter().all(is_plain) {
+                true => prop_assert_eq!(texts_in(&message).unwrap(), request.session_tokens),
                 false => prop_assert_eq!(tokens_in(&message), None),
             }
             // Whatever else arrives is either left to prost or read as it would be.
-            if let Some(tokens) = tokens_in(&junk) {
+            if let Some(tokens) = texts_in(&junk) {
                 let decoded = pb::BatchUserIdForSessionRequest::decode(&*junk).unwrap();
                 prop_assert_eq!(tokens, decoded.session_tokens);
             }
@@ -244,7 +285,7 @@ pub(super) mod tests {
     #[test]
     fn the_longest_answer_fits() {
         let mut answer = Answer {
-            bytes: [0; ANSWER_BYTES],
+            bytes: [0; ANSWER_BYTES + SPARE_BYTES],
             length: 0,
         };
         for field in [1, 2] {

@@ -7,6 +7,7 @@
 //! Nothing that is locked is ever large, and nothing moves when the index grows: records stand in small chunks, tables are cut
 //! into shards. Locks are taken in this order: a user's shard, then shards of records in ascending order.
 
+mod read_mostly;
 mod record;
 mod shard;
 mod spans;
@@ -19,6 +20,7 @@ use super::{Epoch, RevocationLog, WalkPlace, Walked};
 use crate::domain::{LiveSession, SessionId, Timestamp, TokenDigest, UserId};
 use hashbrown::HashTable;
 use parking_lot::RwLock;
+use read_mostly::ReadMostly;
 pub(super) use record::{Location, ROWS_END};
 use record::{Record, mark};
 use shard::{Entry, Shard, shard_of};
@@ -57,7 +59,7 @@ struct UserShard {
 /// Every session of this process.
 #[derive(Debug)]
 pub(super) struct SessionIndex {
-    shards: Box<[Aligned<RwLock<Shard>>]>,
+    shards: Box<[Aligned<ReadMostly<Shard>>]>,
     users: Box<[RwLock<UserShard>]>,
     hasher: RandomState,
     /// What everyone's epochs have in common.
@@ -97,7 +99,7 @@ impl Leftovers {
 impl SessionIndex {
     fn new() -> Self {
         let spans = Arc::new(Spans::new());
-        let shard = || Aligned(RwLock::new(Shard::new(Arc::clone(&spans))));
+        let shard = || Aligned(ReadMostly::new(Shard::new(Arc::clone(&spans))));
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             users: (0..SHARDS).map(|_| RwLock::default()).collect(),
@@ -108,7 +110,7 @@ impl SessionIndex {
         }
     }
 
-    fn shard(&self, number: usize) -> &RwLock<Shard> {
+    fn shard(&self, number: usize) -> &ReadMostly<Shard> {
         &self.shards[number].0
     }
 

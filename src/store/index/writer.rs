@@ -11,6 +11,7 @@ use crate::{
     domain::{LiveSession, Revocation, SessionId, Timestamp, TokenDigest, UserId},
     store::{NewSession, RevocationLog, Rotation, SessionKey},
 };
+use crossbeam_utils::sync::ShardedLockWriteGuard;
 use parking_lot::RwLockWriteGuard;
 use std::{
     collections::HashMap,
@@ -768,7 +769,7 @@ fn unlink(index: &SessionIndex, head: Location, at: Location, next: Location) {
 /// Every shard that one verb changes, locked in the one order.
 struct Locked<'a> {
     users: Vec<(usize, RwLockWriteGuard<'a, UserShard>)>,
-    shards: Vec<(usize, RwLockWriteGuard<'a, Shard>)>,
+    shards: Vec<(usize, ShardedLockWriteGuard<'a, Shard>)>,
 }
 
 impl<'a> Locked<'a> {
