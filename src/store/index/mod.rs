@@ -4,7 +4,7 @@
 //! records first, then written down, then shown to readers ([`IndexWriter::commit`]) or taken back
 //! ([`IndexWriter::roll_back`]). So many changes, even to one user, can share one commit.
 //!
-//! Nothing that is locked is ever large, and nothing moves when the index grows: records stand in small chunks, tables are cut
+//! Nothing that is locked is ever large, and no record moves when the index grows: records stand in small chunks, tables are cut
 //! into shards. Locks are taken in this order: a user's shard, then shards of records in ascending order.
 
 mod read_mostly;

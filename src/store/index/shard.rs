@@ -167,9 +167,7 @@ impl Shard {
                 .insert_unique(hash_slot(slot), (slot, rest), |(slot, _)| hash_slot(*slot));
         }
         *self.record_mut(slot) = Record::pending(*digest, live, span, row, next);
-        let chunks = &self.chunks;
-        self.by_digest
-            .insert(hash(digest), slot, |slot| hash(in_chunks(chunks, slot).digest()));
+        self.by_digest.insert(hash(digest), slot);
         Some(slot)
     }
 

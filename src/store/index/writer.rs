@@ -569,19 +569,11 @@ impl IndexWriter {
         let at = Location::new(number, inserted.ok_or(Refused::Full)?);
         match head {
             Some(head) => users.heads.replace(hash, head.bits(), at.bits()),
-            None => users.heads.insert(hash, at.bits(), |bits| {
-                let at = Location::from_bits(bits);
-                let shard = index.shard(at.shard()).read();
-                index.hash_user(shard.record(at.slot()).user_id())
-            }),
+            None => users.heads.insert(hash, at.bits()),
         }
         drop(users);
         let hash = self.hash_id(live.id);
-        self.by_id[id_table(hash)].insert(hash, at.bits(), |bits| {
-            let at = Location::from_bits(bits);
-            let shard = index.shard(at.shard()).read();
-            index.hasher.hash_one(shard.record(at.slot()).id().to_bytes())
-        });
+        self.by_id[id_table(hash)].insert(hash, at.bits());
         Ok(at)
     }
 
