@@ -129,11 +129,13 @@ impl<S: Serve> Served<S> {
                 cx.waker().wake_by_ref();
             }
         }
-        self.answer_arrived(cx);
+        if !self.arrived.is_empty() {
+            self.answer_arrived(cx);
+        }
         if is_turn_over {
             cx.waker().wake_by_ref();
         }
-        // The first answer has woken this task, which will send them all.
+        // With the first answer h2 has woken this task, which will send them all when it is polled again.
         Poll::Pending
     }
 
@@ -162,7 +164,8 @@ impl<S: Serve> Served<S> {
             Poll::Ready(_) => {
                 let mut reply = Reply::new(self.service.call(request), stream);
                 match Pin::new(&mut reply).poll(cx) {
-                    Poll::Ready(_) => Poll::Ready(()),
+                    // A client that breaks off is its own business.
+                    Poll::Ready(Ok(()) | Err(_)) => Poll::Ready(()),
                     Poll::Pending => {
                         self.go_on(reply);
                         Poll::Pending
