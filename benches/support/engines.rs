@@ -14,6 +14,8 @@ use std::{
 pub(crate) struct Redis {
     pub(crate) server: Server,
     pub(crate) address: SocketAddr,
+    /// The port at which other nodes of a Cluster reach it.
+    bus: String,
 }
 
 impl Redis {
@@ -44,7 +46,11 @@ impl Redis {
             .args(["--bind", "127.0.0.1", "--port", &address.port().to_string()])
             .args(flags);
         let server = Server::start_silent(command, address)?;
-        Ok(Self { server, address })
+        Ok(Self {
+            server,
+            address,
+            bus: String::new(),
+        })
     }
 
     pub(crate) fn url(&self) -> String {
@@ -65,6 +71,77 @@ impl Redis {
             .ok_or_else(|| format!("redis-benchmark said: {report}"))?
             .0;
         Ok(before.split_whitespace().last().ok_or("no number")?.parse()?)
+    }
+}
+
+/// Three primaries, which keep nothing on disk but what they know of each other.
+pub(crate) struct RedisCluster {
+    nodes: Vec<Redis>,
+}
+
+impl RedisCluster {
+    pub(crate) fn start(directory: &Path) -> Outcome<Self> {
+        const NODES: usize = 3;
+        let mut nodes: Vec<Redis> = Vec::new();
+        for number in 0..NODES {
+            let directory = directory.join(format!("node-{number}"));
+            fs::create_dir_all(&directory)?;
+            let bus = free_address()?.port().to_string();
+            let node = Redis::start(&[
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--dir",
+                &directory.to_string_lossy(),
+                "--cluster-enabled",
+                "yes",
+                "--cluster-port",
+                &bus,
+            ])?;
+            let mut connection = redis::Client::open(node.url())?.get_connection()?;
+            let mut tell = |words: &[&str]| redis::cmd("CLUSTER").arg(words).exec(&mut connection);
+            let first_slot = (16_384 * number / NODES).to_string();
+            let last_slot = (16_384 * (number + 1) / NODES - 1).to_string();
+            tell(&["SET-CONFIG-EPOCH", &(number + 1).to_string()])?;
+            tell(&["ADDSLOTSRANGE", &first_slot, &last_slot])?;
+            for other in &nodes {
+                let port = other.address.port().to_string();
+                tell(&["MEET", "127.0.0.1", &port, &other.bus])?;
+            }
+            nodes.push(Redis { bus, ..node });
+        }
+        let cluster = Self { nodes };
+        cluster.until_agreed()?;
+        Ok(cluster)
+    }
+
+    fn until_agreed(&self) -> Outcome {
+        for node in &self.nodes {
+            let mut connection = redis::Client::open(node.url())?.get_connection()?;
+            for attempt in 0.. {
+                let info: String = redis::cmd("CLUSTER").arg("INFO").query(&mut connection)?;
+                if info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3") {
+                    break;
+                }
+                if attempt > 200 {
+                    return Err("the Cluster does not come together".into());
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        Ok(())
+    }
+
+    /// URLs of the nodes, for a client that asks the Cluster itself.
+    pub(crate) fn nodes(&self) -> Vec<String> {
+        self.nodes.iter().map(Redis::url).collect()
+    }
+
+    /// The URL that sessiond is given.
+    pub(crate) fn url(&self) -> String {
+        let hosts: Vec<_> = self.nodes.iter().map(|node| node.address.to_string()).collect();
+        format!("redis+cluster://{}", hosts.join(","))
     }
 }
 

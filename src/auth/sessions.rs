@@ -2,7 +2,7 @@
 
 use super::{Auth, AuthError};
 use crate::{
-    domain::{FieldViolation, Session, SessionId, SessionToken, TokenDigest, UserId},
+    domain::{FieldViolation, Session, SessionId, SessionToken, Timestamp, TokenDigest, UserId},
     store::{Rotation, SessionKey},
 };
 use std::time::Duration;
@@ -152,7 +152,11 @@ impl Auth {
         let rotation = Rotation {
             from,
             to: token.digest(),
-            grace_until: now.after(grace),
+            // Without a grace no clock decides: that of another process may be behind this one.
+            grace_until: match grace.is_zero() {
+                true => Timestamp::default(),
+                false => now.after(grace),
+            },
             authenticated_at: is_reauthenticated.then_some(now),
         };
         match self.parts.sessions.rotate(rotation, now).await? {

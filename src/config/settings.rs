@@ -222,7 +222,7 @@ pub(super) static POSTGRES_CHECK_CONNECTIONS: Setting<u32> = Setting::new(
     "postgres_check_connections",
     "3",
     "NUMBER",
-    "Connections to PostgreSQL that all session checks share.",
+    "Connections to PostgreSQL for session checks, beside one of each serving thread's own (16 at most).",
     value::number::<1, 1000>,
 );
 
@@ -262,7 +262,7 @@ pub(super) static REDIS_CONNECTIONS: Setting<NonZeroUsize> = Setting::new(
     "redis_connections",
     "2",
     "NUMBER",
-    "Connections to Redis, or to each node of a Cluster.",
+    "Connections to Redis, or to each node of a Cluster, beside one of each serving thread's own (64 at most).",
     value::count,
 );
 

@@ -60,7 +60,7 @@ impl MemoryStore {
     /// An empty store.
     #[must_use]
     pub fn new() -> Self {
-        let writer = IndexWriter::with_room_for(0);
+        let writer = IndexWriter::new();
         Self {
             index: Arc::clone(writer.index()),
             writer: Mutex::new(writer),

@@ -20,7 +20,9 @@ use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 
 mod copying;
 mod embedded;
+mod gathering;
 mod index;
+mod lanes;
 mod memory;
 mod postgres;
 pub mod redis;
@@ -341,4 +343,8 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// What has been revoked, by this process and by any other that shares the store.
     fn revocations(&self) -> &RevocationLog;
+
+    /// Leaves nothing running on the threads that ask but what they are waiting for, now and from now on: they are about to end.
+    /// Every verb goes on working.
+    fn leave_threads(&self) {}
 }

@@ -25,9 +25,9 @@ const SPAN: Span = Span {
 
 const BOUNDS: Bounds = Bounds {
     skew: Duration::from_millis(20),
+    clock_error: Duration::ZERO,
     write_lag: Duration::ZERO,
     cap: 100,
-    is_rotation_atomic: true,
 };
 
 /// SQLite syncs with either, depending on how it was built.

@@ -9,16 +9,16 @@ use crate::{
     recorder::{Caller, Recorder},
     redis_server::RedisSentinel,
     rules::Bounds,
-    workload::{Workload, assert_clean},
+    workload::{SHORT, Workload, assert_clean},
 };
 use std::time::Duration;
 use tokio::{task::block_in_place, time::sleep};
 
 const BOUNDS: Bounds = Bounds {
     skew: Duration::from_millis(100),
+    clock_error: Duration::ZERO,
     write_lag: Duration::from_secs(30),
     cap: 10_000,
-    is_rotation_atomic: true,
 };
 
 fn workload(of: &str, secs: u64) -> Workload {
@@ -28,6 +28,7 @@ fn workload(of: &str, secs: u64) -> Workload {
         lasts: Duration::from_secs(secs),
         patience: Duration::from_secs(3),
         short_lived: 10,
+        short_span: SHORT,
     }
 }
 
@@ -153,9 +154,5 @@ async fn f_15_a_strict_redis_failover_loses_nothing_that_was_acknowledged() {
         redis
     };
     let (recorder, _redis) = workload(OF, 12).run(channels.clone(), Vec::new(), healed).await;
-    let bounds = Bounds {
-        is_rotation_atomic: false,
-        ..BOUNDS
-    };
-    assert_clean(OF, &recorder, &bounds);
+    assert_clean(OF, &recorder, &BOUNDS);
 }

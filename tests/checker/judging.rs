@@ -9,9 +9,9 @@ use std::time::Duration;
 
 const BOUNDS: Bounds = Bounds {
     skew: Duration::from_millis(5),
+    clock_error: Duration::ZERO,
     write_lag: Duration::ZERO,
     cap: 3,
-    is_rotation_atomic: true,
 };
 
 fn ms(millis: u64) -> Duration {
@@ -280,6 +280,62 @@ fn rule_3_what_was_dead_stays_dead() {
     dead().checked(19, 22, 1, alive(1)).breaks_nothing();
     dead().listed(21, 22, &[1]).breaks(3);
     dead().destroyed(21, 22, 1, Told::Answer(true)).breaks(3);
+    // What replaced it is there, so it is not.
+    let replaced = || {
+        story()
+            .created(0, 1, 1)
+            .created_as(5, 6, Some(1), Told::Unknown)
+            .listed(10, 20, &[2])
+    };
+    replaced().checked(21, 22, 1, alive(1)).breaks(3);
+    replaced().checked(19, 22, 1, alive(1)).breaks_nothing();
+}
+
+/// Where wall clocks may be wrong by 50 ms when processes start, so that two are up to 105 ms apart.
+const WRONG_CLOCKS: Bounds = Bounds {
+    clock_error: Duration::from_millis(50),
+    ..BOUNDS
+};
+
+#[test]
+fn rule_3_what_has_expired_by_a_wrong_clock_may_be_kept_alive_for_as_long_as_that_is_wrong() {
+    let broken = |story: Story| -> Vec<u8> {
+        let found = violations(&story.0, &WRONG_CLOCKS);
+        found.iter().map(|violation| violation.rule).collect()
+    };
+    let expired = || story().created(0, 1, 1).checked(950, 960, 1, DEAD);
+    assert_eq!(broken(expired().checked(1066, 1067, 1, alive(1))), [3]);
+    assert!(broken(expired().checked(1065, 1066, 1, alive(1))).is_empty());
+    let kept_alive = || expired().checked(1000, 1010, 1, alive(1));
+    assert!(broken(kept_alive().checked(1500, 1510, 1, alive(1))).is_empty());
+    assert_eq!(broken(kept_alive().checked(2116, 2117, 1, alive(1))), [5]);
+    // It was over long before it could have expired, however wrong the clocks are.
+    let ended = || story().created(0, 1, 1).destroyed(5, 6, 1, Told::Unknown);
+    let ended = ended().checked(700, 710, 1, DEAD).checked(711, 712, 1, alive(1));
+    assert_eq!(broken(ended), [3]);
+    // Where clocks are right, none is kept alive.
+    kept_alive().breaks(3);
+}
+
+#[test]
+fn rule_2_a_grace_ends_by_a_clock_and_without_one_none_is_asked() {
+    let rotated = |grace| {
+        let new_token = Told::Answer(Some(Born {
+            token: Token(9),
+            ..born(1)
+        }));
+        story()
+            .created(0, 1, 1)
+            .rotated_with_grace(10, 20, 1, grace, new_token)
+    };
+    let is_broken = |story: Story| !violations(&story.0, &WRONG_CLOCKS).is_empty();
+    assert!(!is_broken(rotated(100).checked(220, 221, 1, alive(1))));
+    assert!(is_broken(rotated(100).checked(221, 222, 1, alive(1))));
+    assert!(is_broken(rotated(0).checked(21, 22, 1, alive(1))));
+    // Over for one process, not yet for another.
+    let over_for_one = || rotated(100).checked(30, 40, 1, DEAD);
+    assert!(!is_broken(over_for_one().checked(145, 146, 1, alive(1))));
+    assert!(is_broken(over_for_one().checked(146, 147, 1, alive(1))));
 }
 
 #[test]
@@ -306,17 +362,10 @@ fn rule_4_a_session_that_nobody_ended_lives() {
 }
 
 #[test]
-fn rule_4_a_rotation_that_was_cut_off_ends_no_session_unless_the_store_says_so() {
-    let cut_off = || {
-        let cut_off = story().created(0, 1, 1).rotated(10, 20, 1, Told::Unknown);
-        cut_off.listed(21, 22, &[])
-    };
-    cut_off().breaks(4);
-    let bounds = Bounds {
-        is_rotation_atomic: false,
-        ..BOUNDS
-    };
-    assert!(violations(&cut_off().0, &bounds).is_empty());
+fn rule_4_a_rotation_that_was_cut_off_ends_no_session() {
+    let cut_off = || story().created(0, 1, 1).rotated(10, 20, 1, Told::Unknown);
+    cut_off().listed(21, 22, &[]).breaks(4);
+    cut_off().listed(21, 22, &[1]).breaks_nothing();
 }
 
 #[test]

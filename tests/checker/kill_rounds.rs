@@ -142,9 +142,9 @@ async fn f_01_what_was_acknowledged_before_a_kill_holds_after_it() {
     println!("{judged} sessions over {ROUNDS} kills, ready again after {slowest_start:?} at most");
     let bounds = Bounds {
         skew: Duration::from_millis(20),
+        clock_error: Duration::ZERO,
         write_lag: Duration::ZERO,
         cap: CAP,
-        is_rotation_atomic: true,
     };
     assert_clean("kill rounds", &recorder, &bounds);
     assert!(slowest_start < Duration::from_secs(5), "{slowest_start:?}");

@@ -7,7 +7,8 @@ use sessiond::{
         SessionSpan, SystemClock, Timestamp, TokenSource as _, UserId,
     },
     store::{
-        Created, NewSession, PostgresConfig, PostgresStore, PostgresUrl, SessionStore,
+        Created, EmbeddedStore, MemoryStore, NewSession, PostgresConfig, PostgresStore, PostgresUrl,
+        Rotation, SessionKey, SessionStore,
         redis::{RedisConfig, RedisStore},
     },
 };
@@ -82,4 +83,88 @@ async fn f_14_a_late_touch_revives_nothing_in_postgres() {
     let url = block_in_place(|| PostgresServer::shared().new_database());
     let config = PostgresConfig::new(PostgresUrl::new(url));
     late_touches_revive_nothing(PostgresStore::connect(config).await.unwrap()).await;
+}
+
+/// Ways in which somebody learns that a session has expired.
+#[derive(Debug, Clone, Copy)]
+enum Asks {
+    Check,
+    Get,
+    List,
+    DestroyByToken,
+    DestroyById,
+    Rotate,
+}
+
+async fn is_told_that_it_is_over(
+    store: &impl SessionStore,
+    asks: Asks,
+    of: &NewSession,
+    now: Timestamp,
+) -> bool {
+    let live = of.session.live;
+    match asks {
+        Asks::Check => store.check(&of.digest, now).get().await.unwrap().is_none(),
+        Asks::Get => store.get(&of.digest, now).await.unwrap().is_none(),
+        Asks::List => store.list(live.user_id, None, 10, now).await.unwrap().is_empty(),
+        Asks::DestroyByToken => {
+            let destroyed = store.destroy(SessionKey::Token(of.digest), now).await;
+            destroyed.unwrap().is_none()
+        }
+        Asks::DestroyById => {
+            let destroyed = store.destroy(SessionKey::Id(live.id), now).await;
+            destroyed.unwrap().is_none()
+        }
+        Asks::Rotate => {
+            let rotation = Rotation {
+                from: of.digest,
+                to: RandomTokens.session_token().unwrap().digest(),
+                grace_until: now,
+                authenticated_at: None,
+            };
+            store.rotate(rotation, now).await.unwrap().is_none()
+        }
+    }
+}
+
+/// A check finds the session alive in its last moment and is held up; somebody is told that it has expired; then the check notes
+/// the activity.
+async fn a_check_that_was_held_up_revives_nothing(store: impl SessionStore) {
+    let created_at = Timestamp::from_millis(1_795_000_000_000);
+    for asks in [
+        Asks::Check,
+        Asks::Get,
+        Asks::List,
+        Asks::DestroyByToken,
+        Asks::DestroyById,
+        Asks::Rotate,
+    ] {
+        let new = new_session(&store, created_at).await;
+        assert_eq!(store.create(new.clone(), created_at).await.unwrap(), Created::Yes);
+        let over_at = created_at.after(IDLE);
+        let checked_at = over_at.before(millis(1));
+        let found = store.check(&new.digest, checked_at).get().await.unwrap().unwrap();
+        assert!(
+            is_told_that_it_is_over(&store, asks, &new, over_at).await,
+            "{asks:?}"
+        );
+        store.touch(&found, &new.digest, checked_at);
+        for now in [over_at, over_at.after(millis(1))] {
+            let found = store.check(&new.digest, now).get().await.unwrap();
+            assert_eq!(found, None, "back after {asks:?}");
+        }
+        let listed = store.list(new.session.live.user_id, None, 10, over_at).await;
+        assert_eq!(listed.unwrap(), [], "back after {asks:?}");
+    }
+}
+
+#[tokio::test]
+async fn f_14_a_check_that_was_held_up_revives_nothing_in_memory() {
+    a_check_that_was_held_up_revives_nothing(MemoryStore::new()).await;
+}
+
+#[tokio::test]
+async fn f_14_a_check_that_was_held_up_revives_nothing_in_the_embedded_store() {
+    let data_dir = tempfile::tempdir().unwrap();
+    a_check_that_was_held_up_revives_nothing(EmbeddedStore::open(data_dir.path()).unwrap()).await;
 }

@@ -108,11 +108,16 @@ pub(crate) struct Lives {
     pub untold: HashMap<UserId, Vec<Duration>>,
     /// Tokens and sessions that were given out twice.
     pub twins: Vec<Born>,
+    /// How much too late the grace of an old token may end, because clocks are wrong.
+    graces_late_by: Duration,
 }
 
 impl Lives {
     pub(crate) fn of(history: &[Operation], bounds: &Bounds) -> Self {
-        let mut lives = Self::default();
+        let mut lives = Self {
+            graces_late_by: bounds.wrong_apart(),
+            ..Self::default()
+        };
         for operation in history {
             lives.note_birth(operation);
         }
@@ -123,7 +128,7 @@ impl Lives {
             .collect();
         rotations.sort_by_key(|operation| operation.returned);
         for operation in rotations {
-            lives.note_rotation(operation, bounds.is_rotation_atomic);
+            lives.note_rotation(operation);
         }
         for operation in history {
             lives.note_end(operation);
@@ -201,7 +206,7 @@ impl Lives {
         });
     }
 
-    fn note_rotation(&mut self, operation: &Operation, is_atomic: bool) {
+    fn note_rotation(&mut self, operation: &Operation) {
         let Event::Rotate { token, grace, told } = &operation.event else {
             return;
         };
@@ -221,11 +226,13 @@ impl Lives {
         old.end.may_come(from);
         old.rotated_from = Some(old.rotated_from.map_or(from, |before| before.min(from)));
         self.sessions[life].only_token = None;
-        if told.answer().is_none() && !is_atomic {
-            self.sessions[life].end.may_come(from);
-        }
         if let Told::Answer(Some(born)) = told {
-            old.end.has_come(operation.returned + *grace);
+            // Without a grace no clock is asked.
+            let late_by = match grace.is_zero() {
+                true => Duration::ZERO,
+                false => self.graces_late_by,
+            };
+            old.end.has_come(operation.returned + *grace + late_by);
             match self.tokens.entry(born.token) {
                 Entry::Occupied(_) => self.twins.push(*born),
                 Entry::Vacant(place) => {
@@ -435,6 +442,14 @@ impl Life {
         let noted = last_call.saturating_sub(last_seen_slack(self.span.idle) + write_lag);
         let idle_end = noted.max(self.invoked) + self.span.idle;
         idle_end.min(self.invoked + self.span.lifetime)
+    }
+
+    /// Whether a call that may have noted activity took place, at least in part, between these two instants.
+    pub(crate) fn may_be_kept_alive(&self, from: Duration, until: Duration) -> bool {
+        let calls = &self.activity.by_call;
+        let mut before_the_end = calls.iter().take_while(|(call, ..)| *call <= until);
+        let unknown = self.activity.unknown.first();
+        before_the_end.any(|(_, noted_by, _)| *noted_by >= from) || unknown.is_some_and(|call| *call <= until)
     }
 
     /// The places in the history of calls that found the session alive although it must have expired, each with the instant at

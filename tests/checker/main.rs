@@ -8,6 +8,7 @@
 )]
 
 mod chance;
+mod clocks;
 mod disk_faults;
 mod failover;
 mod health;
@@ -37,4 +38,5 @@ mod seeded_bugs;
 mod shared_store;
 mod store_trouble;
 mod summary;
+mod wall_clock;
 mod workload;

@@ -3,13 +3,14 @@
 use crate::{
     chance::{self, Chance},
     health::becomes_serving,
-    history::Told,
+    history::{Span, Told},
     node::{self, Node},
     proxy::Conduct,
     recorder::{Recorder, remembering_options},
     rules::Bounds,
     shared_store::SharedStore,
-    workload::{Workload, assert_clean},
+    wall_clock::{self, HOUR},
+    workload::{SHORT, Workload, assert_clean},
 };
 use sessiond::client::SessionClient;
 use std::time::{Duration, Instant};
@@ -22,17 +23,30 @@ const CLIENTS: usize = 12;
 
 const BOUNDS: Bounds = Bounds {
     skew: Duration::from_millis(100),
+    clock_error: Duration::ZERO,
     // The longest that anything stands still, until everything has noticed that it goes on.
     write_lag: Duration::from_secs(10),
     cap: CAP,
-    is_rotation_atomic: true,
 };
 
-/// How long each run lasts: `SESSIOND_NEMESIS_SECS`, or so little that all eight together take a minute.
+/// How far wrong wall clocks are where they are wrong at the start; the processes' clocks are up to twice that apart.
+const CLOCK_ERROR: Duration = Duration::from_secs(1);
+
+/// Sessions that last long enough for such clocks to tell one from the other.
+const SHORT_FOR_WRONG_CLOCKS: Span = Span {
+    lifetime: Duration::from_secs(10),
+    idle: Duration::from_secs(5),
+};
+
+/// What happened last may have been over before the health service, which asks the store every second, has noticed it; connections
+/// that ended with it are there again a moment later.
+const NOTICED_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long each run lasts: `SESSIOND_NEMESIS_SECS`, or so little that all twelve together take a minute.
 fn lasts() -> Duration {
     let secs = match std::env::var("SESSIOND_NEMESIS_SECS") {
         Ok(text) => text.parse().expect("SESSIOND_NEMESIS_SECS is a number"),
-        Err(_) => 7,
+        Err(_) => 5,
     };
     Duration::from_secs(secs)
 }
@@ -40,7 +54,7 @@ fn lasts() -> Duration {
 /// Something that the nemesis did.
 struct Deed {
     what: &'static str,
-    /// The process that it happened to; `None` for the store.
+    /// The process that it happened to; `None` for the store, or for all of them.
     victim: Option<usize>,
     at: Duration,
     lasted: Duration,
@@ -51,6 +65,8 @@ struct Nemesis {
     nodes: Vec<Node>,
     store: Option<SharedStore>,
     chance: Chance,
+    /// How far wrong the wall clock of a process may be when it starts.
+    clock_error: Duration,
     started: Instant,
     /// What it did, when and for how long.
     deeds: Vec<Deed>,
@@ -58,6 +74,7 @@ struct Nemesis {
 
 impl Nemesis {
     async fn rage(mut self, mut stop: watch::Receiver<()>) -> Self {
+        self.set_clocks(None);
         loop {
             let quiet = self.some_millis(100, 700);
             tokio::select! {
@@ -82,30 +99,33 @@ impl Nemesis {
         let Some(store) = &mut self.store else {
             // The one process of a store that belongs to it.
             match deed {
-                0..70 => self.kill_node(victim, lasts).await,
-                70..90 => self.pause_node(victim, lasts).await,
-                _ => self.part_node(victim, lasts).await,
+                0..60 => self.kill_node(victim, lasts).await,
+                60..75 => self.pause_node(victim, lasts).await,
+                75..85 => self.part_node(victim, lasts).await,
+                _ => self.set_clocks(Some(victim)),
             }
             return;
         };
         match deed {
-            0..35 => self.kill_node(victim, lasts).await,
-            35..45 => {
+            0..30 => self.kill_node(victim, lasts).await,
+            30..39 => {
                 self.deeds
                     .push(Deed::to_the_store("store killed", self.started, lasts));
                 block_in_place(|| store.kill(&mut self.chance));
                 sleep(lasts).await;
                 block_in_place(|| store.start_again());
             }
-            45..65 => self.pause_node(victim, lasts).await,
-            65..80 => {
+            39..54 => self.pause_node(victim, lasts).await,
+            54..66 => {
                 self.deeds
                     .push(Deed::to_the_store("store paused", self.started, lasts));
                 block_in_place(|| store.pause(&mut self.chance));
                 sleep(lasts).await;
                 block_in_place(|| store.resume());
             }
-            _ => self.part_node(victim, lasts).await,
+            66..82 => self.part_node(victim, lasts).await,
+            82..91 => self.set_clocks(Some(victim)),
+            _ => self.set_clocks(None),
         }
     }
 
@@ -122,7 +142,33 @@ impl Nemesis {
         self.note("process killed", victim, lasts);
         block_in_place(|| self.nodes[victim].kill());
         sleep(lasts).await;
+        let error = error_at_start(&mut self.chance, self.clock_error);
+        self.nodes[victim].wall_clock.set_wrong_by(error);
         block_in_place(|| self.nodes[victim].start_again());
+    }
+
+    /// Sets the wall clock of a process, or of all, while they run. It stays so: each starts again under one that is right, or as
+    /// wrong as may be.
+    fn set_clocks(&mut self, victim: Option<usize>) {
+        let errors = [-24 * HOUR, -HOUR, -30_000, -1500, 1500, 30_000, HOUR, 24 * HOUR];
+        let error = self.chance.pick(&errors).unwrap();
+        let what = match (victim, error < 0) {
+            (Some(_), true) => "clock set back",
+            (Some(_), false) => "clock set forward",
+            (None, true) => "all clocks set back",
+            (None, false) => "all clocks set forward",
+        };
+        self.deeds.push(Deed {
+            what,
+            victim,
+            at: self.started.elapsed(),
+            lasted: Duration::ZERO,
+        });
+        for (number, node) in self.nodes.iter().enumerate() {
+            if victim.is_none_or(|victim| victim == number) {
+                node.wall_clock.set_wrong_by(error);
+            }
+        }
     }
 
     async fn pause_node(&mut self, victim: usize, lasts: Duration) {
@@ -149,6 +195,11 @@ impl Nemesis {
     }
 }
 
+fn error_at_start(chance: &mut Chance, at_most: Duration) -> wall_clock::Error {
+    let at_most = at_most.as_millis() as usize;
+    chance.below(at_most * 2 + 1) as wall_clock::Error - at_most as wall_clock::Error
+}
+
 /// What the clients of a run are.
 #[derive(Clone, Copy)]
 enum Clients {
@@ -158,8 +209,30 @@ enum Clients {
     Remembering,
 }
 
-async fn run(of: &str, store: Option<SharedStore>, nodes: Vec<Node>, clients: Clients) {
+/// Starts the processes of a run.
+struct Starter {
+    chance: Chance,
+    clock_error: Duration,
+}
+
+impl Starter {
+    fn start(&mut self, count: usize, mut arguments: Vec<String>) -> Vec<Node> {
+        arguments.push(format!("--sessions-per-user={CAP}"));
+        let mut start = || {
+            let error = error_at_start(&mut self.chance, self.clock_error);
+            Node::start_wrong_by(error, &arguments)
+        };
+        (0..count).map(|_| start()).collect()
+    }
+}
+
+async fn run(of: &str, stage: fn(&mut Starter) -> Stage, clients: Clients, clock_error: Duration) {
     let seed = chance::seed(of);
+    let mut starter = Starter {
+        chance: Chance::part(seed, CLIENTS + 1),
+        clock_error,
+    };
+    let (store, nodes) = block_in_place(|| stage(&mut starter));
     let channels: Vec<_> = nodes.iter().map(Node::channel).collect();
     let remembering = match clients {
         Clients::Plain => Vec::new(),
@@ -172,6 +245,7 @@ async fn run(of: &str, store: Option<SharedStore>, nodes: Vec<Node>, clients: Cl
         nodes,
         store,
         chance: Chance::part(seed, CLIENTS),
+        clock_error,
         started: Instant::now(),
         deeds: Vec::new(),
     };
@@ -183,10 +257,15 @@ async fn run(of: &str, store: Option<SharedStore>, nodes: Vec<Node>, clients: Cl
         lasts: lasts(),
         patience: Duration::from_secs(3),
         short_lived: 20,
+        short_span: match clock_error.is_zero() {
+            true => SHORT,
+            false => SHORT_FOR_WRONG_CLOCKS,
+        },
     };
     let healed = async {
         stop.send(()).unwrap();
         let nemesis = raging.await.unwrap();
+        sleep(NOTICED_WITHIN).await;
         for channel in &channels {
             becomes_serving(channel, true).await;
         }
@@ -195,9 +274,8 @@ async fn run(of: &str, store: Option<SharedStore>, nodes: Vec<Node>, clients: Cl
     let (recorder, nemesis) = workload.run(channels.clone(), remembering, healed).await;
     println!("{of}: {}", counted(&nemesis.deeds));
     assert_last_look_was_answered(&recorder);
-    let is_rotation_atomic = nemesis.store.as_ref().is_none_or(SharedStore::is_rotation_atomic);
     let bounds = Bounds {
-        is_rotation_atomic,
+        clock_error,
         ..BOUNDS
     };
     assert_clean(of, &recorder, &bounds);
@@ -266,19 +344,23 @@ fn assert_last_look_was_answered(recorder: &Recorder) {
 
 /// Three processes over a shared store, one over a store of its own.
 macro_rules! over {
-    ($($store:ident { $answers:ident $remembered:ident })*) => {
+    ($($store:ident { $answers:ident $remembered:ident $wrong_clocks:ident })*) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $answers() {
-                let (store, nodes) = block_in_place($store);
-                run(stringify!($store), store, nodes, Clients::Plain).await;
+                run(stringify!($store), $store, Clients::Plain, Duration::ZERO).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $remembered() {
-                let (store, nodes) = block_in_place($store);
                 let of = concat!(stringify!($store), ", remembering");
-                run(of, store, nodes, Clients::Remembering).await;
+                run(of, $store, Clients::Remembering, Duration::ZERO).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $wrong_clocks() {
+                let of = concat!(stringify!($store), ", wrong clocks");
+                run(of, $store, Clients::Remembering, CLOCK_ERROR).await;
             }
         )*
     };
@@ -288,46 +370,44 @@ over! {
     embedded {
         f_14_no_answer_over_the_embedded_store_breaks_a_rule
         f_14_no_remembered_answer_over_the_embedded_store_breaks_a_rule
+        f_14_under_wrong_clocks_the_embedded_store_breaks_no_rule
     }
     postgres {
         f_14_no_answer_over_postgres_breaks_a_rule
         f_14_no_remembered_answer_over_postgres_breaks_a_rule
+        f_14_under_wrong_clocks_postgres_breaks_no_rule
     }
     redis {
         f_14_no_answer_over_redis_breaks_a_rule
         f_14_no_remembered_answer_over_redis_breaks_a_rule
+        f_14_under_wrong_clocks_redis_breaks_no_rule
     }
     redis_cluster {
         f_14_no_answer_over_a_redis_cluster_breaks_a_rule
         f_14_no_remembered_answer_over_a_redis_cluster_breaks_a_rule
+        f_14_under_wrong_clocks_a_redis_cluster_breaks_no_rule
     }
 }
 
 type Stage = (Option<SharedStore>, Vec<Node>);
 
-fn embedded() -> Stage {
-    (None, vec![Node::start(&capped(node::embedded_in_its_own()))])
+fn embedded(starter: &mut Starter) -> Stage {
+    (None, starter.start(1, node::embedded_in_its_own()))
 }
 
-fn postgres() -> Stage {
-    three_nodes_over(SharedStore::postgres())
+fn postgres(starter: &mut Starter) -> Stage {
+    three_nodes_over(SharedStore::postgres(), starter)
 }
 
-fn redis() -> Stage {
-    three_nodes_over(SharedStore::redis())
+fn redis(starter: &mut Starter) -> Stage {
+    three_nodes_over(SharedStore::redis(), starter)
 }
 
-fn redis_cluster() -> Stage {
-    three_nodes_over(SharedStore::redis_cluster())
+fn redis_cluster(starter: &mut Starter) -> Stage {
+    three_nodes_over(SharedStore::redis_cluster(), starter)
 }
 
-fn three_nodes_over(store: SharedStore) -> Stage {
-    let arguments = capped(store.arguments());
-    let nodes = (0..3).map(|_| Node::start(&arguments)).collect();
+fn three_nodes_over(store: SharedStore, starter: &mut Starter) -> Stage {
+    let nodes = starter.start(3, store.arguments());
     (Some(store), nodes)
-}
-
-fn capped(mut arguments: Vec<String>) -> Vec<String> {
-    arguments.push(format!("--sessions-per-user={CAP}"));
-    arguments
 }

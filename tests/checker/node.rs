@@ -3,6 +3,7 @@
 use crate::{
     proxy::{Conduct, Proxy},
     running::{PATIENCE, Running, SESSIOND, program},
+    wall_clock::{Error, WallClock},
 };
 use rustix::process::Signal;
 use std::{
@@ -18,6 +19,7 @@ pub(crate) struct Node {
     arguments: Vec<String>,
     running: Option<Running>,
     pub proxy: Proxy,
+    pub wall_clock: WallClock,
     /// Where it runs; its data directory is elsewhere.
     working_dir: TempDir,
 }
@@ -28,12 +30,22 @@ const KILL: Signal = Signal::KILL;
 impl Node {
     /// Starts the program with these arguments and waits until it serves. Blocks.
     pub(crate) fn start(arguments: &[String]) -> Self {
+        Self::start_wrong_by(0, arguments)
+    }
+
+    /// [`start`](Self::start) on a machine whose wall clock is wrong.
+    pub(crate) fn start_wrong_by(error: Error, arguments: &[String]) -> Self {
         let working_dir = tempfile::tempdir().unwrap();
-        let running = Running::start(command(&[], arguments, working_dir.path()));
+        let wall_clock = WallClock::right_in(working_dir.path());
+        wall_clock.set_wrong_by(error);
+        let mut command = command(&[], arguments, working_dir.path());
+        wall_clock.govern(&mut command);
+        let running = Running::start(command);
         Self {
             proxy: Proxy::to(running.grpc.unwrap()),
             arguments: arguments.to_vec(),
             running: Some(running),
+            wall_clock,
             working_dir,
         }
     }
@@ -73,7 +85,9 @@ impl Node {
     /// Starts it as the last arguments of another program.
     pub(crate) fn start_again_under(&mut self, wrapper: &[&str]) -> Duration {
         let started_at = Instant::now();
-        let running = Running::start(command(wrapper, &self.arguments, self.working_dir.path()));
+        let mut command = command(wrapper, &self.arguments, self.working_dir.path());
+        self.wall_clock.govern(&mut command);
+        let running = Running::start(command);
         let took = started_at.elapsed();
         self.proxy.retarget(running.grpc.unwrap());
         self.running = Some(running);

@@ -62,7 +62,8 @@ impl Recorder {
         token
     }
 
-    fn text(&self, token: Token) -> String {
+    /// The text of a token.
+    pub(crate) fn text(&self, token: Token) -> String {
         self.tokens.lock().texts[token.0 as usize].clone()
     }
 

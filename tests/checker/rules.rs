@@ -3,11 +3,15 @@
 //! - Rule 0: every answer is one that the contract names.
 //! - Rule 1: a check names the session's own user.
 //! - Rule 2: no check that starts after an acknowledged end succeeds.
-//! - Rule 3: what a check has called dead stays dead.
+//! - Rule 3: what a check has called dead, or a list has left out, stays dead.
 //! - Rule 4: a session that nobody ended and that has not expired lives.
 //! - Rule 5: a session that has expired does not.
 //! - Rule 6: nothing lives that was not created.
 //! - Rule 7: lists and counts agree with that, and nobody has more sessions than allowed.
+//!
+//! Processes that start with wall clocks that are wrong by up to [`Bounds::clock_error`] disagree by up to twice that: sessions,
+//! and old tokens in their grace, may end so much too early or too late, and a session that has expired for one process lives on
+//! if it is used within that time through another. No other rule bends, and a clock that is set later on bends none.
 
 use crate::{
     history::{Event, Key, Operation, Token, Told},
@@ -23,15 +27,26 @@ use std::{
 /// What the rules take for granted about the run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// How far two clocks may be apart.
+    /// How far two clocks may be apart that are right.
     pub skew: Duration,
+    /// How far the wall clock of a process may be wrong when it starts, either way.
+    pub clock_error: Duration,
     /// How much longer than the slack an activity may take to be written down: the longest time for which anything stood still.
     pub write_lag: Duration,
     /// Sessions that one user may have.
     pub cap: usize,
-    /// Whether a rotation that nobody was told the end of has either happened or not. In Redis it may also have ended the session:
-    /// old and new token are in different slots.
-    pub is_rotation_atomic: bool,
+}
+
+impl Bounds {
+    /// How far the clocks of two processes may be apart: by so much a session may end too early or too late.
+    pub(crate) fn apart(&self) -> Duration {
+        self.skew + self.wrong_apart()
+    }
+
+    /// How much of that comes from wall clocks that are wrong.
+    pub(crate) fn wrong_apart(&self) -> Duration {
+        self.clock_error * 2
+    }
 }
 
 /// A broken rule.
@@ -266,19 +281,26 @@ impl Judge<'_> {
             let Some((life, born, _)) = self.known_of(subject) else {
                 continue;
             };
-            // Who is not in a list was not refused: rule 4 alone holds for them.
-            let is_list = matches!(self.history[place].event, Event::List { .. });
-            if sighting.is_alive || is_list || born > invoked {
+            if sighting.is_alive || born > invoked {
                 continue;
             }
             // Two processes may disagree about the instant of expiry by as much as their clocks do.
+            let apart = self.bounds.apart();
             let may_have_expired =
-                returned + self.bounds.skew >= life.expires_not_before(invoked, self.bounds.write_lag);
-            let skew = if may_have_expired {
-                self.bounds.skew
-            } else {
-                Duration::ZERO
+                returned + apart >= life.expires_not_before(invoked, self.bounds.write_lag);
+            let is_clock_wrong = !self.bounds.clock_error.is_zero();
+            let may_be_over_by_a_wrong_clock = match subject {
+                Subject::Token(token) => is_clock_wrong && self.may_be_in_grace(token, place),
+                Subject::Session(_) => false,
             };
+            let skew = match may_have_expired || may_be_over_by_a_wrong_clock {
+                true => apart,
+                false => Duration::ZERO,
+            };
+            // What has expired for a process whose clock is wrong, another may keep alive until it has expired there, too.
+            if may_have_expired && is_clock_wrong && life.may_be_kept_alive(invoked, returned + apart) {
+                continue;
+            }
             let death = (returned + skew, place);
             for subject in [Some(subject), self.same_as(subject)].into_iter().flatten() {
                 let first = self.deaths.entry(subject).or_insert(death);
@@ -328,7 +350,7 @@ impl Judge<'_> {
                 continue;
             };
             if sighting.is_alive {
-                let lasts_until = life.returned + life.span.lifetime + self.bounds.skew;
+                let lasts_until = life.returned + life.span.lifetime + self.bounds.apart();
                 if matches!(subject, Subject::Session(_)) && invoked > lasts_until {
                     self.report(5, place, &format!("alive, and had to end by {lasts_until:?}"));
                 }
@@ -347,7 +369,7 @@ impl Judge<'_> {
             } else if invoked > born {
                 let may_be_over = end.possible_from.is_some_and(|from| from <= returned);
                 let expires = life.expires_not_before(invoked, self.bounds.write_lag);
-                if !may_be_over && returned + self.bounds.skew < expires {
+                if !may_be_over && returned + self.bounds.apart() < expires {
                     self.report_of(4, place, subject, &format!("dead, and lives until {expires:?}"));
                 }
             }
@@ -360,7 +382,7 @@ impl Judge<'_> {
             .lives
             .sessions
             .iter()
-            .flat_map(|life| life.found_after_expiry(self.bounds.skew));
+            .flat_map(|life| life.found_after_expiry(self.bounds.apart()));
         let late: Vec<_> = late.collect();
         for (place, end) in late {
             self.report(5, place, &format!("alive, and expired at {end:?} at the latest"));
@@ -390,7 +412,7 @@ impl Judge<'_> {
             let is_certain = |life: &&Life| {
                 let may_be_over = life.end.possible_from.is_some_and(|from| from <= returned);
                 let expires = life.expires_not_before(invoked, self.bounds.write_lag);
-                life.returned < invoked && !may_be_over && returned + self.bounds.skew < expires
+                life.returned < invoked && !may_be_over && returned + self.bounds.apart() < expires
             };
             let at_most = self.lives.sessions.iter().filter(is_possible).count() + untold;
             let at_least = self.lives.sessions.iter().filter(is_certain).count();

@@ -5,7 +5,7 @@ use crate::{
     in_process::{CAP, InProcess},
     lying_store::{Bug, LyingStore},
     rules::{Bounds, Violation, violations},
-    workload::{Workload, assert_clean},
+    workload::{SHORT, Workload, assert_clean},
 };
 use sessiond::{
     domain::{Clock as _, SystemClock},
@@ -15,9 +15,9 @@ use std::{sync::Arc, time::Duration};
 
 const BOUNDS: Bounds = Bounds {
     skew: Duration::from_millis(20),
+    clock_error: Duration::ZERO,
     write_lag: Duration::ZERO,
     cap: CAP,
-    is_rotation_atomic: true,
 };
 
 /// Two processes over one store, one of which has the bug; both are restarted once.
@@ -33,6 +33,7 @@ async fn run(bug: Bug) -> Arc<crate::recorder::Recorder> {
         lasts: Duration::from_secs(4),
         patience: Duration::from_secs(10),
         short_lived: 30,
+        short_span: SHORT,
     };
     let restart = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_secs(2)).await;

@@ -80,14 +80,6 @@ impl SharedStore {
         }
     }
 
-    /// See [`Bounds::is_rotation_atomic`](crate::rules::Bounds::is_rotation_atomic).
-    pub(crate) fn is_rotation_atomic(&self) -> bool {
-        match self {
-            Self::Postgres { .. } => true,
-            Self::Redis { .. } | Self::RedisCluster { .. } => false,
-        }
-    }
-
     /// Ends it as a crash does.
     pub(crate) fn kill(&mut self, chance: &mut Chance) {
         match self {

@@ -32,9 +32,9 @@ const SPAN: Span = Span {
 
 const BOUNDS: Bounds = Bounds {
     skew: Duration::from_millis(100),
+    clock_error: Duration::ZERO,
     write_lag: Duration::from_secs(20),
     cap: 100,
-    is_rotation_atomic: true,
 };
 
 /// How long an answer to a check may take, whatever the store does: the store's own time limit of a second and a half, twice

@@ -22,6 +22,12 @@ const LONG: Span = Span {
     idle: Duration::from_secs(600),
 };
 
+/// The longest that short-lived sessions last, where clocks are right.
+pub(crate) const SHORT: Span = Span {
+    lifetime: Duration::from_secs(4),
+    idle: Duration::from_secs(2),
+};
+
 /// Users that have sessions at the same time.
 const USERS: usize = 24;
 
@@ -36,6 +42,8 @@ pub(crate) struct Workload {
     pub patience: Duration,
     /// How many of a hundred sessions last a few seconds only.
     pub short_lived: usize,
+    /// How long those last at most.
+    pub short_span: Span,
 }
 
 /// What the clients of a run know together.
@@ -78,6 +86,7 @@ impl Workload {
                     known: Arc::clone(&known),
                     chance: Chance::part(self.seed, number),
                     short_lived: self.short_lived,
+                    short_span: self.short_span,
                     users_made: 0,
                 };
                 tokio::spawn(async move {
@@ -141,6 +150,7 @@ struct Client {
     known: Arc<Known>,
     chance: Chance,
     short_lived: usize,
+    short_span: Span,
     users_made: usize,
 }
 
@@ -234,11 +244,13 @@ impl Client {
             }
         }
         let Some(user) = self.any_user() else { return };
-        let secs = |chance: &mut Chance, end| Duration::from_secs(1 + chance.below(end) as u64);
+        let up_to = |chance: &mut Chance, longest: Duration| {
+            Duration::from_secs(1 + chance.below(longest.as_secs() as usize) as u64)
+        };
         let span = match self.chance.percent(self.short_lived) {
             true => Span {
-                lifetime: secs(&mut self.chance, 4),
-                idle: secs(&mut self.chance, 2),
+                lifetime: up_to(&mut self.chance, self.short_span.lifetime),
+                idle: up_to(&mut self.chance, self.short_span.idle),
             },
             false => LONG,
         };

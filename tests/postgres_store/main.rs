@@ -7,6 +7,7 @@
 
 mod failing_over;
 mod following;
+mod lanes;
 mod network;
 #[path = "../support/postgres.rs"]
 mod postgres_server;

@@ -80,10 +80,11 @@ fn shape(key: &[u8]) -> String {
     shape
 }
 
-const SHAPES: [&str; 16] = [
+const SHAPES: [&str; 17] = [
     "sessiond:{N}s:DIGEST",
     "sessiond:{N}x",
     "sessiond:{N}x:N",
+    "sessiond:{N}m",
     "sessiond:{N}e",
     "sessiond:{N}e:UUID",
     "sessiond:{u:UUID}",

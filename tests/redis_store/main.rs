@@ -7,6 +7,7 @@
 
 mod failover;
 mod keys;
+mod lanes;
 #[path = "../support/proxy.rs"]
 mod proxy;
 #[path = "../support/redis.rs"]

@@ -73,6 +73,8 @@ pub(crate) async fn serve(mut config: ServiceConfig) -> Result<(), Failure> {
     welcome::print(rpc_address, http_address, &opened.place);
 
     shutdown.draining().await;
+    // A worker ends when nothing runs on it any more.
+    opened.sessions.leave_threads();
     api.drain().await;
     let cut_off: usize = join_all(servings.into_iter().map(Serving::drained))
         .await

@@ -67,8 +67,7 @@ fn scan(connection: &Connection, rows: &mpsc::SyncSender<Vec<SessionRow>>) -> Re
 }
 
 fn fill(connection: &Connection, rows: &mpsc::Receiver<Vec<SessionRow>>) -> Result<Loaded, Failed> {
-    let estimated = session_rows::estimated_count(connection)?;
-    let mut index = IndexWriter::with_room_for(usize::try_from(estimated)?);
+    let mut index = IndexWriter::new();
     index.load_epoch(None, mark_rows::everyone(connection)?);
     mark_rows::scan_epochs(connection, |user, count| index.load_epoch(Some(user), count))?;
     let mut clock = mark_rows::clock(connection)?;

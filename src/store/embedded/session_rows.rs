@@ -255,17 +255,6 @@ pub(super) fn scan(
     Ok(())
 }
 
-/// How many rows there may be, at most; found without counting them.
-pub(super) fn estimated_count(connection: &Connection) -> rusqlite::Result<u64> {
-    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
-    let first = number("SELECT min(row) FROM sessions")?.unwrap_or(0);
-    let last = number("SELECT max(row) FROM sessions")?.unwrap_or(-1);
-    let pages = number("SELECT page_count FROM pragma_page_count")?.unwrap_or(0);
-    // No row takes less than 96 bytes.
-    let fit = pages.saturating_mul(4096 / 96);
-    Ok(u64::try_from(last.saturating_sub(first).saturating_add(1).min(fit)).unwrap_or(0))
-}
-
 /// What of a row is not kept in memory; `None` if there is no such row.
 ///
 /// # Errors

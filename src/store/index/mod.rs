@@ -9,6 +9,8 @@
 
 mod record;
 mod shard;
+mod spans;
+mod table;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -19,15 +21,20 @@ use hashbrown::HashTable;
 use parking_lot::RwLock;
 pub(super) use record::{Location, ROWS_END};
 use record::{Record, mark};
-use shard::{Shard, shard_of};
+use shard::{Entry, Shard, shard_of};
+use spans::Spans;
 use std::{
     hash::{BuildHasher as _, RandomState},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
+use table::Table;
 pub(super) use writer::{Creation, IndexWriter};
 
-/// Shards of records by token digest, and of users; tables of session ids. So many that the tables, which double, are well filled
-/// with a million sessions and with ten.
+/// Shards of records by token digest, and of users; tables of session ids. So many that a look at a whole one is short with ten
+/// million sessions.
 pub(super) const SHARDS: usize = 720;
 
 /// On cache lines of its own, so that checks of different sessions do not slow each other down.
@@ -35,11 +42,14 @@ pub(super) const SHARDS: usize = 720;
 #[repr(align(128))]
 struct Aligned<T>(T);
 
+/// What a [`Location`] takes in a table.
+const LOCATION_BYTES: usize = size_of::<Location>();
+
 /// The way to users' sessions, and their epochs.
 #[derive(Debug, Default)]
 struct UserShard {
     /// Each user's newest session; the others follow by [`Record::next`].
-    heads: HashTable<Location>,
+    heads: Table<LOCATION_BYTES>,
     /// Users whose sessions have ever been revoked.
     epochs: HashTable<(UserId, u64)>,
 }
@@ -85,18 +95,12 @@ impl Leftovers {
 }
 
 impl SessionIndex {
-    fn with_room_for(sessions: usize) -> Self {
-        let shard = || Aligned(RwLock::new(Shard::with_capacity(sessions / SHARDS)));
+    fn new() -> Self {
+        let spans = Arc::new(Spans::new());
+        let shard = || Aligned(RwLock::new(Shard::new(Arc::clone(&spans))));
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
-            users: (0..SHARDS)
-                .map(|_| {
-                    RwLock::new(UserShard {
-                        heads: HashTable::with_capacity(sessions / SHARDS),
-                        ..UserShard::default()
-                    })
-                })
-                .collect(),
+            users: (0..SHARDS).map(|_| RwLock::default()).collect(),
             hasher: RandomState::new(),
             everyone: AtomicU64::new(0),
             revoked_through: AtomicU64::new(0),
@@ -124,14 +128,15 @@ impl SessionIndex {
     pub(super) fn find(&self, digest: &TokenDigest, now: Timestamp) -> Option<Found> {
         // Before the record: an end of everyone's sessions that was acknowledged before this call is seen.
         let revoked_through = self.revoked_through();
-        let (live, row) = self.locate(digest, now, |_, record, grace_ends_at| {
+        let found = self.locate(digest, now, |_, record, grace_ends_at| {
             let live = LiveSession {
                 grace_ends_at,
-                ..record.live()
+                ..record.live_at(now)?
             };
-            (live, record.row())
-        })?;
-        (row > revoked_through && !live.is_expired(now)).then_some(Found { live, row })
+            let row = record.row();
+            Some(Found { live, row })
+        })??;
+        (found.row > revoked_through).then_some(found)
     }
 
     /// Notes that the session was checked. Where it stands, if nothing else was noted since [`take_touch`](Self::take_touch).
@@ -149,8 +154,9 @@ impl SessionIndex {
         let record = shard.record(location.slot());
         // Cleared before it is read: what is noted in between is noted again.
         record.clear(mark::TOUCHED);
+        let live = record.noted()?;
         (!record.is_free() && record.is_visible_to_readers()).then(|| Found {
-            live: record.live(),
+            live,
             row: record.row(),
         })
     }
@@ -167,7 +173,7 @@ impl SessionIndex {
         &self,
         digest: &TokenDigest,
         now: Timestamp,
-        look: impl Fn(Location, &Record, Option<Timestamp>) -> T,
+        look: impl Fn(Location, Entry<'_>, Option<Timestamp>) -> T,
     ) -> Option<T> {
         let number = shard_of(digest);
         let shard = self.shard(number).read();
@@ -206,12 +212,10 @@ impl SessionIndex {
         let mut found = Vec::new();
         let users = self.users_of(hash).read();
         self.walk(&users, hash, user, |_, record| {
-            let live = record.live();
             let is_listed = record.is_visible_to_readers()
                 && record.row() > revoked_through
-                && before.is_none_or(|before| live.id < before)
-                && !live.is_expired(now);
-            if is_listed {
+                && before.is_none_or(|before| record.id() < before);
+            if is_listed && let Some(live) = record.live_at(now) {
                 found.push(Found {
                     live,
                     row: record.row(),
@@ -225,7 +229,7 @@ impl SessionIndex {
     }
 
     /// Looks at every record of a user, whose shard the caller has locked.
-    fn walk(&self, users: &UserShard, hash: u64, user: UserId, mut look: impl FnMut(Location, &Record)) {
+    fn walk(&self, users: &UserShard, hash: u64, user: UserId, mut look: impl FnMut(Location, Entry<'_>)) {
         let mut next = self.head(users, hash, user);
         while let Some(at) = next {
             let shard = self.shard(at.shard()).read();
@@ -236,8 +240,11 @@ impl SessionIndex {
     }
 
     fn head(&self, users: &UserShard, hash: u64, user: UserId) -> Option<Location> {
-        let is_users = |at: &Location| self.shard(at.shard()).read().record(at.slot()).user_id() == user;
-        users.heads.find(hash, is_users).copied()
+        let is_users = |bits| {
+            let at = Location::from_bits(bits);
+            self.shard(at.shard()).read().record(at.slot()).user_id() == user
+        };
+        users.heads.find(hash, is_users).map(Location::from_bits)
     }
 
     /// The user's epoch.
@@ -265,11 +272,11 @@ impl SessionIndex {
             };
         };
         let revoked_through = self.revoked_through();
-        let lives = |record: &Record| {
-            record.is_visible_to_readers() && record.row() > revoked_through && !record.live().is_expired(now)
+        let lives = |record: Entry<'_>| {
+            record.is_visible_to_readers() && record.row() > revoked_through && record.live_at(now).is_some()
         };
         let shard = shard.read();
-        let living = shard.records().filter(|(_, record)| lives(record));
+        let living = shard.records().filter(|(_, record)| lives(*record));
         Walked {
             digests: living.map(|(_, record)| *record.digest()).collect(),
             next: (number + 1 < SHARDS).then(|| WalkPlace::from(number as u64 + 1)),
@@ -288,7 +295,7 @@ impl SessionIndex {
         let shard = self.shard(shard_number).read();
         let sessions = shard
             .records()
-            .filter(|(_, record)| is_leftover(record, revoked_through, now))
+            .filter(|(_, record)| is_leftover(*record, revoked_through, now))
             .take(limit)
             .map(|(slot, record)| Leftover {
                 at: Location::new(shard_number, slot),
@@ -310,12 +317,12 @@ impl SessionIndex {
     /// How many sessions of one shard lived until everyone's up to that row ended.
     pub(super) fn ended_with_everyones(&self, shard: usize, ended: &EveryoneRevoked, now: Timestamp) -> u64 {
         let shard = self.shard(shard).read();
-        let is_counted = |record: &Record| {
+        let is_counted = |record: Entry<'_>| {
             ended.rows.contains(&record.row())
                 && record.is_visible_to_readers()
-                && !record.live().is_expired(now)
+                && record.live_at(now).is_some()
         };
-        shard.records().filter(|(_, record)| is_counted(record)).count() as u64
+        shard.records().filter(|(_, record)| is_counted(*record)).count() as u64
     }
 }
 
@@ -337,10 +344,7 @@ impl SessionIndex {
     /// What tables take up, without the records.
     fn table_bytes(&self) -> usize {
         let of_shards = self.shards.iter().map(|shard| shard.0.read().table_bytes());
-        let of_users = self
-            .users
-            .iter()
-            .map(|users| users.read().heads.allocation_size());
+        let of_users = self.users.iter().map(|users| users.read().heads.bytes());
         of_shards.sum::<usize>() + of_users.sum::<usize>()
     }
 
@@ -357,7 +361,7 @@ fn user_shard(hash: u64) -> usize {
     (hash >> 16) as u32 as usize % SHARDS
 }
 
-fn is_leftover(record: &Record, revoked_through: u64, now: Timestamp) -> bool {
+fn is_leftover(record: Entry<'_>, revoked_through: u64, now: Timestamp) -> bool {
     !record.has(mark::PENDING | mark::DYING | mark::DEAD)
-        && (record.row() <= revoked_through || record.live().is_expired(now))
+        && (record.row() <= revoked_through || record.live_at(now).is_none())
 }

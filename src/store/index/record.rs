@@ -1,8 +1,9 @@
-//! One session as it is kept in memory: 96 bytes, so that ten million of them fit.
+//! One session as it is kept in memory: 80 bytes, so that ten million of them fit.
 
+use super::spans::LAST_NUMBER;
 use crate::domain::{AuthMethod, LiveSession, SessionId, SessionSpan, Timestamp, TokenDigest, UserId};
 use std::{
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -26,6 +27,14 @@ impl Location {
         Self((shard as u32) << Self::SLOT_BITS | slot)
     }
 
+    pub(super) fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    pub(super) fn bits(self) -> u32 {
+        self.0
+    }
+
     pub(super) fn shard(self) -> usize {
         (self.0 >> Self::SLOT_BITS) as usize
     }
@@ -35,19 +44,32 @@ impl Location {
     }
 }
 
-/// What is to become of a record, or has. Bits above the row number.
+/// What is to become of a record, or has. The lowest bits of its state.
 pub(super) mod mark {
     /// Not committed yet: readers must not see it.
-    pub(crate) const PENDING: u64 = 1 << 48;
+    pub(crate) const PENDING: u32 = 1;
     /// Ended, but not committed yet: the writer must not see it, readers must.
-    pub(crate) const DYING: u64 = 1 << 49;
+    pub(crate) const DYING: u32 = 1 << 1;
     /// Ended: nobody may see it.
-    pub(crate) const DEAD: u64 = 1 << 50;
+    pub(crate) const DEAD: u32 = 1 << 2;
     /// Touched since it was last written down.
-    pub(crate) const TOUCHED: u64 = 1 << 51;
+    pub(crate) const TOUCHED: u32 = 1 << 3;
     /// Authenticated by the caller, not by password.
-    pub(crate) const BY_CALLER: u64 = 1 << 52;
+    pub(crate) const BY_CALLER: u32 = 1 << 4;
 }
+
+/// Where the number of a record's span stands in its state.
+const SPAN_SHIFT: u32 = 5;
+const SPAN_MASK: u32 = LAST_NUMBER << SPAN_SHIFT;
+
+/// Where the upper part of its row does.
+const ROW_SHIFT: u32 = 16;
+
+/// In place of when a session was last seen: somebody has been told that it has expired, so nothing is noted of it any more.
+///
+/// Expiry and activity are one word, so that one of them comes first: a check that was held up after it had found the session
+/// alive cannot bring it back by its touch once another was told that it is over.
+const OVER: u32 = u32::MAX;
 
 /// One more than the greatest row number.
 pub(in crate::store) const ROWS_END: u64 = 1 << 48;
@@ -58,15 +80,21 @@ pub(super) struct Record {
     digest: TokenDigest,
     id: SessionId,
     user_id: UserId,
-    authenticated_at: Timestamp,
-    /// The row in the lower 48 bits, [`mark`]s above. Only [`mark::TOUCHED`] changes under a read lock.
-    row_and_marks: AtomicU64,
-    /// Since `created_at`, in [`tick`]s.
+    /// The lower half of the row's number.
+    row: u32,
+    /// [`mark`]s, the number of the span, the rest of the row's number. Only [`mark::TOUCHED`] changes under a read lock.
+    state: AtomicU32,
+    /// Since `created_at`, in [`tick`]s; or [`OVER`].
     last_seen: AtomicU32,
-    lifetime_secs: u32,
-    idle_timeout_secs: u32,
     /// The user's next session; in a free place the next free one.
     pub(super) next: Location,
+}
+
+/// What a record has no room for. Most need none: their span has a number, and they were authenticated when they were created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rest {
+    pub(super) span: SessionSpan,
+    pub(super) authenticated_at: Timestamp,
 }
 
 impl Record {
@@ -75,30 +103,35 @@ impl Record {
             digest: TokenDigest::from_bytes([0; 32]),
             id: SessionId::from_bytes([0; 16]),
             user_id: UserId::from_bytes([0; 16]),
-            authenticated_at: Timestamp::default(),
-            row_and_marks: AtomicU64::new(0),
+            row: 0,
+            state: AtomicU32::new(0),
             last_seen: AtomicU32::new(0),
-            lifetime_secs: 0,
-            idle_timeout_secs: 0,
             next,
         }
     }
 
-    /// A session that only the writer sees.
-    pub(super) fn pending(digest: TokenDigest, live: &LiveSession, row: u64, next: Location) -> Self {
+    /// A session that only the writer sees. Without a number for its span its [`Rest`] is kept beside it.
+    pub(super) fn pending(
+        digest: TokenDigest,
+        live: &LiveSession,
+        span: Option<u32>,
+        row: u64,
+        next: Location,
+    ) -> Self {
         let method = match live.auth_method {
             AuthMethod::Password => 0,
             AuthMethod::Caller => mark::BY_CALLER,
         };
+        let row = row % ROWS_END;
+        let state =
+            ((row >> 32) as u32) << ROW_SHIFT | span.unwrap_or(0) << SPAN_SHIFT | method | mark::PENDING;
         Self {
             digest,
             id: live.id,
             user_id: live.user_id,
-            authenticated_at: live.authenticated_at,
-            row_and_marks: AtomicU64::new((row % ROWS_END) | method | mark::PENDING),
+            row: row as u32,
+            state: AtomicU32::new(state),
             last_seen: AtomicU32::new(ticks(live, live.last_seen_at)),
-            lifetime_secs: live.span.lifetime_secs(),
-            idle_timeout_secs: live.span.idle_timeout_secs(),
             next,
         }
     }
@@ -116,25 +149,31 @@ impl Record {
     }
 
     pub(super) fn row(&self) -> u64 {
-        self.row_and_marks.load(Ordering::Relaxed) % ROWS_END
+        u64::from(self.state.load(Ordering::Relaxed) >> ROW_SHIFT) << 32 | u64::from(self.row)
+    }
+
+    /// The number of its span; `None`: it has a [`Rest`].
+    pub(super) fn span_number(&self) -> Option<u32> {
+        let number = (self.state.load(Ordering::Relaxed) & SPAN_MASK) >> SPAN_SHIFT;
+        (number != 0).then_some(number)
     }
 
     pub(super) fn is_free(&self) -> bool {
         self.row() == 0
     }
 
-    pub(super) fn has(&self, marks: u64) -> bool {
-        self.row_and_marks.load(Ordering::Relaxed) & marks != 0
+    pub(super) fn has(&self, marks: u32) -> bool {
+        self.state.load(Ordering::Relaxed) & marks != 0
     }
 
     /// For holders of the shard's write lock; for [`mark::TOUCHED`] also under the read lock. Says whether it was there before.
-    pub(super) fn set(&self, mark: u64) -> bool {
-        self.row_and_marks.fetch_or(mark, Ordering::AcqRel) & mark != 0
+    pub(super) fn set(&self, mark: u32) -> bool {
+        self.state.fetch_or(mark, Ordering::AcqRel) & mark != 0
     }
 
     /// As [`set`](Self::set).
-    pub(super) fn clear(&self, mark: u64) {
-        self.row_and_marks.fetch_and(!mark, Ordering::AcqRel);
+    pub(super) fn clear(&self, mark: u32) {
+        self.state.fetch_and(!mark, Ordering::AcqRel);
     }
 
     /// Whether it is committed and has not ended by a commit.
@@ -147,34 +186,67 @@ impl Record {
         !self.has(mark::DYING | mark::DEAD)
     }
 
-    pub(super) fn live(&self) -> LiveSession {
-        let span = SessionSpan::from_secs(self.lifetime_secs, self.idle_timeout_secs);
-        let marks = self.row_and_marks.load(Ordering::Relaxed);
-        let since_creation = u64::from(self.last_seen.load(Ordering::Acquire)) * tick(span);
+    /// The session, for as long as it has not expired. After `None` it is over, also for those who ask for an earlier instant.
+    pub(super) fn live_at(&self, rest: Rest, now: Timestamp) -> Option<LiveSession> {
+        let mut noted = self.last_seen.load(Ordering::Acquire);
+        while noted != OVER {
+            let live = self.seen(rest, noted);
+            if !live.is_expired(now) {
+                return Some(live);
+            }
+            match self
+                .last_seen
+                .compare_exchange_weak(noted, OVER, Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => return None,
+                Err(newer) => noted = newer,
+            }
+        }
+        None
+    }
+
+    /// The session as it was last noted; `None` if it is over.
+    pub(super) fn noted(&self, rest: Rest) -> Option<LiveSession> {
+        let noted = self.last_seen.load(Ordering::Acquire);
+        (noted != OVER).then(|| self.seen(rest, noted))
+    }
+
+    /// The session, whether it has expired or not. One that is over has expired at every instant.
+    pub(super) fn live(&self, rest: Rest) -> LiveSession {
+        self.noted(rest).unwrap_or_else(|| LiveSession {
+            last_seen_at: Timestamp::from_millis(i64::MIN),
+            ..self.seen(rest, 0)
+        })
+    }
+
+    /// The session if it was last seen so many [`tick`]s after its creation.
+    fn seen(&self, rest: Rest, ticks: u32) -> LiveSession {
+        let Rest {
+            span,
+            authenticated_at,
+        } = rest;
+        let since_creation = u64::from(ticks) * tick(span);
         LiveSession {
             id: self.id,
             user_id: self.user_id,
             last_seen_at: self.id.created_at().after(Duration::from_millis(since_creation)),
-            authenticated_at: self.authenticated_at,
-            auth_method: match marks & mark::BY_CALLER {
-                0 => AuthMethod::Password,
-                _ => AuthMethod::Caller,
+            authenticated_at,
+            auth_method: match self.has(mark::BY_CALLER) {
+                false => AuthMethod::Password,
+                true => AuthMethod::Caller,
             },
             span,
             grace_ends_at: None,
         }
     }
 
-    /// Notes a check at `at`, unless a later one is noted or the session had expired by then. Says whether it did.
-    pub(super) fn touch(&self, at: Timestamp) -> bool {
-        let mut live = self.live();
-        let seen = ticks(&live, at);
+    /// Notes a check at `at`, unless a later one is noted, or the session is over or had expired by then. Says whether it did.
+    pub(super) fn touch(&self, rest: Rest, at: Timestamp) -> bool {
         let mut noted = self.last_seen.load(Ordering::Acquire);
+        let seen = ticks(&self.seen(rest, noted), at);
+        // Nothing is later than `OVER`.
         while noted < seen {
-            live.last_seen_at = live
-                .created_at()
-                .after(Duration::from_millis(u64::from(noted) * tick(live.span)));
-            if live.is_expired(at) {
+            if self.seen(rest, noted).is_expired(at) {
                 return false;
             }
             match self
@@ -188,7 +260,7 @@ impl Record {
         false
     }
 
-    /// Takes over when the session was last seen from the record that this one takes the place of.
+    /// Takes over when the session was last seen, or that it is over, from the record that this one takes the place of.
     pub(super) fn inherit_last_seen(&self, from: &Self) {
         self.last_seen
             .fetch_max(from.last_seen.load(Ordering::Acquire), Ordering::AcqRel);
@@ -208,7 +280,7 @@ fn tick(span: SessionSpan) -> u64 {
 
 fn ticks(live: &LiveSession, at: Timestamp) -> u32 {
     let millis = at.since(live.created_at()).as_millis() / u128::from(tick(live.span));
-    u32::try_from(millis).unwrap_or(u32::MAX)
+    u32::try_from(millis).unwrap_or(u32::MAX).min(OVER - 1)
 }
 
 #[cfg(test)]
@@ -229,19 +301,45 @@ mod tests {
     }
 
     fn record(live: &LiveSession) -> Record {
-        Record::pending(TokenDigest::from_bytes([9; 32]), live, 77, Location::NONE)
+        record_of(live, None, 77)
+    }
+
+    fn record_of(live: &LiveSession, span: Option<u32>, row: u64) -> Record {
+        Record::pending(TokenDigest::from_bytes([9; 32]), live, span, row, Location::NONE)
+    }
+
+    fn rest(live: &LiveSession) -> Rest {
+        Rest {
+            span: live.span,
+            authenticated_at: live.authenticated_at,
+        }
     }
 
     #[test]
-    fn f_20_a_record_has_96_bytes() {
-        assert_eq!(size_of::<Record>(), 96);
+    fn f_20_a_record_has_80_bytes() {
+        assert_eq!(size_of::<Record>(), 80);
     }
 
     #[test]
     fn a_record_gives_back_what_it_was_made_of() {
-        let live = live(3600);
-        assert_eq!(record(&live).live(), live);
-        assert_eq!(record(&live).row(), 77);
+        for method in [AuthMethod::Caller, AuthMethod::Password] {
+            for span in [None, Some(1), Some(LAST_NUMBER)] {
+                for row in [1, u64::from(u32::MAX), 1 << 32, ROWS_END - 1] {
+                    let mut live = live(3600);
+                    live.auth_method = method;
+                    let record = record_of(&live, span, row);
+                    for is_marked in [false, true] {
+                        if is_marked {
+                            record.set(mark::DYING | mark::DEAD | mark::TOUCHED);
+                            record.clear(mark::PENDING);
+                        }
+                        assert_eq!(record.live(rest(&live)), live);
+                        assert_eq!((record.span_number(), record.row()), (span, row));
+                        assert!(!record.is_free());
+                    }
+                }
+            }
+        }
     }
 
     #[test]
@@ -254,8 +352,8 @@ mod tests {
                 end.before(Duration::from_millis(1)),
             ] {
                 let record = record(&live);
-                record.touch(at);
-                let seen = record.live().last_seen_at;
+                record.touch(rest(&live), at);
+                let seen = record.live(rest(&live)).last_seen_at;
                 assert!(
                     seen <= at && at.since(seen) < Duration::from_secs(1),
                     "{lifetime_secs}: {seen} {at}"
@@ -269,10 +367,27 @@ mod tests {
         let live = live(3600);
         let record = record(&live);
         let at = |secs| live.created_at().after(Duration::from_secs(secs));
-        assert!(record.touch(at(20)));
-        assert!(!record.touch(at(10)));
-        assert_eq!(record.live().last_seen_at, at(20));
-        assert!(!record.touch(at(3620)));
-        assert_eq!(record.live().last_seen_at, at(20));
+        assert!(record.touch(rest(&live), at(20)));
+        assert!(!record.touch(rest(&live), at(10)));
+        assert_eq!(record.live(rest(&live)).last_seen_at, at(20));
+        assert!(!record.touch(rest(&live), at(3620)));
+        assert_eq!(record.live(rest(&live)).last_seen_at, at(20));
+    }
+
+    #[test]
+    fn f_14_once_somebody_was_told_that_it_is_over_it_is_over_for_good() {
+        let live = live(u32::MAX);
+        let record = record(&live);
+        let end = live.expires_at();
+        let before = end.before(Duration::from_secs(1));
+        assert!(record.touch(rest(&live), end.before(Duration::from_secs(2))));
+        assert!(record.live_at(rest(&live), before).is_some());
+        assert_eq!(record.live_at(rest(&live), end), None);
+        assert!(!record.touch(rest(&live), before));
+        assert_eq!(
+            (record.live_at(rest(&live), before), record.noted(rest(&live))),
+            (None, None)
+        );
+        assert!(record.live(rest(&live)).is_expired(live.created_at()));
     }
 }

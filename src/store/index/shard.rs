@@ -1,12 +1,17 @@
 //! A part of the sessions, under one lock: their records and the way to them by token digest.
 
-use super::record::{Location, Record};
-use crate::domain::{SessionId, Timestamp, TokenDigest};
+use super::{
+    record::{Location, Record, Rest},
+    spans::Spans,
+    table::Table,
+};
+use crate::domain::{LiveSession, SessionId, SessionSpan, Timestamp, TokenDigest};
 use hashbrown::HashTable;
+use std::{ops::Deref, sync::Arc};
 
-/// Records that are allocated together: just under 4 KiB, which an allocator hands out without waste. They never move, so that
+/// Records that are allocated together: 2,560 bytes, a size that an allocator hands out without waste. They never move, so that
 /// growing copies nothing.
-const CHUNK: usize = 42;
+const CHUNK: usize = 32;
 
 type Chunk = [Record; CHUNK];
 
@@ -20,21 +25,83 @@ pub(super) struct OldToken {
     pub(super) at: Location,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shard {
-    by_digest: HashTable<u32>,
+    by_digest: Table<SLOT_BYTES>,
     old_tokens: HashTable<OldToken>,
     #[expect(clippy::vec_box, reason = "chunks must not move when the list of them grows")]
     chunks: Vec<Box<Chunk>>,
+    spans: Arc<Spans>,
+    /// What records have no room for, by slot.
+    rests: HashTable<(u32, Rest)>,
     /// Slots handed out so far; those that are free again hang on `free`.
     used: u32,
     free: Option<u32>,
+}
+
+/// What a slot takes.
+const SLOT_BYTES: usize = 3;
+
+/// A record, with what stands beside it.
+#[derive(Clone, Copy)]
+pub(super) struct Entry<'a> {
+    record: &'a Record,
+    slot: u32,
+    shard: &'a Shard,
+}
+
+impl Deref for Entry<'_> {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        self.record
+    }
+}
+
+impl Entry<'_> {
+    pub(super) fn live(&self) -> LiveSession {
+        self.record.live(self.rest())
+    }
+
+    /// As [`Record::live_at`].
+    pub(super) fn live_at(&self, now: Timestamp) -> Option<LiveSession> {
+        self.record.live_at(self.rest(), now)
+    }
+
+    /// As [`Record::noted`].
+    pub(super) fn noted(&self) -> Option<LiveSession> {
+        self.record.noted(self.rest())
+    }
+
+    /// As [`Record::touch`].
+    pub(super) fn touch(&self, at: Timestamp) -> bool {
+        self.record.touch(self.rest(), at)
+    }
+
+    fn rest(&self) -> Rest {
+        let shared = self
+            .record
+            .span_number()
+            .and_then(|number| self.shard.spans.get(number));
+        match shared {
+            Some(span) => Rest {
+                span,
+                authenticated_at: self.record.id().created_at(),
+            },
+            None => self.shard.rest(self.slot),
+        }
+    }
 }
 
 /// Digests are evenly distributed, so their bytes are their hash.
 fn hash(digest: &TokenDigest) -> u64 {
     let [_, _, _, _, _, _, _, _, a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// A spread of a slot's bits over those that a table takes.
+fn hash_slot(slot: u32) -> u64 {
+    u64::from(slot).wrapping_mul(0x9e37_79b9_7f4a_7c15).swap_bytes()
 }
 
 /// The shard that a token's record stands in.
@@ -48,15 +115,24 @@ fn in_chunks(chunks: &[Box<Chunk>], slot: u32) -> &Record {
 }
 
 impl Shard {
-    pub(super) fn with_capacity(records: usize) -> Self {
+    pub(super) fn new(spans: Arc<Spans>) -> Self {
         Self {
-            by_digest: HashTable::with_capacity(records),
-            ..Self::default()
+            by_digest: Table::default(),
+            old_tokens: HashTable::new(),
+            chunks: Vec::new(),
+            spans,
+            rests: HashTable::new(),
+            used: 0,
+            free: None,
         }
     }
 
-    pub(super) fn record(&self, slot: u32) -> &Record {
-        in_chunks(&self.chunks, slot)
+    pub(super) fn record(&self, slot: u32) -> Entry<'_> {
+        Entry {
+            record: in_chunks(&self.chunks, slot),
+            slot,
+            shard: self,
+        }
     }
 
     pub(super) fn record_mut(&mut self, slot: u32) -> &mut Record {
@@ -65,53 +141,92 @@ impl Shard {
 
     /// The record with this digest that `is_visible`.
     pub(super) fn find(&self, digest: &TokenDigest, is_visible: impl Fn(&Record) -> bool) -> Option<u32> {
-        let is_it = |slot: &u32| {
-            let record = self.record(*slot);
+        self.by_digest.find(hash(digest), |slot| {
+            let record = in_chunks(&self.chunks, slot);
             record.digest() == digest && is_visible(record)
-        };
-        self.by_digest.find(hash(digest), is_it).copied()
+        })
     }
 
-    /// Takes a record in; `None` if every slot is taken.
-    pub(super) fn insert(&mut self, record: Record) -> Option<u32> {
-        let slot = match self.free {
-            Some(slot) => {
-                let next = self.record(slot).next;
-                self.free = (next != Location::NONE).then(|| next.slot());
-                slot
-            }
-            None if self.used < Location::SLOTS => {
-                if self.used as usize == self.chunks.len() * CHUNK {
-                    let chunk = std::array::from_fn(|_| Record::free(Location::NONE));
-                    self.chunks.push(Box::new(chunk));
-                }
-                self.used += 1;
-                self.used - 1
-            }
-            None => return None,
-        };
-        let hash_of_record = hash(record.digest());
-        *self.record_mut(slot) = record;
+    /// Takes in a session that only the writer sees; `None` if every slot is taken.
+    pub(super) fn insert(
+        &mut self,
+        digest: &TokenDigest,
+        live: &LiveSession,
+        row: u64,
+        next: Location,
+    ) -> Option<u32> {
+        let slot = self.take_slot()?;
+        let is_plain = live.authenticated_at == live.created_at();
+        let span = is_plain.then(|| self.spans.take(live.span)).flatten();
+        if span.is_none() {
+            let rest = Rest {
+                span: live.span,
+                authenticated_at: live.authenticated_at,
+            };
+            self.rests
+                .insert_unique(hash_slot(slot), (slot, rest), |(slot, _)| hash_slot(*slot));
+        }
+        *self.record_mut(slot) = Record::pending(*digest, live, span, row, next);
         let chunks = &self.chunks;
-        self.by_digest.insert_unique(hash_of_record, slot, |slot| {
-            hash(in_chunks(chunks, *slot).digest())
-        });
+        self.by_digest
+            .insert(hash(digest), slot, |slot| hash(in_chunks(chunks, slot).digest()));
         Some(slot)
+    }
+
+    fn take_slot(&mut self) -> Option<u32> {
+        if let Some(slot) = self.free {
+            let next = self.record(slot).next;
+            self.free = (next != Location::NONE).then(|| next.slot());
+            return Some(slot);
+        }
+        if self.used == Location::SLOTS {
+            return None;
+        }
+        let chunks = self.chunks.len();
+        if self.used as usize == chunks * CHUNK {
+            if chunks == self.chunks.capacity() {
+                self.chunks.reserve_exact(chunks / 8 + 1);
+            }
+            let chunk = std::array::from_fn(|_| Record::free(Location::NONE));
+            self.chunks.push(Box::new(chunk));
+        }
+        self.used += 1;
+        Some(self.used - 1)
     }
 
     /// Frees a slot.
     pub(super) fn remove(&mut self, slot: u32) {
-        let hash = hash(self.record(slot).digest());
-        if let Ok(entry) = self.by_digest.find_entry(hash, |other| *other == slot) {
-            entry.remove();
+        let record = self.record(slot);
+        let (hash, span) = (hash(record.digest()), record.span_number());
+        self.by_digest.remove(hash, slot);
+        match span {
+            Some(number) => self.spans.give_back(number),
+            None => {
+                let is_it = |(other, _): &(u32, Rest)| *other == slot;
+                if let Ok(entry) = self.rests.find_entry(hash_slot(slot), is_it) {
+                    entry.remove();
+                }
+            }
         }
         let next = self.free.map_or(Location::NONE, |free| Location::new(0, free));
         *self.record_mut(slot) = Record::free(next);
         self.free = Some(slot);
     }
 
+    /// What stands beside a record. A free one has nothing, and gives what has ended.
+    fn rest(&self, slot: u32) -> Rest {
+        let found = self.rests.find(hash_slot(slot), |(other, _)| *other == slot);
+        found.map_or(
+            Rest {
+                span: SessionSpan::from_secs(0, 0),
+                authenticated_at: Timestamp::default(),
+            },
+            |(_, rest)| *rest,
+        )
+    }
+
     /// The records, with their slots; without free places.
-    pub(super) fn records(&self) -> impl Iterator<Item = (u32, &Record)> {
+    pub(super) fn records(&self) -> impl Iterator<Item = (u32, Entry<'_>)> {
         (0..self.used)
             .map(|slot| (slot, self.record(slot)))
             .filter(|(_, record)| !record.is_free())
@@ -146,10 +261,12 @@ impl Shard {
 #[cfg(test)]
 impl Shard {
     pub(super) fn table_bytes(&self) -> usize {
-        self.by_digest.allocation_size()
+        self.by_digest.bytes()
+            + self.rests.allocation_size()
+            + self.chunks.capacity() * size_of::<Box<Chunk>>()
     }
 
     pub(super) fn entries(&self) -> usize {
-        self.by_digest.len() + self.old_tokens.len() + self.records().count()
+        self.by_digest.len() + self.old_tokens.len() + self.rests.len() + self.records().count()
     }
 }

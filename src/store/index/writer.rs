@@ -1,16 +1,16 @@
 //! The one hand that changes the index: decides each change as if all before it were done, and shows them once they are.
 
 use super::{
-    EveryoneRevoked, Leftovers, Location, SHARDS, SessionIndex, UserShard, is_leftover,
+    EveryoneRevoked, LOCATION_BYTES, Leftovers, Location, SHARDS, SessionIndex, UserShard, is_leftover,
     record::{Record, mark},
-    shard::{OldToken, Shard, shard_of},
+    shard::{Entry, OldToken, Shard, shard_of},
+    table::Table,
     user_shard,
 };
 use crate::{
     domain::{LiveSession, Revocation, SessionId, Timestamp, TokenDigest, UserId},
     store::{NewSession, RevocationLog, Rotation, SessionKey},
 };
-use hashbrown::HashTable;
 use parking_lot::RwLockWriteGuard;
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ use std::{
 #[derive(Debug)]
 pub(in crate::store) struct IndexWriter {
     index: Arc<SessionIndex>,
-    by_id: Box<[HashTable<Location>]>,
+    by_id: Box<[Table<LOCATION_BYTES>]>,
     /// The old token of each session that has one in its grace.
     old_tokens: HashMap<SessionId, TokenDigest>,
     last_row: u64,
@@ -128,13 +128,11 @@ impl Seen {
 }
 
 impl IndexWriter {
-    /// An empty index with room for about as many sessions; it grows beyond by itself.
-    pub(in crate::store) fn with_room_for(sessions: usize) -> Self {
+    /// An empty index.
+    pub(in crate::store) fn new() -> Self {
         Self {
-            index: Arc::new(SessionIndex::with_room_for(sessions)),
-            by_id: (0..SHARDS)
-                .map(|_| HashTable::with_capacity(sessions / SHARDS))
-                .collect(),
+            index: Arc::new(SessionIndex::new()),
+            by_id: (0..SHARDS).map(|_| Table::default()).collect(),
             old_tokens: HashMap::new(),
             last_row: 0,
             staged: Vec::new(),
@@ -168,7 +166,8 @@ impl IndexWriter {
             self.mark(replaced.at, mark::DYING);
             ended.push(replaced);
         }
-        let mut others = self.sessions_of(live.user_id, |seen| seen.at != at && self.lives(seen, now));
+        let mut others = self.sessions_of(live.user_id, |seen| seen.at != at);
+        others.retain(|seen| self.lives(seen, now));
         let others_allowed = new.max_per_user.saturating_sub(1) as usize;
         if others.len() > others_allowed {
             others.sort_unstable_by_key(|seen| seen.live.id);
@@ -439,7 +438,8 @@ impl IndexWriter {
     }
 
     fn lives(&self, seen: &Seen, now: Timestamp) -> bool {
-        seen.row > self.revoked_through && !seen.live.is_expired(now)
+        let shard = self.index.shard(seen.at.shard()).read();
+        seen.row > self.revoked_through && shard.record(seen.at.slot()).live_at(now).is_some()
     }
 
     /// The living session that a token proves, also in its grace.
@@ -467,12 +467,13 @@ impl IndexWriter {
 
     fn find_id(&self, id: SessionId) -> Option<Seen> {
         let hash = self.hash_id(id);
-        let is_it = |at: &Location| {
+        let is_it = |bits| {
+            let at = Location::from_bits(bits);
             let shard = self.index.shard(at.shard()).read();
             let record = shard.record(at.slot());
             record.id() == id && record.is_visible_to_writer()
         };
-        let at = *self.by_id[id_table(hash)].find(hash, is_it)?;
+        let at = Location::from_bits(self.by_id[id_table(hash)].find(hash, is_it)?);
         let shard = self.index.shard(at.shard()).read();
         Some(seen(at, shard.record(at.slot())))
     }
@@ -506,11 +507,11 @@ impl IndexWriter {
         shard.find(digest, |_| true).is_some() || shard.old_token(digest).is_some()
     }
 
-    fn mark(&self, at: Location, mark: u64) {
+    fn mark(&self, at: Location, mark: u32) {
         self.index.shard(at.shard()).write().record(at.slot()).set(mark);
     }
 
-    fn unmark(&self, at: Location, mark: u64) {
+    fn unmark(&self, at: Location, mark: u32) {
         self.index.shard(at.shard()).write().record(at.slot()).clear(mark);
     }
 
@@ -525,26 +526,22 @@ impl IndexWriter {
         let hash = index.hash_user(user);
         let mut users = index.users_of(hash).write();
         let head = index.head(&users, hash, user);
-        let record = Record::pending(*digest, live, row, head.unwrap_or(Location::NONE));
+        let next = head.unwrap_or(Location::NONE);
         let number = shard_of(digest);
-        let slot = index.shard(number).write().insert(record).ok_or(Refused::Full)?;
-        let at = Location::new(number, slot);
+        let inserted = index.shard(number).write().insert(digest, live, row, next);
+        let at = Location::new(number, inserted.ok_or(Refused::Full)?);
         match head {
-            Some(head) => {
-                if let Some(head) = users.heads.find_mut(hash, |other| *other == head) {
-                    *head = at;
-                }
-            }
-            None => {
-                users.heads.insert_unique(hash, at, |at| {
-                    let shard = index.shard(at.shard()).read();
-                    index.hash_user(shard.record(at.slot()).user_id())
-                });
-            }
+            Some(head) => users.heads.replace(hash, head.bits(), at.bits()),
+            None => users.heads.insert(hash, at.bits(), |bits| {
+                let at = Location::from_bits(bits);
+                let shard = index.shard(at.shard()).read();
+                index.hash_user(shard.record(at.slot()).user_id())
+            }),
         }
         drop(users);
         let hash = self.hash_id(live.id);
-        self.by_id[id_table(hash)].insert_unique(hash, at, |at| {
+        self.by_id[id_table(hash)].insert(hash, at.bits(), |bits| {
+            let at = Location::from_bits(bits);
             let shard = index.shard(at.shard()).read();
             index.hasher.hash_one(shard.record(at.slot()).id().to_bytes())
         });
@@ -560,20 +557,14 @@ impl IndexWriter {
             (record.id(), record.user_id(), record.next)
         };
         let hash = self.hash_id(id);
-        if let Ok(entry) = self.by_id[id_table(hash)].find_entry(hash, |other| *other == at) {
-            entry.remove();
-        }
+        self.by_id[id_table(hash)].remove(hash, at.bits());
         let hash = index.hash_user(user);
         let mut users = index.users_of(hash).write();
         match index.head(&users, hash, user) {
-            Some(head) if head == at => {
-                if let Ok(mut entry) = users.heads.find_entry(hash, |other| *other == at) {
-                    match next == Location::NONE {
-                        true => drop(entry.remove()),
-                        false => *entry.get_mut() = next,
-                    }
-                }
-            }
+            Some(head) if head == at => match next == Location::NONE {
+                true => users.heads.remove(hash, at.bits()),
+                false => users.heads.replace(hash, at.bits(), next.bits()),
+            },
             Some(head) => unlink(&index, head, at, next),
             None => {}
         }
@@ -608,7 +599,7 @@ impl IndexWriter {
                 } => {
                     let record = locked.shard(to.shard()).record(to.slot());
                     let former = locked.shard(from.shard()).record(from.slot());
-                    record.inherit_last_seen(former);
+                    record.inherit_last_seen(&former);
                     if former.has(mark::TOUCHED) && !record.set(mark::TOUCHED) {
                         touched.push(*to);
                     }
@@ -692,7 +683,7 @@ impl IndexWriter {
 #[cfg(test)]
 impl IndexWriter {
     pub(super) fn table_bytes(&self) -> usize {
-        self.by_id.iter().map(HashTable::allocation_size).sum()
+        self.by_id.iter().map(Table::bytes).sum()
     }
 
     pub(super) fn last_row(&self) -> u64 {
@@ -700,7 +691,7 @@ impl IndexWriter {
     }
 
     pub(super) fn entries(&self) -> usize {
-        self.index.entries() + self.by_id.iter().map(HashTable::len).sum::<usize>() + self.old_tokens.len()
+        self.index.entries() + self.by_id.iter().map(Table::len).sum::<usize>() + self.old_tokens.len()
     }
 }
 
@@ -712,7 +703,7 @@ impl Staged {
     }
 }
 
-fn seen(at: Location, record: &Record) -> Seen {
+fn seen(at: Location, record: Entry<'_>) -> Seen {
     Seen {
         at,
         row: record.row(),

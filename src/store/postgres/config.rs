@@ -34,7 +34,8 @@ impl fmt::Debug for PostgresUrl {
 pub struct PostgresConfig {
     /// The server.
     pub url: PostgresUrl,
-    /// Connections that all checks share. Requests follow one another on each without waiting for answers, so a few are enough.
+    /// Connections that checks share, beside one for each single-threaded runtime that makes any (16 at most). Requests follow one
+    /// another on each without waiting for answers, so a few are enough.
     pub check_connections: u16,
     /// Connections for everything else, each for one statement at a time.
     pub write_connections: u16,
@@ -49,7 +50,7 @@ pub struct PostgresConfig {
 }
 
 impl PostgresConfig {
-    /// The server at `url`, with 3 connections for checks, 8 for the rest, and 2 that every store has: for what looks at all
+    /// The server at `url`, with 3 shared connections for checks, 8 for the rest, and 2 that every store has: for what looks at all
     /// sessions, and for the log of revocations. A call fails within 1.5 s, a count within 4.5 s.
     #[must_use]
     pub fn new(url: PostgresUrl) -> Self {

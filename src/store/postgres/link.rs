@@ -1,10 +1,11 @@
-//! A place for one connection that fills itself again, and the two ways to share several of them.
+//! A place for one connection that fills itself again, and the ways to share several of them.
 
 use super::{
     PostgresConnectError,
     connection::{Connection, Target, Terms},
     server_error::ServerError,
 };
+use crate::store::lanes::Lanes;
 use futures_util::future::try_join_all;
 use parking_lot::{Mutex, RwLock};
 use std::{
@@ -17,7 +18,7 @@ use std::{
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
-    task::{JoinHandle, JoinSet},
+    task::{AbortHandle, JoinHandle, JoinSet},
     time::{Instant, sleep, timeout_at},
 };
 
@@ -47,7 +48,7 @@ impl Link {
                 terms: terms.clone(),
                 current: RwLock::new(Some(Arc::new(connection))),
             });
-            tasks.spawn(Arc::clone(&link).keep(driver));
+            tasks.spawn(Arc::clone(&link).keep(Some(driver)));
             link
         });
         Ok(links.collect())
@@ -62,23 +63,25 @@ impl Link {
         self.current.read().is_some()
     }
 
-    async fn keep(self: Arc<Self>, mut driver: JoinHandle<()>) {
+    async fn keep(self: Arc<Self>, mut driver: Option<JoinHandle<()>>) {
         loop {
-            // It ends when the server closes the connection, and when somebody gives it up.
-            let _ = driver.await;
-            *self.current.write() = None;
-            tracing::debug!("a connection to PostgreSQL ended");
-            driver = self.connect_again().await;
+            if let Some(driver) = driver {
+                // It ends when the server closes the connection, and when somebody gives it up.
+                let _ = driver.await;
+                *self.current.write() = None;
+                tracing::debug!("a connection to PostgreSQL ended");
+            }
+            driver = Some(self.connect().await);
         }
     }
 
-    async fn connect_again(&self) -> JoinHandle<()> {
+    async fn connect(&self) -> JoinHandle<()> {
         let mut wait = FIRST_WAIT;
         loop {
             match self.target.open(&self.terms).await {
                 Ok((connection, driver)) => {
                     *self.current.write() = Some(Arc::new(connection));
-                    tracing::debug!("a connection to PostgreSQL is there again");
+                    tracing::debug!("a connection to PostgreSQL is there");
                     return driver;
                 }
                 Err(error) => {
@@ -125,6 +128,66 @@ impl SharedLinks {
             .into_iter()
             .find_map(|link| link.connection().ok())
             .ok_or(ServerError::NotConnected)
+    }
+}
+
+/// Threads that have a connection of their own: of all processes together, the server lets in no more than its `max_connections`.
+pub(super) const LANES: usize = 16;
+
+/// Connections for checks: of the threads that make them, and shared ones for everybody else.
+pub(super) struct CheckLinks {
+    lanes: Lanes<Lane>,
+    shared: SharedLinks,
+    target: Arc<Target>,
+    terms: Terms,
+}
+
+impl CheckLinks {
+    pub(super) fn new(shared: Vec<Arc<Link>>, target: &Arc<Target>, terms: &Terms) -> Self {
+        Self {
+            lanes: Lanes::new(LANES),
+            shared: SharedLinks::new(shared),
+            target: Arc::clone(target),
+            terms: terms.clone(),
+        }
+    }
+
+    /// The connection of this thread; while it has none, a shared one.
+    pub(super) fn connection(&self) -> Result<Arc<Connection>, ServerError> {
+        self.lanes
+            .here(|| Lane::opening(&self.target, &self.terms))
+            .and_then(|lane| lane.link.connection().ok())
+            .map_or_else(|| self.shared.connection(), Ok)
+    }
+
+    /// Gives up the connections of threads, once what is asked on them is answered.
+    pub(super) fn close_lanes(&self) {
+        self.lanes.close();
+    }
+}
+
+/// A link whose tasks run on the thread that uses it.
+struct Lane {
+    link: Arc<Link>,
+    keeping: AbortHandle,
+}
+
+impl Lane {
+    /// The first connection is still to be opened.
+    fn opening(target: &Arc<Target>, terms: &Terms) -> Self {
+        let link = Arc::new(Link {
+            target: Arc::clone(target),
+            terms: terms.clone(),
+            current: RwLock::new(None),
+        });
+        let keeping = tokio::spawn(Arc::clone(&link).keep(None)).abort_handle();
+        Self { link, keeping }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.keeping.abort();
     }
 }
 

@@ -4,14 +4,16 @@
 //! goes away or a stopped process could leave open.
 
 use crate::store::RevocationLog;
+use asking::{Asking, Server};
 use connection::{Target, Terms};
 use follower::Follower;
-use link::{LentLinks, Link, SharedLinks};
+use link::{CheckLinks, LentLinks, Link, SharedLinks};
 use server_error::ServerError;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::{sync::Notify, task::JoinSet};
 use touches::Touches;
 
+mod asking;
 mod config;
 mod connection;
 mod follower;
@@ -83,7 +85,8 @@ impl From<tokio_postgres::Error> for PostgresConnectError {
 /// They must lead to the server itself, or through a proxy that gives each a server process of its own: statements are prepared
 /// and told of on them, which a pooler that takes turns between transactions would break.
 pub struct PostgresStore {
-    checks: SharedLinks,
+    checks: Arc<CheckLinks>,
+    asking: Asking,
     writes: Arc<LentLinks>,
     /// For statements that look at everything: they keep nobody else waiting.
     slow: Arc<LentLinks>,
@@ -143,8 +146,14 @@ impl PostgresStore {
         let log = RevocationLog::following(follower.cursor());
         tasks.spawn(follower.follow(log.clone(), Arc::clone(&woken)));
 
+        let checks = Arc::new(CheckLinks::new(checks, &target, &terms));
+        let server = Server {
+            checks: Arc::clone(&checks),
+            call_timeout: config.call_timeout,
+        };
         Ok(Self {
-            checks: SharedLinks::new(checks),
+            asking: server.asking(config.check_connections),
+            checks,
             writes,
             slow: LentLinks::new(slow, config.call_timeout * SLOW_FACTOR),
             touches,

@@ -69,6 +69,12 @@ pub(super) fn live(row: &Row) -> Result<LiveSession, ServerError> {
     })
 }
 
+/// As [`live`], with the number of the question that it answers behind those columns.
+pub(super) fn live_and_number(row: &Row) -> Result<(usize, LiveSession), ServerError> {
+    let number = usize::try_from(number(row, 7)?).map_err(|_| ServerError::Unreadable("number"))?;
+    Ok((number, live(row)?))
+}
+
 /// As [`live`], with the end of the old token's grace behind those columns.
 pub(super) fn live_by_old_token(row: &Row) -> Result<LiveSession, ServerError> {
     Ok(LiveSession {

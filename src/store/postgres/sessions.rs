@@ -26,24 +26,34 @@ const LOG_KEEPS: i64 = 262_144;
 const TRIMMED_AT_ONCE: i64 = 5_000;
 
 impl PostgresStore {
-    async fn find(&self, digest: &TokenDigest, now: Timestamp) -> Result<Option<LiveSession>, ServerError> {
+    async fn find(&self, digest: &TokenDigest, now: Timestamp) -> Result<Option<LiveSession>, StoreError> {
+        const DOING: &str = "checking a session";
+        let deadline = Instant::now() + self.call_timeout;
+        let found = self.asking.ask(*digest).await;
+        let found = match found.map_err(|error| StoreError::new(DOING, error))? {
+            Some(found) => Some(found),
+            None => self
+                .find_by_old_token(digest, now, deadline)
+                .await
+                .map_err(|error| error.at(DOING))?,
+        };
+        Ok(found.filter(|live| !live.is_expired(now)))
+    }
+
+    async fn find_by_old_token(
+        &self,
+        digest: &TokenDigest,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Result<Option<LiveSession>, ServerError> {
         let connection = self.checks.connection()?;
         let (client, statements) = (&connection.client, &connection.statements);
-        let digest = digest.as_bytes().as_slice();
         let finding = async {
-            let found = client.query_opt(&statements.check, &[&digest]).await?;
-            if let Some(row) = found {
-                return rows::live(&row).map(Some);
-            }
-            let found = client
-                .query_opt(&statements.check_old, &[&digest, &now.as_millis()])
-                .await?;
+            let values: [&(dyn ToSql + Sync); 2] = [&digest.as_bytes().as_slice(), &now.as_millis()];
+            let found = client.query_opt(&statements.check_old, &values).await?;
             found.as_ref().map(rows::live_by_old_token).transpose()
         };
-        let found = connection
-            .answer_by(Instant::now() + self.call_timeout, finding)
-            .await?;
-        Ok(found.filter(|live| !live.is_expired(now)))
+        connection.answer_by(deadline, finding).await
     }
 
     pub(super) async fn answers(&self) -> Result<(), ServerError> {
@@ -64,11 +74,7 @@ impl PostgresStore {
 #[async_trait]
 impl SessionStore for PostgresStore {
     fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Answer<'a, Option<LiveSession>> {
-        Answer::Later(Box::pin(async move {
-            self.find(digest, now)
-                .await
-                .map_err(|error| error.at("checking a session"))
-        }))
+        Answer::Later(Box::pin(self.find(digest, now)))
     }
 
     fn touch(&self, session: &LiveSession, _digest: &TokenDigest, at: Timestamp) {
@@ -322,5 +328,10 @@ impl SessionStore for PostgresStore {
 
     fn revocations(&self) -> &RevocationLog {
         &self.log
+    }
+
+    fn leave_threads(&self) {
+        self.asking.close_lanes();
+        self.checks.close_lanes();
     }
 }

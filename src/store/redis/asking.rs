@@ -1,130 +1,271 @@
-//! Checks that are asked together.
-//!
-//! With many callers, most of what a check costs is handing one small command and its reply from task to task. So the checks that
-//! come while others are on their way are gathered, and sent as one `MGET` to each connection. Nobody waits for others to come: what
-//! is there is sent at once. A Cluster gets each check by itself, because one `MGET` must stay within one slot.
+//! Checks that are asked together: one `MGET` for all that are there. Of a Cluster, where one `MGET` must stay within one slot, those
+//! for one node are sent to it as one pipeline.
 
 use super::{
     finding::Seen,
-    keys::{Keyspace, Place},
+    keys::{Keyspace, Place, SHARDS},
     link::failure,
-    wire::Wire,
+    wire::{LANES, Wire},
 };
-use crate::domain::UserId;
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use redis::{Cmd, RedisResult, Value};
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use crate::{
+    domain::UserId,
+    store::gathering::{Asked, Gathering},
 };
-use tokio::sync::{mpsc, oneshot};
+use futures_util::future::join_all;
+use parking_lot::RwLock;
+use redis::{
+    Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value,
+    cluster_routing::{Route, Slot, SlotAddr},
+};
+use std::sync::Arc;
 
-/// Checks that are sent as one command, at most: three keys each.
-const TOGETHER: usize = 128;
+/// Nodes of a Cluster whose checks are gathered apart, so that one that hangs holds up no other's. Of more, some share a place.
+const NODES: usize = 16;
 
-/// Commands of one connection that are on their way at once. While there are so many, checks are gathered.
-const ON_THEIR_WAY: usize = 2;
-
-/// Checks that may wait for one connection.
-const WAITING: usize = 16_384;
+const SLOTS: u16 = 16_384;
 
 /// What is stored at a place, and the marks of its shard for this user.
-struct Question {
+pub(super) struct Question {
     place: Place,
     user: UserId,
-    answer: oneshot::Sender<RedisResult<Option<Seen>>>,
 }
 
-impl Question {
-    fn answer_with(self, answer: RedisResult<Option<Seen>>) {
-        // Whoever stopped waiting does not need it.
-        let _ = self.answer.send(answer);
-    }
-}
+/// What is there, or why it cannot be told.
+pub(super) type Answer = RedisResult<Option<Seen>>;
 
 /// The way of checks to the server.
-pub(super) struct Asking {
-    queues: Vec<mpsc::Sender<Question>>,
-    next: AtomicUsize,
+pub(super) enum Asking {
+    Server(Gathering<Server>),
+    Cluster {
+        shards: Arc<Shards>,
+        nodes: Vec<Gathering<Node>>,
+    },
 }
 
 impl Asking {
     /// Tasks that end when this is dropped.
-    pub(super) fn start(wire: &Arc<Wire>, keys: &Arc<Keyspace>, tasks: usize) -> Self {
-        let queues = (0..tasks.max(1)).map(|_| {
-            let (queue, questions) = mpsc::channel(WAITING);
-            tokio::spawn(ask_for_all(Arc::clone(wire), Arc::clone(keys), questions));
-            queue
+    pub(super) fn of_server(wire: &Arc<Wire>, keys: &Arc<Keyspace>, tasks: usize) -> Self {
+        let server = Server {
+            wire: Arc::clone(wire),
+            keys: Arc::clone(keys),
+        };
+        Self::Server(Gathering::start(Arc::new(server), tasks, LANES))
+    }
+
+    /// As [`of_server`](Self::of_server), for a Cluster.
+    pub(super) async fn of_cluster(wire: &Arc<Wire>, keys: &Arc<Keyspace>, tasks: usize) -> Self {
+        let shards = Arc::new(Shards::of(keys));
+        shards.find_nodes(wire).await;
+        let node = Arc::new(Node {
+            wire: Arc::clone(wire),
+            keys: Arc::clone(keys),
+            shards: Arc::clone(&shards),
         });
-        Self {
-            queues: queues.collect(),
-            next: AtomicUsize::new(0),
+        let nodes = (0..NODES).map(|_| Gathering::start(Arc::clone(&node), tasks, LANES));
+        Self::Cluster {
+            shards,
+            nodes: nodes.collect(),
         }
     }
 
-    pub(super) async fn ask(&self, place: Place, user: UserId) -> RedisResult<Option<Seen>> {
-        let (answer, answered) = oneshot::channel();
-        let next = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len();
-        let question = Question { place, user, answer };
-        self.queues[next]
-            .try_send(question)
-            .map_err(|_| failure("too many checks are waiting"))?;
-        answered
-            .await
-            .unwrap_or_else(|_| Err(failure("nobody asks any more")))
+    /// Ends the tasks of threads, once they have answered what they were asked.
+    pub(super) fn close_lanes(&self) {
+        match self {
+            Self::Server(gathering) => gathering.close_lanes(),
+            Self::Cluster { nodes, .. } => nodes.iter().for_each(Gathering::close_lanes),
+        }
     }
-}
 
-async fn ask_for_all(wire: Arc<Wire>, keys: Arc<Keyspace>, mut questions: mpsc::Receiver<Question>) {
-    let mut on_their_way = FuturesUnordered::new();
-    loop {
-        let mut together = Vec::new();
-        tokio::select! {
-            biased;
-            Some(outcome) = on_their_way.next() => {
-                let outcome: RedisResult<()> = outcome;
-                // Who has waited for those that failed does not wait for others to fail as well: so nobody waits longer than one
-                // command may take, and no check needs a timer of its own.
-                if let Err(error) = outcome {
-                    while let Ok(question) = questions.try_recv() {
-                        question.answer_with(Err(error.clone()));
-                    }
-                }
-            }
-            gathered = questions.recv_many(&mut together, TOGETHER), if on_their_way.len() < ON_THEIR_WAY => {
-                if gathered == 0 {
-                    return;
-                }
-                on_their_way.push(ask_together(&wire, &keys, together));
+    pub(super) async fn ask(&self, place: Place, user: UserId) -> Answer {
+        match self {
+            Self::Server(gathering) => gathering.ask(Question { place, user }).await?,
+            Self::Cluster { shards, nodes } => {
+                let node = shards.node_of(place.shard) % nodes.len();
+                nodes[node].ask(Question { place, user }).await?
             }
         }
     }
 }
 
-async fn ask_together(wire: &Wire, keys: &Keyspace, questions: Vec<Question>) -> RedisResult<()> {
+/// One server.
+pub(super) struct Server {
+    wire: Arc<Wire>,
+    keys: Arc<Keyspace>,
+}
+
+impl Asked for Server {
+    type Question = Question;
+    type Answer = Answer;
+    type Error = RedisError;
+
+    async fn ask(&self, questions: &[Question]) -> RedisResult<Vec<Answer>> {
+        let reply = self.wire.read(&values_for(&self.keys, questions)).await?;
+        let mut values = values_in(reply)?;
+        Ok(questions
+            .iter()
+            .map(|_| Seen::from_values([values.next(), values.next(), values.next()]))
+            .collect())
+    }
+
+    fn refusal(why: &'static str) -> RedisError {
+        failure(why)
+    }
+}
+
+/// One node of a Cluster: all that it is asked at once is likely to be there.
+pub(super) struct Node {
+    wire: Arc<Wire>,
+    keys: Arc<Keyspace>,
+    shards: Arc<Shards>,
+}
+
+impl Asked for Node {
+    type Question = Question;
+    type Answer = Answer;
+    type Error = RedisError;
+
+    async fn ask(&self, questions: &[Question]) -> RedisResult<Vec<Answer>> {
+        let (first, is_only) = match questions {
+            [] => return Ok(Vec::new()),
+            [only] => (only, true),
+            [first, ..] => (first, false),
+        };
+        if is_only {
+            return Ok(vec![Ok(self.ask_alone(first).await?)]);
+        }
+        let mut commands = Pipeline::with_capacity(questions.len());
+        for question in questions {
+            commands.add_command(values_for(&self.keys, std::slice::from_ref(question)));
+        }
+        let route = self.shards.route(first.place.shard);
+        match self.wire.read_at(route, commands).await {
+            Ok(replies) => Ok(replies.into_iter().map(seen_in).collect()),
+            // Something has moved, or is about to. Each by itself finds its way.
+            Err(error) if matches!(error.kind(), ErrorKind::Server(_)) => {
+                let answers = join_all(questions.iter().map(|question| self.ask_alone(question))).await;
+                self.shards.find_nodes(&self.wire).await;
+                Ok(answers)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn refusal(why: &'static str) -> RedisError {
+        failure(why)
+    }
+}
+
+impl Node {
+    async fn ask_alone(&self, question: &Question) -> Answer {
+        let questions = std::slice::from_ref(question);
+        seen_in(self.wire.read(&values_for(&self.keys, questions)).await?)
+    }
+}
+
+fn values_for(keys: &Keyspace, questions: &[Question]) -> Cmd {
     let mut cmd = Cmd::with_capacity(1 + 3 * questions.len(), 256 * questions.len());
     cmd.arg("MGET");
-    for Question { place, user, .. } in &questions {
+    for Question { place, user } in questions {
         keys.add_check(&mut cmd, place, *user);
     }
-    let values = match wire.read(&cmd).await {
-        Ok(Value::Array(values)) if values.len() == 3 * questions.len() => Ok(values),
-        Ok(_) => Err(failure("a reply of another form")),
-        Err(error) => Err(error),
+    cmd
+}
+
+fn values_in(reply: Value) -> RedisResult<impl Iterator<Item = Value>> {
+    let Value::Array(values) = reply.extract_error()? else {
+        return Err(failure("a reply of another form"));
     };
-    match values {
-        Ok(values) => {
-            let mut values = values.into_iter();
-            for question in questions {
-                question.answer_with(Seen::from_values([values.next(), values.next(), values.next()]));
-            }
-            Ok(())
-        }
-        Err(error) => {
-            for question in questions {
-                question.answer_with(Err(error.clone()));
-            }
-            Err(error)
+    Ok(values.into_iter())
+}
+
+fn seen_in(reply: Value) -> Answer {
+    let mut values = values_in(reply)?;
+    Seen::from_values([values.next(), values.next(), values.next()])
+}
+
+/// Where the shards are in a Cluster, as far as it is known. Nobody relies on it: a node that is asked for what it does not have
+/// says so.
+pub(super) struct Shards {
+    slots: Vec<u16>,
+    nodes: RwLock<Vec<usize>>,
+}
+
+impl Shards {
+    fn of(keys: &Keyspace) -> Self {
+        let slot_of = |shard| {
+            let slot = Some(Slot::for_key(keys.everyones_mark(shard)));
+            (0..SLOTS).find(|number| Slot::new(*number) == slot).unwrap_or(0)
+        };
+        Self {
+            slots: (0..SHARDS).map(slot_of).collect(),
+            nodes: RwLock::new((0..SHARDS).collect()),
         }
     }
+
+    /// A number for the shard's node. While its node is not known, it has one for itself.
+    fn node_of(&self, shard: usize) -> usize {
+        self.nodes.read().get(shard).copied().unwrap_or(0)
+    }
+
+    fn route(&self, shard: usize) -> Route {
+        let slot = self.slots.get(shard).copied().unwrap_or(0);
+        Route::new(slot, SlotAddr::Master)
+    }
+
+    /// Asks the Cluster where the shards are. If it does not say, what was known stays.
+    async fn find_nodes(&self, wire: &Wire) {
+        let mut cmd = redis::cmd("CLUSTER");
+        cmd.arg("SLOTS");
+        match wire.read(&cmd).await.and_then(primaries) {
+            Ok(ranges) => {
+                let mut names: Vec<_> = ranges.iter().map(|range| &range.primary).collect();
+                names.sort_unstable();
+                names.dedup();
+                let node_of = |slot: &u16| {
+                    let range = ranges
+                        .iter()
+                        .find(|range| (range.first..=range.last).contains(slot))?;
+                    names.binary_search(&&range.primary).ok()
+                };
+                let nodes = self.slots.iter().map(|slot| node_of(slot).unwrap_or(0));
+                *self.nodes.write() = nodes.collect();
+            }
+            Err(error) => tracing::debug!(%error, "the Cluster does not say where its slots are"),
+        }
+    }
+}
+
+/// Slots that one primary has.
+struct Range {
+    first: u16,
+    last: u16,
+    primary: (String, u16),
+}
+
+/// What `CLUSTER SLOTS` says.
+fn primaries(reply: Value) -> RedisResult<Vec<Range>> {
+    let range = |range: Value| {
+        let mut parts = values_in(range)?;
+        let mut part = || {
+            parts
+                .next()
+                .ok_or_else(|| failure("a range of slots of another form"))
+        };
+        let (first, last) = (
+            redis::from_redis_value(part()?)?,
+            redis::from_redis_value(part()?)?,
+        );
+        let mut primary = values_in(part()?)?;
+        let mut part = || primary.next().ok_or_else(|| failure("a node of another form"));
+        let (host, port) = (
+            redis::from_redis_value(part()?)?,
+            redis::from_redis_value(part()?)?,
+        );
+        Ok(Range {
+            first,
+            last,
+            primary: (host, port),
+        })
+    };
+    values_in(reply)?.map(range).collect()
 }

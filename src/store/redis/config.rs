@@ -13,7 +13,8 @@ pub struct RedisConfig {
     /// What every key begins with. Deployments that share a server need different ones. At most 64 characters out of
     /// `a-z A-Z 0-9 . _ : / -`.
     pub prefix: String,
-    /// Connections to the server, or to each node of a Cluster; each carries any number of requests at once. At least 1.
+    /// Connections to the server, or to each node of a Cluster, that all share, beside one for each single-threaded runtime that
+    /// asks (64 at most); each carries any number of requests at once. At least 1.
     pub connections: usize,
     /// How long a verb waits before it says that the store cannot tell.
     pub timeout: Duration,

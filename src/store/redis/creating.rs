@@ -4,9 +4,12 @@
 //! index and not stored is gone for good. If the creation fails in between, a session is left that nobody has the token of: it can
 //! only expire.
 //!
-//! The index changes in one script: the session takes its place, and those that it replaces or evicts move to a second set, from
-//! which they are taken when they are dead, before the creation is acknowledged. What a crash leaves in that set, the user's next
-//! creation finishes.
+//! The index changes in one script, and that is when the creation happens: the session takes its place, and those that it replaces
+//! or evicts move to a second set, from which they are taken when they are dead, before the creation is acknowledged. Nobody needs
+//! to wait for that: whoever reads the index, for a list, a revocation or another creation, reads the second set with it, and first
+//! ends what is in there. So a creation that is cut off has either not happened, or is finished by whoever sees the new session.
+//! Until then both the new session and the replaced one are counted, and a token of the replaced one still proves it: nobody can
+//! know by then that it was replaced.
 
 use super::{
     Shared,
@@ -23,13 +26,6 @@ use crate::{
 };
 use futures_util::future::{try_join, try_join_all};
 use redis::RedisResult;
-use std::collections::BTreeMap;
-
-/// A session whose end a creation brings about.
-struct Leaving {
-    user: UserId,
-    member: Member,
-}
 
 /// What became of a session's place in the index.
 enum Admission {
@@ -47,36 +43,25 @@ impl Shared {
         let Some(users_epoch) = users_epoch else {
             return Ok(Created::EpochMoved);
         };
-        let own = replaced
-            .as_ref()
-            .ok()
-            .filter(|replaced| replaced.user == live.user_id);
-        let Some(leaving) = self
-            .index_new(new, users_epoch, own.map(|own| own.member), now)
-            .await?
-        else {
+        let (replaced, told) = match replaced {
+            Ok(replaced) => (Some(replaced), Vec::new()),
+            Err(Replaced::None) => (None, Vec::new()),
+            Err(Replaced::EndedBefore(revocation)) => (None, vec![revocation]),
+        };
+        let Some(leaving) = self.index_new(new, users_epoch, replaced, now).await? else {
             self.take_back(new).await?;
             return Ok(Created::EpochMoved);
         };
-        let leaving = leaving.into_iter().map(|member| Leaving {
-            user: live.user_id,
-            member,
-        });
-        let mut leaving: BTreeMap<SessionId, Leaving> =
-            leaving.map(|leaving| (leaving.member.id, leaving)).collect();
-        let mut told = Vec::new();
-        match replaced {
-            Ok(replaced) => drop(leaving.insert(replaced.member.id, replaced)),
-            Err(Replaced::None) => {}
-            Err(Replaced::EndedBefore(revocation)) => told.push(revocation),
-        }
-        self.end_leaving(leaving.into_values().collect(), told, now)
-            .await?;
+        self.end_leaving(live.user_id, leaving, told, now).await?;
         Ok(Created::Yes)
     }
 
     /// Stores the session, unless everyone's epoch has moved. Gives what the user's epoch must not exceed.
-    async fn store_under_epoch(&self, new: &NewSession, now: Timestamp) -> RedisResult<Option<u64>> {
+    pub(super) async fn store_under_epoch(
+        &self,
+        new: &NewSession,
+        now: Timestamp,
+    ) -> RedisResult<Option<u64>> {
         // Asked a second time if its shard knows a later revocation. Either that is under way, and then the epoch has moved before
         // this second look; or a server that took over has lost the last numbers: with a fresh one, nobody is locked out.
         for is_last in [false, true] {
@@ -96,7 +81,7 @@ impl Shared {
     }
 
     /// The number of the last revocation, and everyone's epoch at the same moment.
-    async fn birth(&self) -> RedisResult<(u64, u64)> {
+    pub(super) async fn birth(&self) -> RedisResult<(u64, u64)> {
         let mut cmd = redis::cmd("MGET");
         cmd.arg(self.keys.clock()).arg(self.keys.everyones_epoch());
         let (last, epoch): (Option<String>, Option<u64>) =
@@ -110,21 +95,18 @@ impl Shared {
     }
 
     /// The living session that a token to be replaced proves.
-    async fn replaced(
+    pub(super) async fn replaced(
         &self,
         digest: Option<&TokenDigest>,
         now: Timestamp,
-    ) -> RedisResult<Result<Leaving, Replaced>> {
+    ) -> RedisResult<Result<Member, Replaced>> {
         let Some(digest) = digest else {
             return Ok(Err(Replaced::None));
         };
         if let Some((digest, seen)) = self.find(digest, now).await? {
-            return Ok(Ok(Leaving {
-                user: seen.record.user(),
-                member: Member {
-                    id: seen.record.id(),
-                    digest,
-                },
+            return Ok(Ok(Member {
+                id: seen.record.id(),
+                digest,
             }));
         }
         let ended = self.look(digest, None).await?;
@@ -140,7 +122,7 @@ impl Shared {
     }
 
     /// Stores the session and whose it is. `false` if a revocation since its birth is known in its shard.
-    async fn store_new(&self, new: &NewSession, birth: u64, now: Timestamp) -> RedisResult<bool> {
+    pub(super) async fn store_new(&self, new: &NewSession, birth: u64, now: Timestamp) -> RedisResult<bool> {
         let live = &new.session.live;
         let place = Place::of(&new.digest);
         let mut store = scripts::CREATE.on(&[
@@ -165,7 +147,7 @@ impl Shared {
     }
 
     /// Puts the session into the index, and says which sessions leave it. `None` if the epoch has moved.
-    async fn index_new(
+    pub(super) async fn index_new(
         &self,
         new: &NewSession,
         users_epoch: u64,
@@ -243,37 +225,51 @@ impl Shared {
             .map(drop)
     }
 
-    /// Ends the sessions that a creation replaces or evicts, tells it, and then forgets them.
-    async fn end_leaving(
+    /// Ends the sessions that creations of this user replace or evict, tells it, and then forgets them.
+    pub(super) async fn end_leaving(
         &self,
-        leaving: Vec<Leaving>,
+        user: UserId,
+        leaving: Vec<Member>,
         mut told: Vec<Revocation>,
         now: Timestamp,
     ) -> RedisResult<()> {
         let by = getrandom::u64().map_err(|_| failure("no randomness"))?;
-        let ended = leaving.iter().map(|Leaving { member, .. }| {
-            self.end_session(member.digest, Which::Session(member.id), by, now)
-        });
+        let ended = leaving.iter().map(|member| self.end_leaver(*member, by, now));
         let ended: Vec<Option<Ended>> = try_join_all(ended).await?;
         // One that was dead already may have been ended by a creation that failed before it could tell.
         told.extend(ended.iter().flatten().map(Ended::revocation));
         self.tell(&told).await?;
-        try_join_all(leaving.iter().map(|leaving| self.forget_left(leaving)))
-            .await
-            .map(drop)
+        let left = leaving.iter().zip(&ended).map(|(member, ended)| {
+            let owner = ended.as_ref().map_or(user, |ended| ended.user);
+            self.forget_left(user, owner, member.id)
+        });
+        try_join_all(left).await.map(drop)
     }
 
-    async fn forget_left(&self, Leaving { user, member }: &Leaving) -> RedisResult<()> {
-        let mut cmd = redis::cmd("ZREM");
-        cmd.arg(self.keys.leaving(*user)).arg(&member.to_bytes()[..]);
-        try_join(self.wire.write(&cmd), self.forget_one(*user, member.id))
-            .await
-            .map(drop)
+    /// Ends a session that is to leave, whoever's it is and wherever it has moved since it was told to.
+    async fn end_leaver(&self, member: Member, by: u64, now: Timestamp) -> RedisResult<Option<Ended>> {
+        let which = Which::Session(member.id);
+        if let Some(ended) = self.end_session(member.digest, which, by, now).await? {
+            return Ok(Some(ended));
+        }
+        match self.find_by_id(member.id).await? {
+            Some((_, moved)) if moved.digest != member.digest => {
+                self.end_session(moved.digest, which, by, now).await
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    async fn forget_left(&self, user: UserId, owner: UserId, id: SessionId) -> RedisResult<()> {
+        self.forget_one(owner, id).await?;
+        let mut cmd = scripts::LEFT.on(&[self.keys.leaving(user)]);
+        cmd.arg(&id.to_bytes()[..]);
+        self.wire.write(&cmd).await.map(drop)
     }
 }
 
 /// Why a token that is to be replaced proves nothing.
-enum Replaced {
+pub(super) enum Replaced {
     /// There is none, or it never proved anything here.
     None,
     /// Its session has ended, perhaps in a creation that failed before it could tell.

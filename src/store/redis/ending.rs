@@ -13,8 +13,11 @@
 //! 3. Every shard gets the number as its mark; by then whatever was born before it is dead, and the revocation may be acknowledged.
 //! 4. The records are ended one by one. That only frees space and counts.
 //!
-//! If it fails in between, some shards may know the mark and others not. Whoever tries again takes a greater number, and marks only
-//! ever grow; sessions created since are born with a number that no mark of the failed attempt exceeds.
+//! If it fails in between, some shards may know the mark and others not. Nobody notices: whoever comes across a session that a mark
+//! has ended brings the mark to all shards, tells of it, and ends the records, before anybody learns of that one. So a revocation
+//! that is cut off has either not happened, or is finished by whoever sees the first of its ends. (That the epoch has moved may be
+//! seen before, by a login that is refused.) Whoever tries again takes a greater number, and marks only ever grow; sessions created
+//! since are born with a number that no mark of the failed attempt exceeds.
 //!
 //! A user's marks expire after the longest lifetime of any session and an hour: the sessions that they ended have long been gone. The
 //! numbers cannot be given out again, because they follow the server's time. The user's epoch, a plain count, expires with them;
@@ -25,7 +28,7 @@ use super::{
     finding::{Member, Seen, range_of},
     keys::{Place, SHARDS},
     link::failure,
-    record::Kind,
+    record::Revoked,
     scripts,
 };
 use crate::{
@@ -39,6 +42,7 @@ use futures_util::{
 };
 use redis::{RedisResult, Value};
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// How long it is remembered that a session ended.
 const ENDED_NOTE_TTL: Duration = Duration::from_secs(60);
@@ -68,7 +72,7 @@ pub(super) enum Fate {
     Ended(Ended),
     /// The session is not here any more.
     Moved {
-        id: SessionId,
+        ids: (SessionId, UserId),
         works_until: Timestamp,
         to: TokenDigest,
     },
@@ -81,6 +85,8 @@ pub(super) struct Ended {
     pub live: Option<LiveSession>,
     /// Whether it was ended by this caller, had not expired, and nobody has counted its end.
     pub is_counted: bool,
+    /// The revocation that had ended it when this caller came.
+    revoked: Option<Revoked>,
 }
 
 impl Ended {
@@ -128,17 +134,19 @@ impl Shared {
         let record = &seen.record;
         if let Some((works_until, to)) = record.moved_to() {
             return Ok(Fate::Moved {
-                id: record.id(),
+                ids: (record.id(), record.user()),
                 works_until,
                 to,
             });
         }
         let live = record.live().filter(|live| is_mine && !live.is_expired(now));
+        let revoked = seen.marks.revoked(record);
         Ok(Fate::Ended(Ended {
             id: record.id(),
             user: record.user(),
-            live: live.filter(|_| seen.marks.spare(record)),
+            live: live.filter(|_| revoked.is_none()),
             is_counted: was_living && live.is_some(),
+            revoked: revoked.filter(|_| live.is_some()),
         }))
     }
 
@@ -190,14 +198,22 @@ impl Shared {
             SessionKey::Token(digest) => match self.end_record(&digest, Which::Any, by, now).await? {
                 Fate::None => None,
                 Fate::Ended(ended) => Some(ended),
-                Fate::Moved { id, works_until, to } if now < works_until => {
-                    match self.end_record(&to, Which::Session(id), by, now).await? {
+                Fate::Moved { ids, works_until, to } => {
+                    let moved = match now < works_until {
+                        true => self.end_record(&to, Which::Session(ids.0), by, now).await?,
+                        false => Fate::None,
+                    };
+                    match moved {
                         Fate::Ended(ended) => Some(ended),
-                        // A second rotation has ended the first one's grace.
-                        Fate::None | Fate::Moved { .. } => None,
+                        // The grace is over, or a second rotation has ended it: before the caller hears so, whoever remembers does.
+                        Fate::None | Fate::Moved { .. } => {
+                            let (session, user) = ids;
+                            self.tell_again(&digest, Revocation::Session { session, user })
+                                .await?;
+                            None
+                        }
                     }
                 }
-                Fate::Moved { .. } => None,
             },
             SessionKey::Id(id) => match self.find_by_id(id).await? {
                 Some((_, member)) => {
@@ -210,13 +226,16 @@ impl Shared {
         let Some(ended) = ended else {
             return Ok(None);
         };
+        if let Some(revoked) = ended.revoked {
+            self.finish_revocation(revoked, now).await?;
+        }
         self.tell(&[ended.revocation()]).await?;
         self.forget(ended.user, &[ended.id]).await?;
         Ok(ended.live.map(|live| (live.id, live.user_id)))
     }
 
     /// Where the session with this id is stored, living or not.
-    async fn find_by_id(&self, id: SessionId) -> RedisResult<Option<(UserId, Member)>> {
+    pub(super) async fn find_by_id(&self, id: SessionId) -> RedisResult<Option<(UserId, Member)>> {
         let mut cmd = redis::cmd("GET");
         cmd.arg(self.keys.owner(id));
         let Some(user) = redis::from_redis_value::<Option<Vec<u8>>>(self.wire.read(&cmd).await?)? else {
@@ -255,18 +274,72 @@ impl Shared {
         cmd.arg(millis(self.longest_lifetime() + HOUR));
         self.wire.write(&cmd).await?;
         let number = self.next_number(false).await?;
-        let spared = except.map(SessionId::to_bytes);
-        let spared = spared.as_ref().map_or(&[][..], |id| &id[..]);
-        try_join_all((0..SHARDS).map(|shard| async move {
-            let mut cmd = scripts::MARK_USER.on(&[self.keys.users_mark(shard, user)]);
-            cmd.arg(number)
-                .arg(spared)
-                .arg(millis(self.longest_lifetime() + HOUR));
-            self.wire.write(&cmd).await
-        }))
-        .await?;
+        self.carry_through(user, except, number, now).await
+    }
+
+    /// Does all that is left to do once a revocation has its number.
+    async fn carry_through(
+        &self,
+        user: UserId,
+        except: Option<SessionId>,
+        number: u64,
+        now: Timestamp,
+    ) -> RedisResult<u64> {
+        self.mark_user(user, except, number).await?;
         self.tell(&[Revocation::User { user, except }]).await?;
-        self.end_older(user, except, number, now).await
+        let ended = self.end_older(user, except, number, now).await?;
+        let revoked = Revoked::User { user, number, except };
+        self.told.note(revoked.name());
+        Ok(ended)
+    }
+
+    async fn mark_user(&self, user: UserId, except: Option<SessionId>, number: u64) -> RedisResult<()> {
+        let marked = try_join_all((0..SHARDS).map(|shard| self.mark_user_in(shard, user, except, number)));
+        marked.await.map(drop)
+    }
+
+    pub(super) async fn mark_user_in(
+        &self,
+        shard: usize,
+        user: UserId,
+        except: Option<SessionId>,
+        number: u64,
+    ) -> RedisResult<()> {
+        let spared = except.map(SessionId::to_bytes);
+        let mut cmd = scripts::MARK_USER.on(&[self.keys.users_mark(shard, user)]);
+        cmd.arg(number)
+            .arg(spared.as_ref().map_or(&[][..], |id| &id[..]))
+            .arg(millis(self.longest_lifetime() + HOUR));
+        self.wire.write(&cmd).await.map(drop)
+    }
+
+    /// Brings a revocation to its end that somebody has come across, in place of whoever may not have got that far: once by each
+    /// process.
+    pub(super) async fn finish_revocation(&self, revoked: Revoked, now: Timestamp) -> RedisResult<()> {
+        let name = revoked.name();
+        if self.told.has(name) {
+            return Ok(());
+        }
+        let turn = timeout(self.timeout, self.finishing.acquire()).await;
+        let _turn = turn.map_err(|_| failure("a revocation is not finished in time"))?;
+        if self.told.has(name) {
+            return Ok(());
+        }
+        // A server that took over may have lost the last numbers: what was created there since is older by its number only.
+        let (last, _) = self.birth().await?;
+        if last >= revoked.number() {
+            match revoked {
+                Revoked::Everyone { number } => {
+                    self.mark_everyone(number, now).await?;
+                    self.tell(&[Revocation::Everyone]).await?;
+                }
+                Revoked::User { user, number, except } => {
+                    self.carry_through(user, except, number, now).await?;
+                }
+            }
+        }
+        self.told.note(name);
+        Ok(())
     }
 
     /// Ends the records of a user's sessions that a revocation has ended, and says how many of them lived until then.
@@ -278,7 +351,7 @@ impl Shared {
         now: Timestamp,
     ) -> RedisResult<u64> {
         let by = getrandom::u64().map_err(|_| failure("no randomness"))?;
-        let members = self.members(user).await?;
+        let members = self.members(user, now).await?;
         let ended: Vec<Ended> = stream::iter(members.into_iter().filter(|member| Some(member.id) != except))
             .map(|member| self.end_session(member.digest, Which::Older(member.id, number), by, now))
             .buffer_unordered(AT_ONCE)
@@ -291,52 +364,67 @@ impl Shared {
     }
 
     async fn lives(&self, user: UserId, id: SessionId, now: Timestamp) -> RedisResult<bool> {
-        let Some(member) = self.member(user, id).await? else {
+        let members = self.members(user, now).await?;
+        let Some(member) = members.into_iter().find(|member| member.id == id) else {
             return Ok(false);
         };
         let found = self.find_member(user, member, now).await?;
-        Ok(found.is_ok_and(|found| found.is_some_and(|(_, seen)| seen.record.kind() != Kind::Ended)))
+        Ok(found.is_ok_and(|found| found.is_some()))
     }
 
     /// Marks every shard, and says how many living sessions that ended and under which number.
     pub(super) async fn revoke_everyone(&self, now: Timestamp) -> RedisResult<(u64, u64)> {
         let number = self.next_number(true).await?;
-        let ended = try_join_all((0..SHARDS).map(|shard| async move {
-            let mut cmd = scripts::MARK_EVERYONE.on(&[
-                self.keys.everyones_mark(shard),
-                self.keys.living(shard),
-                self.keys.set_aside(shard, number),
-            ]);
-            cmd.arg(number)
-                .arg(now.as_millis())
-                .arg(millis(self.longest_lifetime() + HOUR));
-            RedisResult::Ok(redis::from_redis_value::<u64>(self.wire.write(&cmd).await?)?)
-        }));
-        let ended: Vec<u64> = ended.await?;
+        let ended = self.mark_everyone(number, now).await?;
         self.tell(&[Revocation::Everyone]).await?;
-        Ok((ended.iter().sum(), number))
+        self.told.note(Revoked::Everyone { number }.name());
+        Ok((ended, number))
+    }
+
+    pub(super) async fn mark_everyone(&self, number: u64, now: Timestamp) -> RedisResult<u64> {
+        let ended = try_join_all((0..SHARDS).map(|shard| self.mark_everyone_in(shard, number, now)));
+        Ok(ended.await?.iter().sum())
+    }
+
+    /// Marks one shard, and says how many living sessions there that ended.
+    pub(super) async fn mark_everyone_in(
+        &self,
+        shard: usize,
+        number: u64,
+        now: Timestamp,
+    ) -> RedisResult<u64> {
+        let mut cmd = scripts::MARK_EVERYONE.on(&[
+            self.keys.everyones_mark(shard),
+            self.keys.living(shard),
+            self.keys.set_aside(shard, number),
+        ]);
+        cmd.arg(number)
+            .arg(now.as_millis())
+            .arg(millis(self.longest_lifetime() + HOUR));
+        Ok(redis::from_redis_value(self.wire.write(&cmd).await?)?)
     }
 
     /// Frees what everyone's revocation of this number has ended, shard by shard and a few at a time.
     pub(super) async fn clear(&self, number: u64) -> RedisResult<()> {
         for shard in 0..SHARDS {
-            loop {
-                let mut cmd = scripts::CLEAR.on(&[
-                    self.keys.set_aside(shard, number),
-                    self.keys.living(shard),
-                    self.keys.everyones_mark(shard),
-                ]);
-                cmd.arg(self.keys.sessions_of(shard)).arg(AT_ONCE);
-                let (cleared, freed): (u64, Vec<Vec<u8>>) =
-                    redis::from_redis_value(self.wire.write(&cmd).await?)?;
-                if cleared == 0 {
-                    break;
-                }
-                let freed = freed.iter().filter_map(|record| ids_of(record));
-                try_join_all(freed.map(|(user, id)| self.forget_one(user, id))).await?;
-            }
+            while self.clear_some(shard, number, AT_ONCE as u64).await?.0 > 0 {}
         }
         Ok(())
+    }
+
+    /// Deals with up to `limit` sessions that everyone's revocation of this number has set aside in a shard. Says how many it has
+    /// dealt with, and how many of them it has freed.
+    pub(super) async fn clear_some(&self, shard: usize, number: u64, limit: u64) -> RedisResult<(u64, u64)> {
+        let mut cmd = scripts::CLEAR.on(&[
+            self.keys.set_aside(shard, number),
+            self.keys.living(shard),
+            self.keys.everyones_mark(shard),
+        ]);
+        cmd.arg(self.keys.sessions_of(shard)).arg(limit);
+        let (cleared, freed): (u64, Vec<Vec<u8>>) = redis::from_redis_value(self.wire.write(&cmd).await?)?;
+        let forgotten = freed.iter().filter_map(|record| ids_of(record));
+        try_join_all(forgotten.map(|(user, id)| self.forget_one(user, id))).await?;
+        Ok((cleared, freed.len() as u64))
     }
 
     /// A number greater than all before.

@@ -4,15 +4,15 @@ use super::{
     Shared,
     keys::Place,
     link::failure,
-    record::{Kind, Marks, Record},
+    record::{Kind, Marks, Record, Revoked},
     scripts,
 };
 use crate::{
     domain::{LiveSession, Revocation, Session, SessionId, Timestamp, TokenDigest, UserId},
     store::{WalkPlace, Walked, redis::keys::SHARDS},
 };
-use futures_util::future::{join_all, try_join_all};
-use redis::{Cmd, RedisResult, Value};
+use futures_util::future::try_join_all;
+use redis::{RedisResult, Value};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A record, and the marks of its shard that concern it.
@@ -58,11 +58,11 @@ impl Seen {
         })
     }
 
-    /// The session that is stored here, if it lives.
+    /// The session that is stored here, if it lives and has arrived.
     pub(super) fn living(&self, now: Timestamp) -> Option<LiveSession> {
         match self.record.kind() {
-            Kind::Session | Kind::Arriving => {}
-            Kind::Moved | Kind::Ended => return None,
+            Kind::Session => {}
+            Kind::Arriving | Kind::Moved | Kind::Ended => return None,
         }
         let live = LiveSession {
             grace_ends_at: self.grace_ends_at,
@@ -160,25 +160,22 @@ const CURSOR_BITS: u32 = 56;
 /// How often a list is read again because the index changed meanwhile, before it is good enough.
 const LIST_READS: usize = 8;
 
+/// How often sessions are counted again because some were between two places, before it is good enough.
+const COUNT_READS: usize = 4;
+
+/// Sessions of one shard whose moves are brought to their end at once.
+const MOVING_AT_ONCE: u32 = 100;
+
 impl Shared {
     /// What is stored under a token, with a user whose it may be. One round trip, unless the user is guessed wrong.
     pub(super) async fn look(&self, digest: &TokenDigest, user: Option<UserId>) -> RedisResult<Option<Seen>> {
-        let place = Place::of(digest);
         if let Some(user) = user.or_else(|| self.guesses.user_of(digest)) {
-            let seen = match &self.asking {
-                Some(asking) => asking.ask(Place::of(digest), user).await?,
-                None => {
-                    let mut cmd = Cmd::with_capacity(4, 256);
-                    cmd.arg("MGET");
-                    self.keys.add_check(&mut cmd, &place, user);
-                    Seen::from_reply(self.wire.read(&cmd).await?)?
-                }
-            };
-            match seen {
+            match self.asking.ask(Place::of(digest), user).await? {
                 Some(seen) if seen.record.user() != user => {}
                 seen => return Ok(seen),
             }
         }
+        let place = Place::of(digest);
         let cmd = scripts::CHECK.on(&[self.keys.session(&place), self.keys.everyones_mark(place.shard)]);
         let seen = Seen::from_reply(self.wire.read(&cmd).await?)?;
         if let Some(seen) = &seen {
@@ -205,7 +202,8 @@ impl Shared {
         };
         let is_expired = seen.record.live().is_some_and(|live| live.is_expired(now));
         // With everyone's sessions nothing else is done than to mark them as ended: they stay, and telling of each would be a flood.
-        let is_everyones = seen.record.moved_to().is_none() && !seen.marks.spare_of_everyones(&seen.record);
+        let is_everyones = seen.record.kind() != Kind::Moved
+            && matches!(seen.marks.revoked(&seen.record), Some(Revoked::Everyone { .. }));
         let found = self.proven(seen, digest, now).await?;
         if found.is_none() && !is_expired && !is_everyones {
             self.tell_again(digest, ended).await?;
@@ -221,10 +219,11 @@ impl Shared {
         now: Timestamp,
     ) -> RedisResult<Option<(TokenDigest, Seen)>> {
         match seen.record.kind() {
-            Kind::Session => Ok(seen.living(now).map(|_| (*digest, seen))),
+            Kind::Session => self.confirmed(*digest, seen, now).await,
             Kind::Moved => match seen.record.moved_to() {
                 Some((works_until, to)) if now < works_until => {
-                    let mut arrived = self.arrived(&seen.record, to, now).await?;
+                    // In a box, because it is rare, and every check would carry it.
+                    let mut arrived = Box::pin(self.arrived(&seen.record, *digest, to, now)).await?;
                     if let Some((_, seen)) = &mut arrived {
                         seen.grace_ends_at = Some(works_until);
                     }
@@ -232,21 +231,64 @@ impl Shared {
                 }
                 Some(_) | None => Ok(None),
             },
-            // What has not arrived is proven by nobody's token yet.
+            // Nobody has been given the token of what has not arrived.
             Kind::Arriving | Kind::Ended => Ok(None),
         }
     }
 
-    /// The session that has moved away from `left`, if it lives where it went to.
-    async fn arrived(
+    /// The session that was found here, if it lives.
+    ///
+    /// Whoever revoked it may have got no further. So before anybody learns that it was revoked, all are that were to be.
+    pub(super) async fn confirmed(
+        &self,
+        digest: TokenDigest,
+        seen: Seen,
+        now: Timestamp,
+    ) -> RedisResult<Option<(TokenDigest, Seen)>> {
+        if seen.living(now).is_some() {
+            return Ok(Some((digest, seen)));
+        }
+        let has_expired = seen.record.live().is_none_or(|live| live.is_expired(now));
+        let is_session = seen.record.kind() == Kind::Session;
+        if let Some(revoked) = seen.marks.revoked(&seen.record)
+            && is_session
+            && !has_expired
+        {
+            Box::pin(self.finish_revocation(revoked, now)).await?;
+        }
+        Ok(None)
+    }
+
+    /// The session that has moved from one place to the other, if it lives, as a session that has arrived.
+    ///
+    /// Whoever has moved it may be dead. So nobody waits for them: who follows a session completes its arrival.
+    pub(super) async fn arrived(
         &self,
         left: &Record,
+        from: TokenDigest,
         to: TokenDigest,
         now: Timestamp,
     ) -> RedisResult<Option<(TokenDigest, Seen)>> {
-        let seen = self.look(&to, Some(left.user())).await?;
-        let seen = seen.filter(|seen| seen.record.id() == left.id() && seen.living(now).is_some());
-        Ok(seen.map(|seen| (to, seen)))
+        let Some(mut seen) = self.look(&to, Some(left.user())).await? else {
+            return Ok(None);
+        };
+        if seen.record.id() != left.id() {
+            return Ok(None);
+        }
+        let is_arriving = seen.record.kind() == Kind::Arriving;
+        if is_arriving {
+            seen.record = seen.record.arrived(left);
+        }
+        let Some((to, seen)) = self.confirmed(to, seen, now).await? else {
+            return Ok(None);
+        };
+        if is_arriving {
+            if !self.arrive(&to, &seen.record, now).await? {
+                return Ok(None);
+            }
+            self.reindex(&seen.record, from, to).await?;
+        }
+        Ok(Some((to, seen)))
     }
 
     /// The living session that an entry of a user's index names; `Err` inside if there is nothing at all.
@@ -263,16 +305,21 @@ impl Shared {
             return Ok(Err(Gone));
         }
         Ok(Ok(match seen.record.moved_to() {
-            Some((_, to)) => self.arrived(&seen.record, to, now).await?,
-            None => seen.living(now).map(|_| (member.digest, seen)),
+            Some((_, to)) => self.arrived(&seen.record, member.digest, to, now).await?,
+            None => self.confirmed(member.digest, seen, now).await?,
         }))
     }
 
-    /// A user's index, oldest session first.
-    pub(super) async fn members(&self, user: UserId) -> RedisResult<Vec<Member>> {
-        let mut cmd = redis::cmd("ZRANGE");
-        cmd.arg(self.keys.index(user)).arg(0).arg(-1);
-        Member::all(self.wire.read(&cmd).await?)
+    /// A user's index, oldest session first. Those that a creation has put out of it have ended when this answers: whoever sees the
+    /// new session never afterwards sees what it replaced.
+    pub(super) async fn members(&self, user: UserId, now: Timestamp) -> RedisResult<Vec<Member>> {
+        let cmd = scripts::BOTH.on(&[self.keys.index(user), self.keys.leaving(user)]);
+        let (members, leaving): (Value, Value) = redis::from_redis_value(self.wire.read(&cmd).await?)?;
+        let leaving = Member::all(leaving)?;
+        if !leaving.is_empty() {
+            self.end_leaving(user, leaving, Vec::new(), now).await?;
+        }
+        Member::all(members)
     }
 
     pub(super) async fn list(
@@ -282,14 +329,14 @@ impl Shared {
         limit: u32,
         now: Timestamp,
     ) -> RedisResult<Vec<Session>> {
-        let mut members = self.members(user).await?;
+        let mut members = self.members(user, now).await?;
         let mut reads = 0;
         loop {
             let sessions = self.living_of(user, &members, before, limit, now).await?;
             reads += 1;
             // A creation changes the index before it ends what it replaces: while the index stays the same, both sides of that are
             // seen, or neither.
-            let again = self.members(user).await?;
+            let again = self.members(user, now).await?;
             if again == members || reads == LIST_READS {
                 return Ok(sessions);
             }
@@ -379,17 +426,54 @@ impl Shared {
         Ok(Walked { digests, next })
     }
 
-    /// Everybody's living sessions: each shard keeps the expiry of each of its own.
+    /// Everybody's living sessions: each shard keeps the expiry of each of its own. Those that are between two places are brought to
+    /// their end first, and so is a revocation of everyone's sessions that some shards know of and others do not.
     pub(super) async fn count(&self, now: Timestamp) -> RedisResult<u64> {
-        let counts = join_all((0..SHARDS).map(|shard| async move {
-            let mut cmd = redis::cmd("ZCOUNT");
-            cmd.arg(self.keys.living(shard))
-                .arg(format!("({}", now.as_millis()))
-                .arg("+inf");
-            RedisResult::Ok(redis::from_redis_value::<u64>(self.wire.read(&cmd).await?)?)
-        }));
-        counts.await.into_iter().sum()
+        let mut reads = 0;
+        loop {
+            let shards = (0..SHARDS).map(|shard| self.count_shard(shard, now));
+            let shards = try_join_all(shards).await?;
+            reads += 1;
+            let moving: Vec<_> = shards.iter().flat_map(|shard| &shard.moving).collect();
+            let last = shards.iter().map(|shard| shard.everyones_mark).max().unwrap_or(0);
+            let is_marked = shards.iter().all(|shard| shard.everyones_mark == last);
+            if reads == COUNT_READS || moving.is_empty() && is_marked {
+                return Ok(shards.iter().map(|shard| shard.living).sum());
+            }
+            if !is_marked {
+                let revoked = Revoked::Everyone { number: last };
+                self.finish_revocation(revoked, now).await?;
+            }
+            try_join_all(moving.into_iter().map(|from| self.settle_move(from, now))).await?;
+        }
     }
+
+    pub(super) async fn count_shard(&self, shard: usize, now: Timestamp) -> RedisResult<ShardCount> {
+        let mut cmd = scripts::COUNT.on(&[
+            self.keys.living(shard),
+            self.keys.moving(shard),
+            self.keys.everyones_mark(shard),
+        ]);
+        cmd.arg(now.as_millis()).arg(MOVING_AT_ONCE);
+        let (living, moving, mark): (u64, Vec<String>, Option<u64>) =
+            redis::from_redis_value(self.wire.read(&cmd).await?)?;
+        let moving = moving.iter().map(|member| Place::digest(member));
+        let moving = moving.collect::<Option<_>>();
+        Ok(ShardCount {
+            living,
+            moving: moving.ok_or_else(|| failure("a session of another name"))?,
+            everyones_mark: mark.unwrap_or(0),
+        })
+    }
+}
+
+/// What there is in a shard.
+pub(super) struct ShardCount {
+    living: u64,
+    /// Places that sessions are moving away from: some, if there are many.
+    pub moving: Vec<TokenDigest>,
+    /// The number of the last revocation of everyone's sessions; 0: there was none.
+    pub everyones_mark: u64,
 }
 
 /// There is no record under this digest.

@@ -8,6 +8,7 @@
 //! | `{shard}s:<digest>` | a session, the place it has moved to, or a note that it ended ([`record`](super::record)) |
 //! | `{shard}x` | the shard's living sessions: digest by expiry |
 //! | `{shard}x:<number>` | those that everyone's revocation of that number has ended, until they are cleared |
+//! | `{shard}m` | digests that sessions have moved away from, until it is known that they have arrived |
 //! | `{shard}e` | everyone's mark: what was born before it is dead |
 //! | `{shard}e:<user>` | a user's mark |
 //! | `{u:<user>}` | the user's sessions: id and digest, in the order of the ids |
@@ -98,6 +99,10 @@ impl Keyspace {
 
     pub(super) fn living(&self, shard: usize) -> String {
         format!("{}x", self.shards[shard])
+    }
+
+    pub(super) fn moving(&self, shard: usize) -> String {
+        format!("{}m", self.shards[shard])
     }
 
     pub(super) fn everyones_mark(&self, shard: usize) -> String {
@@ -192,6 +197,7 @@ mod tests {
         let of_shard = [
             keys.session(&place),
             keys.living(place.shard),
+            keys.moving(place.shard),
             keys.users_mark(place.shard, user),
         ];
         for key in of_shard {

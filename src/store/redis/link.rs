@@ -11,7 +11,7 @@ use redis::{
     aio::{ConnectionLike as _, MultiplexedConnection},
     cluster::ClusterClientBuilder,
     cluster_async::ClusterConnection,
-    cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo},
+    cluster_routing::{MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo},
     sentinel::{SentinelClientBuilder, SentinelServerType},
 };
 use std::{sync::Arc, time::Duration};
@@ -135,6 +135,22 @@ impl Connection {
             .map_err(|_| failure("not two replies to two commands"))
     }
 
+    /// The replies to commands that are all sent to the primary of one slot, which a Cluster has.
+    pub(super) async fn ask_primary_of(
+        &mut self,
+        slot: Route,
+        commands: Pipeline,
+    ) -> RedisResult<Vec<Value>> {
+        match self {
+            Self::Node { .. } => Err(failure("one server has no slots")),
+            Self::Cluster(cluster) => {
+                let count = commands.len();
+                let primary = SingleNodeRoutingInfo::SpecificNode(slot);
+                cluster.route_pipeline(commands, 0, count, primary).await
+            }
+        }
+    }
+
     pub(super) async fn load_scripts(&mut self) -> RedisResult<()> {
         for script in scripts::all() {
             let mut cmd = redis::cmd("SCRIPT");
@@ -238,11 +254,19 @@ pub(super) struct Link {
 impl Link {
     /// Opens the first connection.
     pub(super) async fn open(config: &RedisConfig) -> RedisResult<Self> {
-        let first = Connection::open(config).await?;
-        let (sender, current) = watch::channel(Some(first));
+        Ok(Self::over(config, Some(Connection::open(config).await?)))
+    }
+
+    /// A link whose first connection is still to be opened, by a task of the runtime that this is called on.
+    pub(super) fn opening(config: &RedisConfig) -> Self {
+        Self::over(config, None)
+    }
+
+    fn over(config: &RedisConfig, first: Option<Connection>) -> Self {
+        let (sender, current) = watch::channel(first);
         let suspect = Arc::new(Notify::new());
         tokio::spawn(keep(config.clone(), sender, Arc::clone(&suspect)));
-        Ok(Self { current, suspect })
+        Self { current, suspect }
     }
 
     /// The connection, if one is open.
@@ -275,24 +299,33 @@ impl Link {
 
 /// Keeps a connection in `place` until nobody holds the link any more.
 async fn keep(config: RedisConfig, place: watch::Sender<Option<Connection>>, suspect: Arc<Notify>) {
+    tokio::select! {
+        () = place.closed() => {}
+        () = fill(&config, &place, &suspect) => {}
+    }
+}
+
+/// Puts a connection in `place` whenever there is none that is of use.
+async fn fill(config: &RedisConfig, place: &watch::Sender<Option<Connection>>, suspect: &Notify) {
     let mut pause = RECONNECT_AFTER.0;
-    while !place.is_closed() {
+    let mut was_open = false;
+    loop {
         let connection = place.borrow().clone();
         if let Some(connection) = connection {
+            was_open = true;
             let is_cluster = matches!(connection, Connection::Cluster(_));
-            let reason = tokio::select! {
-                () = place.closed() => return,
-                reason = until_broken(&config, connection, &suspect) => reason,
-            };
+            let reason = until_broken(config, connection, suspect).await;
             tracing::warn!(server = ?config.server, reason = %reason, "lost a connection to Redis");
             // The other nodes of a Cluster may well answer: what there is stays in use until there is better.
             if !is_cluster {
                 place.send_replace(None);
             }
         }
-        match Connection::open(&config).await {
+        match Connection::open(config).await {
             Ok(connection) => {
-                tracing::info!(server = ?config.server, "connected to Redis again");
+                if was_open {
+                    tracing::info!(server = ?config.server, "connected to Redis again");
+                }
                 pause = RECONNECT_AFTER.0;
                 place.send_replace(Some(connection));
             }

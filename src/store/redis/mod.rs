@@ -10,6 +10,8 @@
 mod asking;
 mod config;
 mod creating;
+#[cfg(test)]
+mod cut_off;
 mod durability;
 mod ending;
 mod finding;
@@ -49,7 +51,7 @@ use std::{
     time::Duration,
 };
 use telling::{Follower, Told};
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};
 use touching::Touches;
 use wire::Wire;
 
@@ -86,10 +88,11 @@ pub struct RedisStore {
 struct Shared {
     keys: Arc<Keyspace>,
     wire: Arc<Wire>,
-    /// `None` for a Cluster.
-    asking: Option<Asking>,
+    asking: Asking,
     guesses: Guesses,
     told: Told,
+    /// For whoever finishes a revocation that it has come across: one at a time, because many come across the same.
+    finishing: Semaphore,
     touches: Touches,
     longest_lifetime_secs: AtomicU64,
     timeout: Duration,
@@ -108,9 +111,9 @@ impl RedisStore {
         let durability = Durability::of(&wire, &config).await?;
         let keys = Arc::new(Keyspace::new(&config.prefix));
         let asking = match config.server {
-            Server::Cluster(_) => None,
+            Server::Cluster(_) => Asking::of_cluster(&wire, &keys, config.connections).await,
             Server::Single(_) | Server::Sentinels { .. } => {
-                Some(Asking::start(&wire, &keys, config.connections))
+                Asking::of_server(&wire, &keys, config.connections)
             }
         };
         let shared = Arc::new(Shared {
@@ -119,6 +122,7 @@ impl RedisStore {
             asking,
             guesses: Guesses::none(),
             told: Told::nothing(),
+            finishing: Semaphore::new(1),
             touches: Touches::default(),
             longest_lifetime_secs: AtomicU64::new(0),
             timeout: config.timeout,
@@ -357,5 +361,10 @@ impl SessionStore for RedisStore {
 
     fn revocations(&self) -> &RevocationLog {
         &self.log
+    }
+
+    fn leave_threads(&self) {
+        self.shared.asking.close_lanes();
+        self.shared.wire.close_lanes();
     }
 }

@@ -7,7 +7,9 @@
 //! | 33–40 | birth: the number of the last revocation before it | until when the old token works | as it was |
 //! | 41–48, 49–56 | last seen, authenticated | 41–72: the digest moved to | as it was |
 //! | 57, 58–61, 62–65 | method, lifetime, idle timeout | | as it was |
-//! | 66– | client and attributes, if there are any | | 66–73: who ended it |
+//! | 66– | client and attributes, if there are any | 73–80: last seen when it left | 66–73: who ended it |
+//!
+//! What the first release noted of a move ends after the digest.
 //!
 //! Numbers are unsigned and big-endian; instants are milliseconds, and those before 1970 count as 1970. The scripts read the same
 //! offsets, plus one, because Lua counts from one.
@@ -19,7 +21,9 @@ use crate::domain::{
 use std::collections::BTreeMap;
 
 const HEADER_BYTES: usize = 66;
+const MOVED_BYTES: usize = 73;
 const BIRTH: usize = 33;
+const LAST_SEEN_AT: usize = 41;
 const AUTHENTICATED_AT: usize = 49;
 
 /// What a record is.
@@ -27,7 +31,7 @@ const AUTHENTICATED_AT: usize = 49;
 pub(super) enum Kind {
     /// A session, which its own token proves.
     Session,
-    /// A session that a rotation is about to bring here: proven by the old token in its grace, not yet by its own.
+    /// A session that a rotation brings here. It lives if it has left its old place, which only that place tells.
     Arriving,
     /// The session has another token now.
     Moved,
@@ -48,7 +52,7 @@ impl Record {
         let (kind, least) = match bytes.first()? {
             b's' => (Kind::Session, HEADER_BYTES),
             b'p' => (Kind::Arriving, HEADER_BYTES),
-            b'm' => (Kind::Moved, 73),
+            b'm' => (Kind::Moved, MOVED_BYTES),
             b'x' => (Kind::Ended, HEADER_BYTES),
             _ => return None,
         };
@@ -81,22 +85,46 @@ impl Record {
 
     /// The same session, arriving at another token.
     pub(super) fn arriving(&self, authenticated_at: Option<Timestamp>) -> Self {
-        self.renewed(b'p', Kind::Arriving, authenticated_at)
-    }
-
-    /// The same session, arrived.
-    pub(super) fn arrived(&self, authenticated_at: Option<Timestamp>) -> Self {
-        self.renewed(b's', Kind::Session, authenticated_at)
-    }
-
-    fn renewed(&self, letter: u8, kind: Kind, authenticated_at: Option<Timestamp>) -> Self {
         let mut bytes = self.bytes.clone();
-        bytes[0] = letter;
+        bytes[0] = b'p';
         if let Some(at) = authenticated_at {
             let millis = u64::try_from(at.as_millis()).unwrap_or(0);
             bytes[AUTHENTICATED_AT..AUTHENTICATED_AT + 8].copy_from_slice(&millis.to_be_bytes());
         }
-        Self { bytes, kind }
+        Self {
+            bytes,
+            kind: Kind::Arriving,
+        }
+    }
+
+    /// The session that was arriving here, as it is now that it has left what `left` remains of.
+    pub(super) fn arrived(&self, left: &Self) -> Self {
+        let mut bytes = self.bytes.clone();
+        bytes[0] = b's';
+        if let Some(last_seen) = left.bytes.get(MOVED_BYTES..MOVED_BYTES + 8) {
+            bytes[LAST_SEEN_AT..LAST_SEEN_AT + 8].copy_from_slice(last_seen);
+        }
+        Self {
+            bytes,
+            kind: Kind::Session,
+        }
+    }
+
+    /// What is to be noted at the session's place when it moves, except for when it was last seen: that is known only there and then.
+    pub(super) fn note_of_move(&self, works_until: Timestamp, to: &TokenDigest) -> Vec<u8> {
+        let works_until = u64::try_from(works_until.as_millis()).unwrap_or(0);
+        [
+            b"m".as_slice(),
+            &self.bytes[1..BIRTH],
+            &works_until.to_be_bytes(),
+            to.as_bytes(),
+        ]
+        .concat()
+    }
+
+    /// When the session of this record was last seen, in a record's form.
+    pub(super) fn last_seen_bytes(&self) -> &[u8] {
+        &self.bytes[LAST_SEEN_AT..LAST_SEEN_AT + 8]
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -133,7 +161,7 @@ impl Record {
         Some(LiveSession {
             id: self.id(),
             user_id: self.user(),
-            last_seen_at: self.instant(41),
+            last_seen_at: self.instant(LAST_SEEN_AT),
             authenticated_at: self.instant(AUTHENTICATED_AT),
             auth_method: match self.bytes[57] {
                 1 => AuthMethod::Password,
@@ -244,19 +272,57 @@ impl Marks {
         Some(marks)
     }
 
-    /// Whether no revocation of everyone's sessions has ended this one.
-    pub(super) fn spare_of_everyones(&self, record: &Record) -> bool {
-        record.birth() >= self.everyone
-    }
-
-    /// Whether no revocation has ended this session.
-    pub(super) fn spare(&self, record: &Record) -> bool {
+    /// The revocation that has ended this session, if one has.
+    pub(super) fn revoked(&self, record: &Record) -> Option<Revoked> {
         let birth = record.birth();
         let by_user = match self.spared {
             Some((id, without_it)) if id == record.id() => without_it,
             Some(_) | None => self.user,
         };
-        self.spare_of_everyones(record) && birth >= by_user
+        if birth < self.everyone {
+            let number = self.everyone;
+            return Some(Revoked::Everyone { number });
+        }
+        // What the last one spared may have been ended by one before; all others have been ended by the last.
+        (birth < by_user).then(|| Revoked::User {
+            user: record.user(),
+            number: self.user,
+            except: self.spared.map(|(id, _)| id),
+        })
+    }
+
+    /// Whether no revocation has ended this session.
+    pub(super) fn spare(&self, record: &Record) -> bool {
+        self.revoked(record).is_none()
+    }
+}
+
+/// A revocation that a mark tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Revoked {
+    Everyone {
+        number: u64,
+    },
+    User {
+        user: UserId,
+        number: u64,
+        except: Option<SessionId>,
+    },
+}
+
+impl Revoked {
+    pub(super) fn number(self) -> u64 {
+        match self {
+            Self::Everyone { number } | Self::User { number, .. } => number,
+        }
+    }
+
+    /// What it is known by among the ends that a process has told of.
+    pub(super) fn name(self) -> u64 {
+        match self {
+            Self::Everyone { number } => number,
+            Self::User { user, number, .. } => number ^ u128::from_be_bytes(user.to_bytes()) as u64,
+        }
     }
 }
 
@@ -315,10 +381,31 @@ mod tests {
         moved.extend([0x00, 0x00, 0x01, 0xa1, 0xee, 0x56, 0x5e, 0x7b]);
         moved.extend([7; 32]);
         let until = Timestamp::from_millis(1_795_000_000_123);
+        let moved = Record::from_stored(moved).unwrap();
+        let to = TokenDigest::from_bytes([7; 32]);
+        assert_eq!(moved.moved_to(), Some((until, to)));
         assert_eq!(
-            Record::from_stored(moved).unwrap().moved_to(),
-            Some((until, TokenDigest::from_bytes([7; 32])))
+            moved.bytes(),
+            Record::of(&session(""), 77).note_of_move(until, &to)
         );
+        let arriving = Record::of(&session(""), 77).arriving(None);
+        assert_eq!(arriving.arrived(&moved).session(), Some(session("")));
+    }
+
+    #[test]
+    fn a_session_arrives_as_it_was_when_it_left() {
+        let (old, later) = (session("a laptop"), Timestamp::from_millis(1_795_000_007_000));
+        let arriving = Record::of(&old, 77).arriving(Some(later));
+        let mut left = Record::of(&old, 77).note_of_move(later, &TokenDigest::from_bytes([7; 32]));
+        left.extend(1_795_000_005_000_u64.to_be_bytes());
+        let left = Record::from_stored(left).unwrap();
+        let arrived = arriving.arrived(&left);
+        assert_eq!(arrived.kind(), Kind::Session);
+        let mut expected = old;
+        expected.live.last_seen_at = Timestamp::from_millis(1_795_000_005_000);
+        expected.live.authenticated_at = later;
+        assert_eq!(arrived.session(), Some(expected));
+        assert_eq!(arrived.birth(), 77);
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! How a session gets another token.
 //!
-//! The new token's digest is in another shard, so a session moves in steps. It first *arrives* at the new place, where its new token
-//! proves nothing yet, and which is forgotten after a minute. Then it *departs* from the old place, in one script that finds it there
-//! or not: of two rotations one departs, and what is destroyed or revoked does not depart. From then on the old place says where the
-//! session is, and the old token, if it has a grace, proves it there; whoever wants to end the session follows. At last it *arrives*:
-//! what has been ended meanwhile at the new place does not.
+//! The new token's digest is in another shard, so a session moves in steps. It first *waits* at the new place, where nothing finds
+//! it yet. Then it *departs* from the old place, in one script that finds it there or not: of two rotations one departs, and what is
+//! destroyed or revoked does not depart. That is when the rotation happens: from then on the old place says where the session is,
+//! and the old token, if it has a grace, proves it there. At last it *arrives*: what has been ended meanwhile at the new place does
+//! not. Then the index gets the new place, everyone is told of the old token's end, and what was left at the old place is settled.
 //!
-//! A failure before the departure leaves the session where it is. After it, the old token works until the end of its grace or for a
-//! minute at most, and the new one, which nobody has been given, not at all.
+//! Nobody waits for a session to arrive: whoever follows it there, by the old token, by the user's index or to count it, completes
+//! its arrival first. All write the same: the session as it waits, last seen when it departed, which the old place tells. So a
+//! rotation that is cut off has either not happened, and what waits at the new place is lost space until the session would have
+//! expired; or it has, and the session lives on in lists and, in its grace, under the old token, until it expires or somebody
+//! ends it. Its new token nobody has been given.
+//!
+//! The old place keeps its note until the index leads past it, and everyone has been told. If nobody gets that far, a sweep does.
 
 use super::{
     Shared,
@@ -26,8 +31,8 @@ use futures_util::future::try_join;
 use redis::{RedisResult, Value};
 use std::time::Duration;
 
-/// How long a session waits at its new place. Much longer than a verb may take.
-const ARRIVING_TTL: Duration = Duration::from_secs(60);
+/// How long the old place keeps its note when it is settled and the old token works no more: for those who look for it in vain.
+const SETTLED_NOTE_TTL: Duration = Duration::from_secs(60);
 
 impl Shared {
     pub(super) async fn rotate(&self, rotation: &Rotation, now: Timestamp) -> RedisResult<Option<Session>> {
@@ -40,78 +45,96 @@ impl Shared {
         };
         match seen.record.kind() {
             Kind::Session if seen.living(now).is_some() => {}
-            Kind::Session | Kind::Arriving => return Ok(None),
+            Kind::Session => return Ok(self.confirmed(rotation.from, seen, now).await?.and(None)),
+            Kind::Arriving => return Ok(None),
             // Perhaps a rotation that failed before it could tell.
             Kind::Moved | Kind::Ended => {
                 self.tell(&[told]).await?;
                 return Ok(None);
             }
         }
-        let arriving = seen.record.arriving(rotation.authenticated_at);
-        let place = Place::of(&rotation.to);
-        let mut cmd = redis::cmd("SET");
-        cmd.arg(self.keys.session(&place))
-            .arg(arriving.bytes())
-            .arg("PX")
-            .arg(millis(ARRIVING_TTL));
-        self.wire.write(&cmd).await?;
-        let Some(departed) = self.depart(rotation, seen.record, now).await? else {
+        let waiting = seen.record.arriving(rotation.authenticated_at);
+        self.let_wait(&rotation.to, &waiting, now).await?;
+        let Some(left) = self.depart(rotation, &seen.record, now).await? else {
             let mut cmd = redis::cmd("DEL");
-            cmd.arg(self.keys.session(&place));
+            cmd.arg(self.keys.session(&Place::of(&rotation.to)));
             self.wire.write(&cmd).await?;
+            // Whatever came between has to be seen to its end, as by a check.
+            self.find(&rotation.from, now).await?;
             return Ok(None);
         };
-        // What was touched or noted since the first look has moved as well.
-        let arrived = departed.arrived(rotation.authenticated_at);
+        let arrived = waiting.arrived(&left);
         if !self.arrive(&rotation.to, &arrived, now).await? {
+            self.arrived(&left, rotation.from, rotation.to, now).await?;
             return Ok(None);
         }
-        self.reindex(rotation, &arrived).await?;
-        try_join(self.tell(&[told]), self.shorten(rotation, now)).await?;
+        try_join(
+            self.reindex(&arrived, rotation.from, rotation.to),
+            self.tell(&[told]),
+        )
+        .await?;
+        self.settle(&rotation.from, rotation.grace_until, now).await?;
         let session = arrived.session();
         session
             .map(Some)
             .ok_or_else(|| failure("a session of another form"))
     }
 
-    /// Leaves at the old place where the session has gone. Gives the session as it was at that moment, or nothing if it was not there.
-    async fn depart(&self, rotation: &Rotation, seen: Record, now: Timestamp) -> RedisResult<Option<Record>> {
+    /// Puts a session where it will be, without anybody finding it there. It waits as long as it would have lived.
+    pub(super) async fn let_wait(
+        &self,
+        to: &TokenDigest,
+        waiting: &Record,
+        now: Timestamp,
+    ) -> RedisResult<()> {
+        let live = waiting
+            .live()
+            .ok_or_else(|| failure("a session of another form"))?;
+        let mut cmd = redis::cmd("SET");
+        // Only once: the same request may come again, and late, when the session has arrived or ended.
+        cmd.arg(self.keys.session(&Place::of(to)))
+            .arg(waiting.bytes())
+            .arg("NX")
+            .arg("PX")
+            .arg(keep_millis(live.valid_until(), now));
+        self.wire.write(&cmd).await.map(drop)
+    }
+
+    /// Leaves at the old place a note of where the session has gone. Gives the note, or nothing if the session was not there.
+    pub(super) async fn depart(
+        &self,
+        rotation: &Rotation,
+        seen: &Record,
+        now: Timestamp,
+    ) -> RedisResult<Option<Record>> {
         let place = Place::of(&rotation.from);
-        let id = seen.id();
-        let works_until = u64::try_from(rotation.grace_until.as_millis()).unwrap_or(0);
-        let note = [
-            b"m".as_slice(),
-            &id.to_bytes(),
-            &seen.user().to_bytes(),
-            &works_until.to_be_bytes(),
-            rotation.to.as_bytes(),
-        ]
-        .concat();
         // Until the index has the new place, it leads there by the old one.
         let expires_at = seen.live().map_or(now, |live| live.expires_at());
         let mut cmd = scripts::DEPART.on(&[
             self.keys.session(&place),
             self.keys.living(place.shard),
             self.keys.everyones_mark(place.shard),
+            self.keys.moving(place.shard),
         ]);
-        cmd.arg(&id.to_bytes()[..])
-            .arg(note)
+        cmd.arg(&seen.id().to_bytes()[..])
+            .arg(seen.note_of_move(rotation.grace_until, &rotation.to))
             .arg(keep_millis(expires_at, now))
             .arg(place.member);
-        let reply = self.wire.write(&cmd).await?;
-        // The same request has been carried out before.
-        if reply == Value::Int(1) {
-            return Ok(Some(seen));
-        }
-        let Value::BulkString(record) = reply else {
+        let Value::BulkString(note) = self.wire.write(&cmd).await? else {
             return Ok(None);
         };
-        Record::from_stored(record)
+        Record::from_stored(note)
             .map(Some)
             .ok_or_else(|| failure("a record that this version does not know"))
     }
 
-    async fn arrive(&self, to: &TokenDigest, arrived: &Record, now: Timestamp) -> RedisResult<bool> {
+    /// Makes what waits at the new place the session that it is now. `false` if it has been ended there.
+    pub(super) async fn arrive(
+        &self,
+        to: &TokenDigest,
+        arrived: &Record,
+        now: Timestamp,
+    ) -> RedisResult<bool> {
         let Some(live) = arrived.live() else {
             return Err(failure("a session of another form"));
         };
@@ -121,28 +144,55 @@ impl Shared {
             self.keys.living(place.shard),
             self.keys.everyones_mark(place.shard),
         ]);
-        cmd.arg(arrived.bytes())
+        cmd.arg(&live.id.to_bytes()[..])
+            .arg(arrived.last_seen_bytes())
             .arg(keep_millis(live.valid_until(), now))
             .arg(live.valid_until().as_millis())
             .arg(place.member);
         Ok(redis::from_redis_value::<i64>(self.wire.write(&cmd).await?)? == 1)
     }
 
-    async fn reindex(&self, rotation: &Rotation, arrived: &Record) -> RedisResult<()> {
+    /// Lets the user's index lead to the new place, wherever it has the session.
+    pub(super) async fn reindex(
+        &self,
+        arrived: &Record,
+        from: TokenDigest,
+        to: TokenDigest,
+    ) -> RedisResult<()> {
         let member = |digest| {
             let id = arrived.id();
             Member { id, digest }.to_bytes()
         };
-        let mut cmd = scripts::MOVE.on(&[self.keys.index(arrived.user())]);
-        cmd.arg(&member(rotation.from)[..]).arg(&member(rotation.to)[..]);
+        let user = arrived.user();
+        let mut cmd = scripts::MOVE.on(&[self.keys.index(user), self.keys.leaving(user)]);
+        cmd.arg(&member(from)[..]).arg(&member(to)[..]);
         self.wire.write(&cmd).await.map(drop)
     }
 
     /// Keeps the note at the old place no longer than the old token works, and a minute for those who look for it in vain.
-    async fn shorten(&self, rotation: &Rotation, now: Timestamp) -> RedisResult<()> {
-        let mut cmd = redis::cmd("PEXPIRE");
-        cmd.arg(self.keys.session(&Place::of(&rotation.from)))
-            .arg(millis(rotation.grace_until.since(now) + ARRIVING_TTL));
+    async fn settle(&self, from: &TokenDigest, works_until: Timestamp, now: Timestamp) -> RedisResult<()> {
+        let place = Place::of(from);
+        let mut cmd = scripts::SETTLE.on(&[self.keys.session(&place), self.keys.moving(place.shard)]);
+        cmd.arg(millis(works_until.since(now) + SETTLED_NOTE_TTL))
+            .arg(place.member);
         self.wire.write(&cmd).await.map(drop)
+    }
+
+    /// Does all that is left to do after a departure, in place of whoever may not get that far.
+    pub(super) async fn settle_move(&self, from: &TokenDigest, now: Timestamp) -> RedisResult<()> {
+        let left = self.look(from, None).await?.map(|seen| seen.record);
+        let moved = left.as_ref().and_then(|left| Some((left, left.moved_to()?)));
+        let Some((left, (works_until, to))) = moved else {
+            return self.settle(from, now, now).await;
+        };
+        if self.arrived(left, *from, to, now).await?.is_some() {
+            self.reindex(left, *from, to).await?;
+        }
+        let told = Revocation::Session {
+            session: left.id(),
+            user: left.user(),
+        };
+        self.tell(&[told]).await?;
+        self.settle(from, works_until, now).await
     }
 }

@@ -63,6 +63,13 @@ local function spared(v, everyone)
 end
 ";
 
+/// The members of an index that are of one session.
+const OF_SESSION: &str = r"
+local function of_session(index, id)
+  return redis.call('ZRANGEBYLEX', index, '[' .. id, '[' .. id .. string.rep('\255', 33))
+end
+";
+
 scripts! {
     /// Keys: session, everyone's mark. Gives the record and the two marks that concern it, in the form of an `MGET`.
     CHECK: READING, r"
@@ -74,13 +81,16 @@ return {v, redis.call('GET', KEYS[2]), redis.call('GET', users_mark(KEYS[2], v))
     /// Keys: session, living, everyone's mark, the user's mark. Arguments: birth, record, milliseconds to keep it, its expiry, member.
     /// Gives 0 if a revocation since that birth is known here.
     ///
-    /// Marks and sessions of a shard change in one slot: a session is created before the mark, which then ends it, or refused.
+    /// Marks and sessions of a shard change in one slot: a session is created before the mark, which then ends it, or refused. What
+    /// is remembered of a session that has ended or moved stays: then this is the same request once more, come late.
     CREATE: r"
 local birth = tonumber(ARGV[1])
 local mark = redis.call('GET', KEYS[3])
 if mark and birth < tonumber(mark) then return 0 end
 mark = redis.call('GET', KEYS[4])
 if mark and birth < tonumber(string.match(mark, '^%d+')) then return 0 end
+local kind = redis.call('GETRANGE', KEYS[1], 0, 0)
+if kind ~= '' and kind ~= 's' then return 1 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('ZADD', KEYS[2], ARGV[4], ARGV[5])
 return 1
@@ -115,7 +125,8 @@ return 1
 
     /// Keys: session, living, everyone's mark. Arguments: the id that it must have or nothing, the number that its birth must be
     /// less than or nothing, who ends it, milliseconds to keep the note, member. Gives the record before, the two marks, whether
-    /// this caller ended it (1), and whether it was among the living (1).
+    /// this caller ended it (1), and whether it was among the living (1). Who looks for what is arriving was sent by the place that
+    /// it has left: it is living. What has ended already is written once more: see `DEPART`.
     END: READING, r"
 local v = redis.call('GET', KEYS[1])
 if not v or #v < 66 then return {v} end
@@ -126,36 +137,67 @@ if kind == 's' or kind == 'p' then
   if ARGV[2] ~= '' and number(v, 34, 41) >= tonumber(ARGV[2]) then return false end
   redis.call('SET', KEYS[1], 'x' .. string.sub(v, 2, 66) .. ARGV[3], 'PX', ARGV[4])
   local lived = redis.call('ZREM', KEYS[2], ARGV[5])
+  if kind == 'p' then lived = 1 end
   return {v, redis.call('GET', KEYS[3]), redis.call('GET', user), 1, lived}
 end
 local mine = 0
-if kind == 'x' and string.sub(v, 67) == ARGV[3] then mine = 1 end
+if kind == 'x' then
+  if string.sub(v, 67) == ARGV[3] then mine = 1 end
+  redis.call('SETRANGE', KEYS[1], 0, 'x')
+end
 return {v, redis.call('GET', KEYS[3]), redis.call('GET', user), mine, 0}
 ";
 
-    /// Keys: session, living, everyone's mark. Arguments: session id, the note that takes the session's place, milliseconds to keep
-    /// it, member. Gives the record that was there; 1 if this very note is there already; nothing if there is no such session.
+    /// Keys: session, living, everyone's mark, what is moving. Arguments: session id, the note that takes the session's place,
+    /// milliseconds to keep it, member. Adds to the note when the session was last seen, and gives it; nothing if there is no such
+    /// session. Asked once more, it writes once more: who waits for replicas has to have written something.
     DEPART: READING, r"
 local v = redis.call('GET', KEYS[1])
-if v == ARGV[2] then return 1 end
-if not v or string.sub(v, 1, 1) ~= 's' or string.sub(v, 2, 17) ~= ARGV[1] or not spared(v, KEYS[3]) then
-  return false
+if not v then return false end
+local note = v
+if string.sub(v, 1, #ARGV[2]) ~= ARGV[2] then
+  if string.sub(v, 1, 1) ~= 's' or string.sub(v, 2, 17) ~= ARGV[1] or not spared(v, KEYS[3]) then return false end
+  note = ARGV[2] .. string.sub(v, 42, 49)
 end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+redis.call('SET', KEYS[1], note, 'PX', ARGV[3])
 redis.call('ZREM', KEYS[2], ARGV[4])
-return v
+redis.call('SADD', KEYS[4], ARGV[4])
+return note
 ";
 
-    /// Keys: session, living, everyone's mark. Arguments: record, milliseconds to keep it, its expiry, member. Gives 0 if what was to
-    /// arrive here has been ended meanwhile.
+    /// Keys: session, living, everyone's mark. Arguments: session id, when it was last seen, milliseconds to keep it, its expiry,
+    /// member. Makes what is arriving here a session. Gives 1 if it is one now, whoever made it so, and 0 if what was to arrive here
+    /// has been ended meanwhile. Nothing comes to life that is not waiting here.
     ARRIVE: READING, r"
 local v = redis.call('GET', KEYS[1])
-if v == ARGV[1] then return 1 end
-if not v or string.sub(v, 1, 1) ~= 'p' or string.sub(v, 2, 17) ~= string.sub(ARGV[1], 2, 17)
-  or not spared(ARGV[1], KEYS[3]) then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-redis.call('ZADD', KEYS[2], ARGV[3], ARGV[4])
+if not v or string.sub(v, 2, 17) ~= ARGV[1] then return 0 end
+local kind = string.sub(v, 1, 1)
+if kind == 's' then
+  redis.call('SETRANGE', KEYS[1], 0, 's')
+  return 1
+end
+if kind ~= 'p' or not spared(v, KEYS[3]) then return 0 end
+redis.call('SET', KEYS[1], 's' .. string.sub(v, 2, 41) .. ARGV[2] .. string.sub(v, 50), 'PX', ARGV[3])
+redis.call('ZADD', KEYS[2], ARGV[4], ARGV[5])
 return 1
+";
+
+    /// Keys: session, what is moving. Arguments: milliseconds to keep the note that is left of the session here, member. The session
+    /// has arrived, whoever looks for it finds it there, and everyone has been told.
+    SETTLE: r"
+if redis.call('GETRANGE', KEYS[1], 0, 0) == 'm' then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+redis.call('SREM', KEYS[2], ARGV[2])
+return 1
+";
+
+    /// Keys: living, what is moving, everyone's mark. Arguments: now, how many of those that are moving are asked for. Gives how many
+    /// are living, members that are moving, and the mark.
+    COUNT: r"
+return {
+  redis.call('ZCOUNT', KEYS[1], '(' .. ARGV[1], '+inf'),
+  redis.call('SRANDMEMBER', KEYS[2], ARGV[2]),
+  redis.call('GET', KEYS[3])
+}
 ";
 
     /// Keys: a user's mark. Arguments: the revocation's number, the session that it spares or nothing, milliseconds to keep it.
@@ -181,10 +223,15 @@ return 1
     /// Keys: everyone's mark, living, the set to be cleared. Arguments: the revocation's number, now, milliseconds to keep that set.
     /// Gives how many living sessions that ended.
     ///
-    /// All that live are set aside at once, however many they are, to be cleared a few at a time.
+    /// All that live are set aside at once, however many they are, to be cleared a few at a time. A shard that knows of it, or of a
+    /// later one, stays as it is, but for one more write: see `DEPART`.
     MARK_EVERYONE: r"
 local mark = redis.call('GET', KEYS[1])
-if not mark or tonumber(mark) < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
+if mark and tonumber(mark) >= tonumber(ARGV[1]) then
+  redis.call('SET', KEYS[1], mark)
+  return redis.call('ZCOUNT', KEYS[3], '(' .. ARGV[2], '+inf')
+end
+redis.call('SET', KEYS[1], ARGV[1])
 local ended = redis.call('ZCOUNT', KEYS[2], '(' .. ARGV[2], '+inf')
 if redis.call('EXISTS', KEYS[2]) == 1 then
   redis.call('RENAME', KEYS[2], KEYS[3])
@@ -194,8 +241,8 @@ return ended
 ";
 
     /// Keys: the set to be cleared, living, everyone's mark. Arguments: what session keys begin with, limit. Frees sessions that
-    /// everyone's revocation has ended, and gives the others back to the living: they were created while it was under way. Gives
-    /// how many it has dealt with, and the beginnings of the records that it has freed.
+    /// everyone's revocation has ended, and gives the others back to the living: they were created while it was under way, and may
+    /// have been touched since. Gives how many it has dealt with, and the beginnings of the records that it has freed.
     CLEAR: READING, r"
 local freed = {}
 local set_aside = redis.call('ZRANGE', KEYS[1], 0, ARGV[2] - 1, 'WITHSCORES')
@@ -204,7 +251,7 @@ for i = 1, #set_aside, 2 do
   local v = redis.call('GETRANGE', key, 0, 40)
   if string.sub(v, 1, 1) == 's' then
     if spared(v, KEYS[3]) then
-      redis.call('ZADD', KEYS[2], set_aside[i + 1], member)
+      redis.call('ZADD', KEYS[2], 'GT', set_aside[i + 1], member)
     else
       redis.call('DEL', key)
       freed[#freed + 1] = string.sub(v, 1, 33)
@@ -251,44 +298,64 @@ return 1
     /// Keys: index, leaving, the user's epoch. Arguments: the epoch that must not be exceeded, member, cap, milliseconds to keep the
     /// index, the member that it replaces or nothing, 1 if the cap may be enforced, then members that are dead.
     ///
-    /// Gives {0} if the epoch has moved; {1, members that leave} if the session has its place; {2, all members} if some have to leave
-    /// and the caller must find out first which are dead.
-    ADD: r"
+    /// Gives {0} if the epoch has moved; {1, all members that leave} if the session has its place; {2, all members} if some have to
+    /// leave and the caller must find out first which are dead. What is replaced leaves under the name that it has in this index, or
+    /// under the given one: it may be another user's.
+    ADD: OF_SESSION, r"
 local index, leaving = KEYS[1], KEYS[2]
 local member, cap, replaced = ARGV[2], tonumber(ARGV[3]), ARGV[5]
 if redis.call('ZSCORE', index, member) then
   return {1, redis.call('ZRANGE', leaving, 0, -1)}
 end
 if tonumber(redis.call('GET', KEYS[3]) or '0') > tonumber(ARGV[1]) then return {0, {}} end
+local own = replaced ~= '' and of_session(index, string.sub(replaced, 1, 16))[1]
 if ARGV[6] ~= '1' then
   local size = redis.call('ZCARD', index)
-  if replaced ~= '' and redis.call('ZSCORE', index, replaced) then size = size - 1 end
+  if own then size = size - 1 end
   if size >= cap then return {2, redis.call('ZRANGE', index, 0, -1)} end
 end
 for i = 7, #ARGV do redis.call('ZREM', index, ARGV[i]) end
 local seconds = tonumber(redis.call('TIME')[1])
-local out = {}
 local function leave(m)
-  if redis.call('ZREM', index, m) == 1 then
-    redis.call('ZADD', leaving, seconds, m)
-    out[#out + 1] = m
-  end
+  redis.call('ZREM', index, m)
+  redis.call('ZADD', leaving, seconds, m)
 end
-if replaced ~= '' then leave(replaced) end
+if replaced ~= '' then leave(own or replaced) end
 local excess = redis.call('ZCARD', index) + 1 - cap
 if excess > 0 then
   for _, m in ipairs(redis.call('ZRANGE', index, 0, excess - 1)) do leave(m) end
 end
 redis.call('ZADD', index, 0, member)
 if redis.call('PTTL', index) < tonumber(ARGV[4]) then redis.call('PEXPIRE', index, ARGV[4]) end
-for _, m in ipairs(redis.call('ZRANGEBYSCORE', leaving, '-inf', seconds - 10)) do out[#out + 1] = m end
-if #out > 0 then redis.call('PEXPIRE', leaving, ARGV[4]) end
-return {1, out}
+if redis.call('PTTL', leaving) < tonumber(ARGV[4]) then redis.call('PEXPIRE', leaving, ARGV[4]) end
+return {1, redis.call('ZRANGE', leaving, 0, -1)}
 ";
 
-    /// Key: index. Arguments: the member to take out, the one to put in its place.
+    /// Keys: index, leaving. Arguments: the member to take out, the one to put in its place. The new one comes first, so that a set of
+    /// one does not vanish in between, and its time to live with it. Asked once more, it writes once more: see `DEPART`.
     MOVE: r"
-if redis.call('ZREM', KEYS[1], ARGV[1]) == 1 then redis.call('ZADD', KEYS[1], 0, ARGV[2]) end
+for _, key in ipairs(KEYS) do
+  local score = redis.call('ZSCORE', key, ARGV[1])
+  if score then
+    redis.call('ZADD', key, score, ARGV[2])
+    redis.call('ZREM', key, ARGV[1])
+  end
+end
+local ttl = redis.call('PTTL', KEYS[1])
+if ttl > 0 then redis.call('PEXPIRE', KEYS[1], ttl) end
+return 1
+";
+
+    /// Keys: index, leaving. Gives all members of both.
+    BOTH: r"
+return {redis.call('ZRANGE', KEYS[1], 0, -1), redis.call('ZRANGE', KEYS[2], 0, -1)}
+";
+
+    /// Keys: leaving. Argument: a session id. Takes the session out of it, whatever token it had.
+    LEFT: r"
+for _, m in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  if string.sub(m, 1, 16) == ARGV[1] then redis.call('ZREM', KEYS[1], m) end
+end
 return 1
 ";
 

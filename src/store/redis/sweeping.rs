@@ -1,4 +1,4 @@
-//! Freeing the space of sessions that have expired.
+//! Freeing the space of sessions that have expired, and finishing what was left undone.
 //!
 //! Redis itself forgets a session some minutes after its end; a sweep is sooner, counts, and also tidies what points to the session.
 
@@ -46,8 +46,24 @@ impl Shared {
             cmd.arg(self.keys.living(shard)).arg("-inf").arg(now.as_millis());
             RedisResult::Ok(redis::from_redis_value::<u64>(self.wire.read(&cmd).await?)?)
         }));
+        let waiting = waiting.await?;
+        let counted = try_join_all((0..SHARDS).map(|shard| self.count_shard(shard, now)));
+        let counted = counted.await?;
+        let moving = counted.iter().flat_map(|there| &there.moving);
+        try_join_all(moving.map(|from| self.settle_move(from, now))).await?;
         let mut freed = 0;
-        for (shard, mut waiting) in waiting.await?.into_iter().enumerate() {
+        for (shard, there) in counted.iter().enumerate() {
+            // Whoever revoked everyone's sessions clears by itself, unless it dies.
+            while there.everyones_mark > 0 && freed < limit {
+                let at_once = AT_ONCE.min(limit - freed);
+                let (cleared, freed_now) = self.clear_some(shard, there.everyones_mark, at_once).await?;
+                freed += freed_now;
+                if cleared == 0 {
+                    break;
+                }
+            }
+        }
+        for (shard, mut waiting) in waiting.into_iter().enumerate() {
             while waiting > 0 && freed < limit {
                 let swept = self.sweep_shard(shard, now, AT_ONCE.min(limit - freed)).await?;
                 if swept == 0 {

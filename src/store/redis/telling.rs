@@ -69,9 +69,10 @@ fn from_entry(entry: &[u8]) -> Option<Revocation> {
     }
 }
 
-/// Tokens that prove nothing any more and of which this process has told so: the last one for each place here.
+/// Ends that this process has come across and told of: the last one for each place here, by half of a token's digest or by
+/// a revocation's number.
 ///
-/// A token that is forgotten is told of once more, which costs those who remember answers a check.
+/// An end that is forgotten is told of once more, which costs those who remember answers a check.
 pub(super) struct Told(Vec<AtomicU64>);
 
 /// 8 bytes each.
@@ -82,22 +83,23 @@ impl Told {
         Self(std::iter::repeat_with(AtomicU64::default).take(TOLD).collect())
     }
 
-    fn place(&self, digest: &TokenDigest) -> (&AtomicU64, u64) {
-        let mut token = [0; 8];
-        token.copy_from_slice(&digest.as_bytes()[8..16]);
-        let token = u64::from_be_bytes(token);
-        (&self.0[token as usize % TOLD], token)
+    fn place(&self, name: u64) -> &AtomicU64 {
+        &self.0[name as usize % TOLD]
     }
 
-    fn has(&self, digest: &TokenDigest) -> bool {
-        let (place, token) = self.place(digest);
-        place.load(Ordering::Relaxed) == token
+    pub(super) fn has(&self, name: u64) -> bool {
+        self.place(name).load(Ordering::Relaxed) == name
     }
 
-    fn note(&self, digest: &TokenDigest) {
-        let (place, token) = self.place(digest);
-        place.store(token, Ordering::Relaxed);
+    pub(super) fn note(&self, name: u64) {
+        self.place(name).store(name, Ordering::Relaxed);
     }
+}
+
+fn name_of(digest: &TokenDigest) -> u64 {
+    let mut name = [0; 8];
+    name.copy_from_slice(&digest.as_bytes()[8..16]);
+    u64::from_be_bytes(name)
 }
 
 impl Shared {
@@ -112,9 +114,10 @@ impl Shared {
     /// Tells of an end that somebody has come across, once for each token that it comes across with. A check does not wait for
     /// replicas: that is for those who bring an end about.
     pub(super) async fn tell_again(&self, digest: &TokenDigest, revocation: Revocation) -> RedisResult<()> {
-        if !self.told.has(digest) {
+        let name = name_of(digest);
+        if !self.told.has(name) {
             self.wire.read(&self.publication(&[revocation])).await?;
-            self.told.note(digest);
+            self.told.note(name);
         }
         Ok(())
     }

@@ -1,38 +1,47 @@
-//! The way of a request to Redis: over one of several connections, with the scripts loaded, and for writes with the replicas
-//! waited for.
+//! The way of a request to Redis: over the connection of the thread that asks or over one of several that all share, with the
+//! scripts loaded, and for writes with the replicas waited for.
 
 use super::{
     config::RedisConfig,
     link::{Connection, Link, failure},
 };
-use redis::{Cmd, RedisResult, Value};
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
+use crate::store::lanes::Lanes;
+use redis::{Cmd, Pipeline, RedisResult, Value, cluster_routing::Route};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
+
+/// Threads that have a connection of their own.
+pub(super) const LANES: usize = 64;
 
 /// All connections of a store.
 pub(super) struct Wire {
+    config: RedisConfig,
+    lanes: Lanes<Link>,
     readers: Vec<Link>,
     /// Connections for writes that wait for replicas; a read behind such a write would wait too. Empty: the readers' are used.
     writers: Vec<Link>,
     next: AtomicUsize,
-    strict_replicas: Option<u32>,
-    timeout: Duration,
 }
 
 impl Wire {
     pub(super) async fn open(config: &RedisConfig) -> RedisResult<Self> {
         let connections = config.connections.max(1);
         let wire = Self {
+            config: config.clone(),
+            lanes: Lanes::new(LANES),
             readers: open(config, connections).await?,
             writers: open(config, config.strict_replicas.map_or(0, |_| connections)).await?,
             next: AtomicUsize::new(0),
-            strict_replicas: config.strict_replicas,
-            timeout: config.timeout,
         };
         wire.connection(&wire.readers).await?.0.load_scripts().await?;
         Ok(wire)
+    }
+
+    /// Gives up the connections of threads; what they ask from now on goes over those that all share.
+    pub(super) fn close_lanes(&self) {
+        self.lanes.close();
     }
 
     /// A link whose connection is open, if there is one.
@@ -50,18 +59,37 @@ impl Wire {
 
     /// The reply to a command that changes nothing.
     pub(super) async fn read(&self, cmd: &Cmd) -> RedisResult<Value> {
+        if let Some((lane, mut connection)) = self.lane() {
+            return lane.noted(connection.ask(cmd).await);
+        }
         let (mut connection, link) = self.connection(&self.readers).await?;
         link.noted(connection.ask(cmd).await)
     }
 
+    /// The replies to commands that change nothing, and that are sent to the primary of one slot of a Cluster.
+    pub(super) async fn read_at(&self, slot: Route, commands: Pipeline) -> RedisResult<Vec<Value>> {
+        if let Some((lane, mut connection)) = self.lane() {
+            return lane.noted(connection.ask_primary_of(slot, commands).await);
+        }
+        let (mut connection, link) = self.connection(&self.readers).await?;
+        link.noted(connection.ask_primary_of(slot, commands).await)
+    }
+
+    /// The connection of this thread. While it has none, others may.
+    fn lane(&self) -> Option<(Arc<Link>, Connection)> {
+        let lane = self.lanes.here(|| Link::opening(&self.config))?;
+        let connection = lane.ready()?;
+        Some((lane, connection))
+    }
+
     /// The reply to a command that changes something: once it is there, the change is as safe as the configuration asks.
     pub(super) async fn write(&self, cmd: &Cmd) -> RedisResult<Value> {
-        let Some(replicas) = self.strict_replicas else {
+        let Some(replicas) = self.config.strict_replicas else {
             return self.read(cmd).await;
         };
         let (mut connection, link) = self.connection(&self.writers).await?;
         let mut both = redis::Pipeline::with_capacity(2);
-        let patience = u64::try_from(self.timeout.as_millis() / 2).unwrap_or(u64::MAX);
+        let patience = u64::try_from(self.config.timeout.as_millis() / 2).unwrap_or(u64::MAX);
         both.add_command(cmd.clone());
         both.cmd("WAIT").arg(replicas).arg(patience.max(1));
         let [reply, acknowledged] = link.noted(connection.ask_both(&both).await)?;

@@ -1,0 +1,61 @@
+//! Checks that are asked together: one statement for all that are there.
+
+use super::{
+    link::{CheckLinks, LANES},
+    rows,
+    server_error::ServerError,
+};
+use crate::{
+    domain::{LiveSession, TokenDigest},
+    store::gathering::{Asked, Gathering},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// The way of checks to the server: what is stored under a digest, whether or not it has expired.
+pub(super) type Asking = Gathering<Server>;
+
+pub(super) struct Server {
+    pub(super) checks: Arc<CheckLinks>,
+    pub(super) call_timeout: Duration,
+}
+
+impl Server {
+    /// As many tasks as there are shared connections, and one for each thread that has one of its own.
+    pub(super) fn asking(self, connections: u16) -> Asking {
+        Gathering::start(Arc::new(self), connections.into(), LANES)
+    }
+}
+
+impl Asked for Server {
+    type Question = TokenDigest;
+    type Answer = Option<LiveSession>;
+    type Error = Arc<ServerError>;
+
+    async fn ask(&self, digests: &[TokenDigest]) -> Result<Vec<Self::Answer>, Self::Error> {
+        let connection = self.checks.connection()?;
+        let (client, statements) = (&connection.client, &connection.statements);
+        let asking = async {
+            if let [digest] = digests {
+                let found = client
+                    .query_opt(&statements.check, &[&digest.as_bytes().as_slice()])
+                    .await?;
+                return Ok(vec![found.as_ref().map(rows::live).transpose()?]);
+            }
+            let bytes: Vec<&[u8]> = digests.iter().map(|digest| &digest.as_bytes()[..]).collect();
+            let mut answers = vec![None; digests.len()];
+            for row in client.query(&statements.check_many, &[&bytes]).await? {
+                let (number, live) = rows::live_and_number(&row)?;
+                let place = number.checked_sub(1).and_then(|number| answers.get_mut(number));
+                *place.ok_or(ServerError::Unreadable("number"))? = Some(live);
+            }
+            Ok(answers)
+        };
+        let deadline = Instant::now() + self.call_timeout;
+        Ok(connection.answer_by(deadline, asking).await?)
+    }
+
+    fn refusal(_: &'static str) -> Self::Error {
+        Arc::new(ServerError::NotConnected)
+    }
+}
