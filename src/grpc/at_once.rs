@@ -1,8 +1,9 @@
 //! The hot call, answered where it arrives: no task, no box and no copy that the transport does not need.
 //!
-//! This serves one case only: the whole request has arrived, it is a plain `UserIdForSession`, and the store has the answer at
-//! hand. Everything else, from a slow body to a field that this version does not know, goes to the generated code. What both
-//! answer is the same to the byte; a test holds them together.
+//! This serves one case only: the whole request has arrived, and it is a plain `UserIdForSession`. If the store has the answer at
+//! hand, that is all; if it has to be waited for, the answer takes a box and a task. Everything else, from a slow body to a field
+//! that this version does not know, goes to the generated code. What all three answer is the same to the byte; a test of the
+//! service holds them together.
 
 use super::{by_hand, call::Panicked, status};
 use crate::auth::{Auth, AuthError, Checked};
@@ -137,7 +138,7 @@ pub(super) fn answer(
         Ok(None) => {
             let (auth, frame) = (auth.clone(), frame.clone());
             Hot::Waits(async move {
-                // It was found once; the frame is kept.
+                // There is one: it was found above. What is kept is the frame, which is not copied.
                 let token = token_in(&frame).unwrap_or_default();
                 Ok(response(auth.check(token).await))
             })
