@@ -3,15 +3,16 @@
 
 use http::{Request, Response};
 use http_body_util::Empty;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sessiond::{
-    listener::{Listener, Options, Protocol},
+    listener::{Listener, Options, Protocol, RequestBody},
     shutdown,
 };
 use socket2::{Domain, Socket, Type};
 use std::{
     convert::Infallible,
+    future::ready,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     num::NonZeroUsize,
@@ -28,8 +29,8 @@ async fn f_26_without_descriptors_the_accept_loop_neither_ends_nor_spins() {
         ..Options::new(Protocol::Web)
     };
     let make_service = || {
-        tower::service_fn(async |_: Request<Incoming>| {
-            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+        tower::service_fn(|_: Request<RequestBody>| {
+            ready(Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())))
         })
     };
     let _serving = listener.serve(options, shutdown, make_service).unwrap();

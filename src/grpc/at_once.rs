@@ -1,15 +1,18 @@
 //! The hot call, answered where it arrives: no task, no box and no copy that the transport does not need.
 //!
-//! This serves one case only: the whole request has arrived, it is a plain `UserIdForSession`, and the store has the answer at
-//! hand. Everything else, from a slow body to a field that this version does not know, goes to the generated code. What both
-//! answer is the same to the byte; a test holds them together.
+//! This serves one case only: the whole request has arrived, and it is a plain `UserIdForSession`. If the store has the answer at
+//! hand, that is all; if it has to be waited for, the answer takes a box and a task. Everything else, from a slow body to a field
+//! that this version does not know, goes to the generated code. What all three answer is the same to the byte; a test of the
+//! service holds them together.
 
 use super::{by_hand, call::Panicked, status};
 use crate::auth::{Auth, AuthError, Checked};
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header::CONTENT_TYPE};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::{
+    convert::Infallible,
+    future::Future,
     panic::{self, AssertUnwindSafe},
     pin::Pin,
     task::{Context, Poll},
@@ -31,6 +34,12 @@ enum Kind {
     /// The message has been sent; what is left is to say that all went well.
     Trailers,
     Nothing,
+}
+
+impl Default for AnswerBody {
+    fn default() -> Self {
+        Self(Kind::Nothing)
+    }
 }
 
 impl From<Body> for AnswerBody {
@@ -83,34 +92,63 @@ impl HttpBody for AnswerBody {
 
 /// Whether this may be the hot call in its plain form. Its body decides the rest.
 pub(super) fn is_candidate<B>(request: &Request<B>) -> bool {
-    let headers = request.headers();
-    request.uri().path() == CHECK
-        && has_plain_messages(request)
-        // A deadline needs no watch where nothing is waited for, but one that has passed must not be missed.
-        && headers.get("grpc-timeout").is_none_or(|timeout| !timeout.as_bytes().starts_with(b"0"))
+    // A deadline needs no watch where nothing is waited for, but one that has passed must not be missed.
+    let is_over = |(name, value): (&HeaderName, &HeaderValue)| {
+        *name == "grpc-timeout" && value.as_bytes().starts_with(b"0")
+    };
+    request.uri().path() == CHECK && has_plain_messages(request) && !request.headers().iter().any(is_over)
 }
 
 /// Whether the messages of this call are neither compressed nor something else than protobuf.
 pub(super) fn has_plain_messages<B>(request: &Request<B>) -> bool {
     let is_plain =
         |value: &HeaderValue| matches!(value.as_bytes(), b"application/grpc" | b"application/grpc+proto");
-    let headers = request.headers();
-    request.method() == Method::POST
-        && headers.get(CONTENT_TYPE).is_some_and(is_plain)
-        && !headers.contains_key("grpc-encoding")
+    // There are few, so looking at all of them is less work than looking two of them up.
+    let mut content_type = None;
+    for (name, value) in request.headers() {
+        if name == CONTENT_TYPE {
+            content_type = content_type.or(Some(value));
+        } else if name == "grpc-encoding" {
+            return false;
+        }
+    }
+    request.method() == Method::POST && content_type.is_some_and(is_plain)
 }
 
-/// The answer to a request whose body is this one frame, or `None`: the generated code has to see it.
-pub(super) fn answer(auth: &Auth, frame: &[u8]) -> Option<Response<AnswerBody>> {
-    let token = token_in(frame)?;
-    let Ok(checked) = panic::catch_unwind(AssertUnwindSafe(|| auth.check_at_once(token))) else {
-        return Some(
-            status::internal(&Panicked)
-                .into_http::<Body>()
-                .map(AnswerBody::from),
-        );
+/// What a request whose body is one frame comes to.
+pub(super) enum Hot<C> {
+    /// The store had the answer at hand.
+    Answered(Response<AnswerBody>),
+    /// The store has to be asked.
+    Waits(C),
+    /// The generated code has to see it.
+    NotPlain,
+}
+
+/// Answers a request whose body is this one frame, as far as that can be done without waiting.
+pub(super) fn answer(
+    auth: &Auth,
+    frame: &Bytes,
+) -> Hot<impl Future<Output = Result<Response<AnswerBody>, Infallible>> + Send + 'static> {
+    let Some(token) = token_in(frame) else {
+        return Hot::NotPlain;
     };
-    Some(match checked? {
+    match panic::catch_unwind(AssertUnwindSafe(|| auth.check_at_once(token))) {
+        Ok(Some(checked)) => Hot::Answered(response(checked)),
+        Ok(None) => {
+            let (auth, frame) = (auth.clone(), frame.clone());
+            Hot::Waits(async move {
+                // There is one: it was found above. What is kept is the frame, which is not copied.
+                let token = token_in(&frame).unwrap_or_default();
+                Ok(response(auth.check(token).await))
+            })
+        }
+        Err(_) => Hot::Answered(status::internal(&Panicked).into_http()),
+    }
+}
+
+fn response(checked: Result<Checked, AuthError>) -> Response<AnswerBody> {
+    match checked {
         Ok(checked) => {
             let mut response = Response::new(AnswerBody(Kind::Message(encode(&checked))));
             response
@@ -118,12 +156,8 @@ pub(super) fn answer(auth: &Auth, frame: &[u8]) -> Option<Response<AnswerBody>> 
                 .insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             response
         }
-        Err(refused) => refusal(refused),
-    })
-}
-
-fn refusal(refused: AuthError) -> Response<AnswerBody> {
-    Status::from(refused).into_http::<Body>().map(AnswerBody::from)
+        Err(refused) => Status::from(refused).into_http(),
+    }
 }
 
 /// The token of a framed `UserIdForSessionRequest` that holds nothing else.

@@ -14,6 +14,8 @@ type Read<B> = Option<Result<Frame<Bytes>, <B as Body>::Error>>;
 pub(super) struct Begun<B: Body<Data = Bytes>> {
     first: Read<B>,
     second: Read<B>,
+    /// Whether nothing comes after them.
+    is_all: bool,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Begun<B> {
@@ -24,15 +26,19 @@ impl<B: Body<Data = Bytes> + Unpin> Begun<B> {
             Poll::Pending => (None, false),
         };
         let (first, is_end) = ready();
-        let second = match first.is_some() && !is_end {
-            true => ready().0,
-            false => None,
+        let (second, is_all) = match first.is_some() && !is_end {
+            true => ready(),
+            false => (None, is_end),
         };
-        Self { first, second }
+        Self {
+            first,
+            second,
+            is_all,
+        }
     }
 
     /// The body's bytes, if they are whole and in one piece.
-    pub(super) fn whole(&self, rest: &B) -> Option<&Bytes> {
+    pub(super) fn whole(&self) -> Option<&Bytes> {
         let is_empty = |frame: &Frame<Bytes>| frame.data_ref().is_some_and(Bytes::is_empty);
         let is_last = match &self.second {
             None => true,
@@ -40,7 +46,7 @@ impl<B: Body<Data = Bytes> + Unpin> Begun<B> {
             Some(Err(_)) => false,
         };
         match &self.first {
-            Some(Ok(frame)) if is_last && rest.is_end_stream() => frame.data_ref(),
+            Some(Ok(frame)) if is_last && self.is_all => frame.data_ref(),
             Some(_) | None => None,
         }
     }

@@ -1,11 +1,13 @@
 //! What every call has, whichever method it is for: a deadline, a request id, and a status even if its code panics.
 
-use super::{at_once::CHECK, status};
+use super::{
+    at_once::{AnswerBody, CHECK},
+    status,
+};
 use crate::domain::{RandomTokens, TokenSource as _};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use std::{convert::Infallible, fmt, future::Future, panic::AssertUnwindSafe, pin::Pin, time::Duration};
-use tonic::body::Body;
 use tracing::Instrument as _;
 
 const STREAMING_METHODS: [&str; 4] = [
@@ -21,10 +23,8 @@ pub(super) struct Call {
     span: tracing::Span,
 }
 
-type Outcome = Result<Response<Body>, Infallible>;
-
 /// A method under way.
-pub(super) type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+pub(super) type Running = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>>;
 
 impl Call {
     pub(super) fn of<B>(request: &Request<B>, call_timeout: Duration) -> Self {
@@ -44,7 +44,10 @@ impl Call {
 
     /// Runs the method under the deadline. A method that does not end in time is dropped where it waits; use cases of several
     /// steps go on by themselves.
-    pub(super) fn run(self, method: impl Future<Output = Outcome> + Send + 'static) -> Running {
+    pub(super) fn run<B: Into<AnswerBody>>(
+        self,
+        method: impl Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+    ) -> Running {
         let Self { timeout, span } = self;
         let method = AssertUnwindSafe(method).catch_unwind();
         let call = async move {
@@ -57,7 +60,10 @@ impl Call {
                 },
                 None => method.await,
             };
-            outcome.unwrap_or_else(|_| Ok(status::internal(&Panicked).into_http()))
+            match outcome {
+                Ok(response) => response.map(|response| response.map(Into::into)),
+                Err(_) => Ok(status::internal(&Panicked).into_http()),
+            }
         };
         match span.is_none() {
             true => Box::pin(call),
@@ -167,7 +173,10 @@ mod tests {
     async fn s_95_a_panic_becomes_internal() {
         let request = Request::new(());
         let call = Call::of(&request, Duration::from_secs(1));
-        let response = call.run(async { panic!("a defect") }).await.unwrap();
+        let response = call
+            .run::<AnswerBody>(async { panic!("a defect") })
+            .await
+            .unwrap();
         assert_eq!(
             tonic::Status::from_header_map(response.headers()).unwrap().code(),
             tonic::Code::Internal
@@ -178,7 +187,7 @@ mod tests {
     async fn s_86_a_call_that_is_too_slow_answers_deadline_exceeded() {
         let request = Request::new(());
         let call = Call::of(&request, Duration::from_secs(1));
-        let response = call.run(std::future::pending()).await.unwrap();
+        let response = call.run::<AnswerBody>(std::future::pending()).await.unwrap();
         let status = tonic::Status::from_header_map(response.headers()).unwrap();
         assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
     }

@@ -23,6 +23,7 @@ use crate::{
     metrics::{Calls, Method, ThreadCalls},
     pb::{DESCRIPTOR_SET, auth_service_server::AuthServiceServer, user_service_server::UserServiceServer},
 };
+use at_once::Hot;
 use auth_service::Sessions;
 use begun::Begun;
 use bytes::Bytes;
@@ -33,7 +34,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 use tokio::sync::watch as signal;
@@ -165,23 +166,36 @@ where
 {
     type Response = Response<AnswerBody>;
     type Error = Infallible;
-    type Future = Answering<B>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // All parts are always ready: none of them limits or queues.
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let parts = Arc::clone(&self.parts);
-        let (method, stage) = match at_once::is_candidate(&request) {
-            true => (parts.check, Stage::Arrived(request)),
-            false => (
-                self.calls.method(request.uri().path()),
-                Stage::Generated(parts.run(request)),
-            ),
+    fn call(&mut self, mut request: Request<B>) -> Answering {
+        let parts = &self.parts;
+        let (method, running) = match at_once::is_candidate(&request) {
+            true => {
+                // Whoever waits for the rest of the body polls it again, with a waker of its own.
+                let begun = Begun::read(request.body_mut(), &mut Context::from_waker(Waker::noop()));
+                let running = match begun.whole().map(|message| at_once::answer(&parts.auth, message)) {
+                    Some(Hot::Answered(response)) => {
+                        parts.counts.count(parts.check, counting::code_of(&response));
+                        return Answering(Stage::AtHand(response));
+                    }
+                    Some(Hot::Waits(checking)) => call::Call::of(&request, parts.call_timeout).run(checking),
+                    Some(Hot::NotPlain) | None => parts.run(request.map(|rest| begun.before(rest))),
+                };
+                (parts.check, running)
+            }
+            false => (self.calls.method(request.uri().path()), parts.run(request)),
         };
-        Answering { parts, method, stage }
+        Answering(Stage::Running {
+            running,
+            method,
+            counts: Arc::clone(&parts.counts),
+        })
     }
 }
 
@@ -208,56 +222,41 @@ impl Parts {
 }
 
 /// A call that is being answered.
-pub struct Answering<B> {
-    parts: Arc<Parts>,
-    method: Method,
-    stage: Stage<B>,
-}
+pub struct Answering(Stage);
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a box would be the allocation that this exists to save"
-)]
-enum Stage<B> {
-    /// Not looked at yet; it may be answered at once.
-    Arrived(Request<B>),
-    /// Under way in the generated code.
-    Generated(call::Running),
+enum Stage {
+    /// Answered without waiting.
+    AtHand(Response<AnswerBody>),
+    /// Under way; it counts when it is answered.
+    Running {
+        running: call::Running,
+        method: Method,
+        counts: Arc<ThreadCalls>,
+    },
     /// Answered.
     Done,
 }
 
-impl<B> Future for Answering<B>
-where
-    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<tonic::codegen::StdError> + Send + 'static,
-{
+impl Future for Answering {
     type Output = Result<Response<AnswerBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut running = match std::mem::replace(&mut self.stage, Stage::Done) {
-            Stage::Arrived(mut request) => {
-                let begun = Begun::read(request.body_mut(), cx);
-                if let Some(message) = begun.whole(request.body())
-                    && let Some(response) = at_once::answer(&self.parts.auth, message)
-                {
-                    self.parts.counts.count(self.method, counting::code_of(&response));
-                    return Poll::Ready(Ok(response));
-                }
-                self.parts.run(request.map(|rest| begun.before(rest)))
+        if let Stage::Running {
+            running,
+            method,
+            counts,
+        } = &mut self.0
+        {
+            let answered = running.as_mut().poll(cx);
+            if let Poll::Ready(Ok(response)) = &answered {
+                counts.count(*method, counting::code_of(response));
+                self.0 = Stage::Done;
             }
-            Stage::Generated(running) => running,
-            Stage::Done => return Poll::Pending,
-        };
-        match running.as_mut().poll(cx) {
-            Poll::Ready(Ok(response)) => {
-                self.parts.counts.count(self.method, counting::code_of(&response));
-                Poll::Ready(Ok(response.map(AnswerBody::from)))
-            }
-            Poll::Pending => {
-                self.stage = Stage::Generated(running);
-                Poll::Pending
-            }
+            return answered;
+        }
+        match std::mem::replace(&mut self.0, Stage::Done) {
+            Stage::AtHand(response) => Poll::Ready(Ok(response)),
+            Stage::Running { .. } | Stage::Done => Poll::Pending,
         }
     }
 }

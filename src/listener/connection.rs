@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::Context,
     time::{Duration, Instant},
 };
 use tokio::task::JoinHandle;
@@ -28,20 +29,29 @@ pub(super) struct Presence {
 
 impl Presence {
     pub(super) fn request_begins(&self, version: http::Version) {
-        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.requests_begin(1);
         if version <= http::Version::HTTP_11 {
             self.is_http_1.store(true, Ordering::Relaxed);
         }
     }
 
-    pub(super) fn request_ends(&self) {
-        self.ended.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn requests_begin(&self, count: u64) {
+        self.begun.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn requests_end(&self, count: u64) {
+        self.ended.fetch_add(count, Ordering::Relaxed);
         // What has arrived until now was this request.
         self.has_unread.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn bytes_arrive(&self) {
         self.has_unread.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether bytes have arrived since this was last asked.
+    pub(super) fn has_heard(&self) -> bool {
+        self.has_unread.swap(false, Ordering::Relaxed)
     }
 
     /// Whether a further request has begun to arrive, given that none is open.
@@ -54,15 +64,20 @@ impl Presence {
         self.waker.wake();
     }
 
-    /// Drives a connection to its end, and asks it to leave when the patrol says so.
+    /// Whether the connection has to go. Wakes the task once it has.
     ///
     /// One flag and one waker for each connection, because a channel shared by all would be locked at every poll.
+    pub(super) fn is_told_to_leave(&self, cx: &Context<'_>) -> bool {
+        self.waker.register(cx.waker());
+        self.is_leaving.load(Ordering::Acquire)
+    }
+
+    /// Drives a connection to its end, and asks it to leave when the patrol says so.
     pub(super) async fn attend<C: GracefulConnection>(&self, connection: C) -> Result<(), C::Error> {
         let mut connection = pin!(connection);
         let mut has_been_told = false;
         poll_fn(|cx| {
-            self.waker.register(cx.waker());
-            if !has_been_told && self.is_leaving.load(Ordering::Acquire) {
+            if !has_been_told && self.is_told_to_leave(cx) {
                 has_been_told = true;
                 connection.as_mut().graceful_shutdown();
             }

@@ -6,12 +6,17 @@
 
 mod accept;
 mod admission;
+mod body;
 mod connection;
 mod descriptors;
 mod heard;
+mod keepalive;
+mod reply;
 mod request;
+mod rpc;
 mod worker;
 
+pub use body::RequestBody;
 pub use descriptors::fit_to_descriptors;
 pub use request::Serve;
 
@@ -86,7 +91,8 @@ impl Options {
     }
 }
 
-/// Who sent a request: an extension of every request that a listener hands on.
+/// Who sent a request: an extension of every request on a web listener. gRPC callers are not told by their address, and most
+/// checks are answered in less time than it takes to note one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
     /// The address at the other end of the connection.
@@ -99,6 +105,9 @@ pub struct Listener {
     socket: std::net::TcpListener,
     address: SocketAddr,
 }
+
+/// The header of one request.
+const HEADER_BYTES: u32 = 16 * 1024;
 
 /// Connections that wait in the kernel to be accepted; it lowers the number to its own limit.
 const BACKLOG: i32 = 4096;

@@ -1,6 +1,7 @@
-//! One request: told who sent it, and counted as open until its answer is out of our hands.
+//! What is served; and one request that hyper has read: told who sent it, and counted as open until its answer is out of our hands.
 
-use super::{Peer, connection::Presence};
+use super::{Peer, body::RequestBody, connection::Presence};
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::{
     body::{Body, Frame, Incoming, SizeHint},
@@ -14,32 +15,35 @@ use std::{
 };
 use tower::{Service, ServiceExt as _};
 
-/// What can be served: tonic's `Routes` and axum's `Router` both can. Implemented for every service that fits.
+/// What can be served: axum's `Router` can. Implemented for every service that fits.
+///
+/// On a gRPC connection the future of an answer is polled once where the request is read, and moves to a task of its own only if it
+/// has to wait; so it must be one that can still be moved (`Box::pin` makes any future so).
 pub trait Serve:
     Service<
-        Request<Incoming>,
+        Request<RequestBody>,
         Response = Response<Self::Body>,
         Error: Into<Box<dyn StdError + Send + Sync>>,
-        Future: Send + 'static,
+        Future: Send + Unpin + 'static,
     > + Clone
     + Send
     + 'static
 {
     /// The body of an answer.
-    type Body: Body<Data: Send, Error: Into<Box<dyn StdError + Send + Sync>>> + Send + Unpin + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Send + Unpin + 'static;
 }
 
 impl<S, B> Serve for S
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
     S::Error: Into<Box<dyn StdError + Send + Sync>>,
-    S::Future: Send + 'static,
-    B: Body<Data: Send, Error: Into<Box<dyn StdError + Send + Sync>>> + Send + Unpin + 'static,
+    S::Future: Send + Unpin + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Send + Unpin + 'static,
 {
     type Body = B;
 }
 
-/// The service for one connection.
+/// The service for one connection that hyper reads.
 pub(super) fn counted<S: Serve>(
     service: S,
     peer: Peer,
@@ -54,7 +58,7 @@ pub(super) fn counted<S: Serve>(
     service_fn(move |mut request: Request<Incoming>| {
         let open = OpenRequest::begin(&presence, request.version());
         request.extensions_mut().insert(peer);
-        let answer = service.clone().oneshot(request);
+        let answer = service.clone().oneshot(request.map(RequestBody::from));
         async move {
             let response = answer.await.map_err(Into::into)?;
             Ok(response.map(|body| CountedBody { body, _open: open }))
@@ -64,18 +68,23 @@ pub(super) fn counted<S: Serve>(
 
 /// Counts a request as open until it is dropped.
 #[derive(Debug)]
-struct OpenRequest(Arc<Presence>);
+pub(super) struct OpenRequest(Arc<Presence>);
 
 impl OpenRequest {
     fn begin(presence: &Arc<Presence>, version: http::Version) -> Self {
         presence.request_begins(version);
+        Self::begun(presence)
+    }
+
+    /// For a request whose beginning is counted already.
+    pub(super) fn begun(presence: &Arc<Presence>) -> Self {
         Self(Arc::clone(presence))
     }
 }
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.0.request_ends();
+        self.0.requests_end(1);
     }
 }
 

@@ -1,14 +1,14 @@
 //! A worker: one thread, one single-threaded runtime, and the patrol over its connections.
 
 use super::{
-    Options, Peer, Protocol,
+    HEADER_BYTES, Options, Peer, Protocol,
     admission::Seat,
     connection::{Presence, Watched},
     heard::Heard,
     request::{Serve, counted},
+    rpc::Rpc,
 };
 use crate::shutdown::Shutdown;
-use hyper::server::conn::http2;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
@@ -30,8 +30,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-/// The header of one request: its size, and for HTTP/1 the number of its fields.
-const HEADER_BYTES: u32 = 16 * 1024;
+/// Fields in the header of one HTTP/1 request.
 const HEADER_FIELDS: usize = 100;
 
 /// What a connection may send ahead of being read, in all its streams together. A request is far smaller.
@@ -133,26 +132,14 @@ pub(super) fn start<S: Serve>(
 /// How connections are spoken to.
 #[derive(Clone)]
 enum Server {
-    Rpc(http2::Builder<TokioExecutor>),
+    Rpc(Rpc),
     Web(auto::Builder<TokioExecutor>),
 }
 
 impl Server {
     fn new(options: &Options) -> Self {
         match options.protocol {
-            Protocol::Rpc => {
-                let mut builder = http2::Builder::new(TokioExecutor::new());
-                builder
-                    .timer(TokioTimer::new())
-                    // gRPC has no use for it.
-                    .auto_date_header(false)
-                    .max_concurrent_streams(options.streams_per_connection)
-                    .max_header_list_size(HEADER_BYTES)
-                    .initial_connection_window_size(CONNECTION_WINDOW)
-                    .keep_alive_interval(options.keepalive_interval)
-                    .keep_alive_timeout(options.keepalive_timeout);
-                Self::Rpc(builder)
-            }
+            Protocol::Rpc => Self::Rpc(Rpc::new(options)),
             Protocol::Web => {
                 let mut builder = auto::Builder::new(TokioExecutor::new());
                 builder
@@ -267,16 +254,14 @@ impl Patrol {
             }
         };
         let presence = Arc::new(Presence::default());
-        let service = counted(service.clone(), Peer { address: peer }, Arc::clone(&presence));
+        let service = service.clone();
         let server = self.server.clone();
         let attended = Arc::clone(&presence);
         let task = tokio::spawn(async move {
             let outcome: Result<(), Box<dyn StdError + Send + Sync>> = match server {
-                Server::Rpc(builder) => attended
-                    .attend(builder.serve_connection(TokioIo::new(stream), service))
-                    .await
-                    .map_err(Into::into),
+                Server::Rpc(rpc) => rpc.serve(stream, service, attended).await,
                 Server::Web(builder) => {
+                    let service = counted(service, Peer { address: peer }, Arc::clone(&attended));
                     let stream = TokioIo::new(Heard::new(stream, Arc::clone(&attended)));
                     attended.attend(builder.serve_connection(stream, service)).await
                 }

@@ -18,7 +18,8 @@ type Shown = Response<Full<Bytes>>;
 /// A service that shows the numbers to whoever asks. It belongs on a listener of its own, which the public does not reach (S-70).
 pub fn endpoint<B>(
     metrics: Arc<Metrics>,
-) -> impl Service<Request<B>, Response = Shown, Error = Infallible, Future: Send> + Clone + Send + 'static {
+) -> impl Service<Request<B>, Response = Shown, Error = Infallible, Future: Send + Unpin> + Clone + Send + 'static
+{
     tower::service_fn(move |request: Request<B>| {
         ready(Ok::<_, Infallible>(answer(
             &metrics,

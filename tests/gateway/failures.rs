@@ -166,10 +166,10 @@ async fn the_gateway_goes_on_when_the_service_comes_back() {
     let (_trigger, shutdown) = sessiond::shutdown::channel();
     let options = sessiond::listener::Options::new(sessiond::listener::Protocol::Rpc);
     let answer = || {
-        tower::service_fn(|_: http::Request<hyper::body::Incoming>| {
+        tower::service_fn(|_: http::Request<sessiond::listener::RequestBody>| {
             let response: http::Response<tonic::body::Body> =
                 failure(Code::Unauthenticated, "INVALID_SESSION", None).into_http();
-            async move { Ok::<_, std::convert::Infallible>(response) }
+            std::future::ready(Ok::<_, std::convert::Infallible>(response))
         })
     };
     listener.serve(options, shutdown, answer).unwrap();

@@ -2,9 +2,11 @@
 
 use crate::stage::{Served, channel_to, plain, serve, serve_gateway};
 use http::{Request, Response};
-use hyper::body::Incoming;
-use sessiond::{gateway::GatewayConfig, listener::Protocol};
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use sessiond::{
+    gateway::GatewayConfig,
+    listener::{Protocol, RequestBody},
+};
+use std::{convert::Infallible, future::ready, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use tonic::{Code, Status, body::Body};
 
@@ -19,9 +21,9 @@ impl Scripted {
         let status: Arc<dyn Fn() -> Status + Send + Sync> = Arc::new(status);
         let service = serve(Protocol::Rpc, move || {
             let status = Arc::clone(&status);
-            tower::service_fn(move |_: Request<Incoming>| {
+            tower::service_fn(move |_: Request<RequestBody>| {
                 let response: Response<Body> = status().into_http();
-                async move { Ok::<_, Infallible>(response) }
+                ready(Ok::<_, Infallible>(response))
             })
         });
         Self {
@@ -33,7 +35,7 @@ impl Scripted {
     /// A service that never answers, behind a gateway that does not wait long.
     pub(crate) fn silent() -> Self {
         let service = serve(Protocol::Rpc, || {
-            tower::service_fn(|_: Request<Incoming>| {
+            tower::service_fn(|_: Request<RequestBody>| {
                 std::future::pending::<Result<Response<Body>, Infallible>>()
             })
         });
@@ -62,12 +64,12 @@ impl SlowLogIns {
         let of_service = Arc::clone(&begun);
         let service = serve(Protocol::Rpc, move || {
             let begun = Arc::clone(&of_service);
-            tower::service_fn(move |request: Request<Incoming>| {
+            tower::service_fn(move |request: Request<RequestBody>| {
                 let is_log_in = request.uri().path().ends_with("/CreateSession");
                 if is_log_in {
                     begun.add_permits(1);
                 }
-                async move {
+                Box::pin(async move {
                     match is_log_in {
                         true => std::future::pending().await,
                         false => {
@@ -75,7 +77,7 @@ impl SlowLogIns {
                             Ok::<Response<Body>, Infallible>(refusal.into_http())
                         }
                     }
-                }
+                })
             })
         });
         Self {

@@ -62,6 +62,7 @@ macro_rules! service_over {
                     lists_are_paged
                     a_session_is_rotated_with_and_without_grace
                     s_68_interleaved_checks_always_name_the_owner
+                    a_check_gets_the_same_answer_by_hand_and_from_the_generated_code
                 }
                 passwords {
                     s_16_a_changed_password_ends_the_other_sessions

@@ -1,6 +1,7 @@
 //! Check, end, list and rotate sessions.
 
 use crate::service::{PASSWORD, Process, Service, bad_fields, by_user_id, reason, visible};
+use prost::Message as _;
 use sessiond::pb::{self, destroy_session_request::Session as Key, list_sessions_request::Owner};
 use std::{collections::BTreeSet, time::Duration};
 use tonic::Code;
@@ -348,4 +349,63 @@ pub(crate) async fn s_68_interleaved_checks_always_name_the_owner(service: Servi
     for checker in checkers {
         checker.await.unwrap();
     }
+}
+
+/// A check in its plain form is answered by hand, whether the store has the answer at hand or has to be waited for; one that is not
+/// announced as plain takes the way through the generated code.
+pub(crate) async fn a_check_gets_the_same_answer_by_hand_and_from_the_generated_code(service: Service) {
+    let user = service.here.quick_user("ann@example.com").await;
+    let token = service.here.session_of(&user).await.session_token;
+    let dead = format!("ses_{}", "A".repeat(43));
+    for token in [token.as_str(), &dead, "x", ""] {
+        let by_hand = raw_check(service.there.address, token, http::HeaderMap::new()).await;
+        let identity = (
+            http::HeaderName::from_static("grpc-encoding"),
+            "identity".parse().unwrap(),
+        );
+        let generated = raw_check(
+            service.there.address,
+            token,
+            http::HeaderMap::from_iter([identity]),
+        )
+        .await;
+        assert_eq!(by_hand, generated, "{token}");
+    }
+}
+
+/// All that a check's caller receives: headers, body and trailers.
+async fn raw_check(
+    address: std::net::SocketAddr,
+    token: &str,
+    headers: http::HeaderMap,
+) -> (http::HeaderMap, Vec<u8>, Option<http::HeaderMap>) {
+    let socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (requests, connection) = h2::client::handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    let mut request = http::Request::post(format!("http://{address}/auth.v1.AuthService/UserIdForSession"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(())
+        .unwrap();
+    request.headers_mut().extend(headers);
+    let (answer, mut stream) = requests
+        .ready()
+        .await
+        .unwrap()
+        .send_request(request, false)
+        .unwrap();
+    let message = pb::UserIdForSessionRequest {
+        session_token: token.into(),
+    }
+    .encode_to_vec();
+    let mut frame = vec![0];
+    frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    frame.extend(message);
+    stream.send_data(frame.into(), true).unwrap();
+    let (head, mut body) = answer.await.unwrap().into_parts();
+    let mut bytes = Vec::new();
+    while let Some(data) = body.data().await {
+        bytes.extend(data.unwrap());
+    }
+    (head.headers, bytes, body.trailers().await.unwrap())
 }

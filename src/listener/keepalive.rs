@@ -1,0 +1,61 @@
+//! Asks an HTTP/2 client that has been silent for a sign of life.
+
+use h2::{Ping, PingPong};
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::time::{Instant, Sleep, sleep};
+
+pub(super) struct Keepalive {
+    pings: PingPong,
+    interval: Duration,
+    timeout: Duration,
+    heard_at: Instant,
+    is_asked: bool,
+    /// Until the client is to be asked; once it is, until it must have answered.
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl Keepalive {
+    pub(super) fn new(pings: PingPong, interval: Duration, timeout: Duration) -> Self {
+        Self {
+            pings,
+            interval,
+            timeout,
+            heard_at: Instant::now(),
+            is_asked: false,
+            alarm: Box::pin(sleep(interval)),
+        }
+    }
+
+    /// Bytes have arrived.
+    pub(super) fn hear(&mut self) {
+        self.heard_at = Instant::now();
+    }
+
+    /// Asks when it is time; ready once the client has not answered in time. Must be polled after the connection, which reads the
+    /// answers, and wakes the same task.
+    pub(super) fn poll_dead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_asked && matches!(self.pings.poll_pong(cx), Poll::Ready(Ok(_))) {
+            self.is_asked = false;
+            self.alarm.as_mut().reset(self.heard_at + self.interval);
+        }
+        loop {
+            ready!(self.alarm.as_mut().poll(cx));
+            if self.is_asked {
+                return Poll::Ready(());
+            }
+            let due_at = self.heard_at + self.interval;
+            let now = Instant::now();
+            if now < due_at {
+                self.alarm.as_mut().reset(due_at);
+            } else {
+                // It fails only if the connection is closing, which needs no answer.
+                self.is_asked = self.pings.send_ping(Ping::opaque()).is_ok();
+                self.alarm.as_mut().reset(now + self.timeout);
+            }
+        }
+    }
+}
