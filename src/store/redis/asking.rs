@@ -99,7 +99,7 @@ impl Asked for Server {
     type Error = RedisError;
 
     async fn ask(&self, questions: &[Question]) -> RedisResult<Vec<Answer>> {
-        let reply = self.wire.read(&values_for(&self.keys, questions)).await?;
+        let reply = self.wire.read_here(&values_for(&self.keys, questions)).await?;
         let mut values = values_in(reply)?;
         Ok(questions
             .iter()
@@ -138,7 +138,7 @@ impl Asked for Node {
             commands.add_command(values_for(&self.keys, std::slice::from_ref(question)));
         }
         let route = self.shards.route(first.place.shard);
-        match self.wire.read_at(route, commands).await {
+        match self.wire.read_here_at(route, &commands).await {
             Ok(replies) => Ok(replies.into_iter().map(seen_in).collect()),
             // Something has moved, or is about to. Each by itself finds its way.
             Err(error) if matches!(error.kind(), ErrorKind::Server(_)) => {
@@ -158,7 +158,7 @@ impl Asked for Node {
 impl Node {
     async fn ask_alone(&self, question: &Question) -> Answer {
         let questions = std::slice::from_ref(question);
-        seen_in(self.wire.read(&values_for(&self.keys, questions)).await?)
+        seen_in(self.wire.read_here(&values_for(&self.keys, questions)).await?)
     }
 }
 

@@ -1,12 +1,12 @@
-//! The way of a request to Redis: over the connection of the thread that asks or over one of several that all share, with the
-//! scripts loaded, and for writes with the replicas waited for.
+//! The way of a request to Redis: over one of several connections that all share, for checks over that of the thread that asks; with
+//! the scripts loaded, and for writes with the replicas waited for.
 
 use super::{
     config::RedisConfig,
     link::{Connection, Link, failure},
 };
 use crate::store::lanes::Lanes;
-use redis::{Cmd, Pipeline, RedisResult, Value, cluster_routing::Route};
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value, cluster_routing::Route};
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
@@ -59,20 +59,33 @@ impl Wire {
 
     /// The reply to a command that changes nothing.
     pub(super) async fn read(&self, cmd: &Cmd) -> RedisResult<Value> {
-        if let Some((lane, mut connection)) = self.lane() {
-            return lane.noted(connection.ask(cmd).await);
-        }
         let (mut connection, link) = self.connection(&self.readers).await?;
         link.noted(connection.ask(cmd).await)
     }
 
-    /// The replies to commands that change nothing, and that are sent to the primary of one slot of a Cluster.
-    pub(super) async fn read_at(&self, slot: Route, commands: Pipeline) -> RedisResult<Vec<Value>> {
+    /// As [`read`](Self::read), over the connection of this thread. If that is broken, a shared one is asked.
+    ///
+    /// For checks: what changes something must not be asked twice, and so would fail on each thread in turn after the server was away.
+    pub(super) async fn read_here(&self, cmd: &Cmd) -> RedisResult<Value> {
         if let Some((lane, mut connection)) = self.lane() {
-            return lane.noted(connection.ask_primary_of(slot, commands).await);
+            match lane.noted(connection.ask(cmd).await) {
+                Err(error) if is_broken(&error) => {}
+                answer => return answer,
+            }
+        }
+        self.read(cmd).await
+    }
+
+    /// As [`read_here`](Self::read_here), for commands that are sent to the primary of one slot of a Cluster.
+    pub(super) async fn read_here_at(&self, slot: Route, commands: &Pipeline) -> RedisResult<Vec<Value>> {
+        if let Some((lane, mut connection)) = self.lane() {
+            match lane.noted(connection.ask_primary_of(slot, commands.clone()).await) {
+                Err(error) if is_broken(&error) => {}
+                answer => return answer,
+            }
         }
         let (mut connection, link) = self.connection(&self.readers).await?;
-        link.noted(connection.ask_primary_of(slot, commands).await)
+        link.noted(connection.ask_primary_of(slot, commands.clone()).await)
     }
 
     /// The connection of this thread. While it has none, others may.
@@ -106,6 +119,11 @@ impl Wire {
         let (mut connection, link) = self.connection(&self.readers).await?;
         link.noted(connection.ask_primaries(cmd).await)
     }
+}
+
+/// Whether the connection is of no use any more, and has said so at once: whoever has waited in vain does not wait again.
+fn is_broken(error: &RedisError) -> bool {
+    !error.is_timeout() && (error.is_io_error() || error.is_unrecoverable_error())
 }
 
 async fn open(config: &RedisConfig, links: usize) -> RedisResult<Vec<Link>> {
