@@ -39,8 +39,13 @@ impl Auth {
             return Err(AuthError::InvalidSession);
         };
         let now = self.parts.clock.now();
-        let found = self.parts.sessions.check(&digest, now).get().await;
-        self.judge(found, &digest, now)
+        match self.parts.sessions.check(&digest, now) {
+            Answer::Now(found) => self.judge(found, &digest, now),
+            Answer::Later(found) => {
+                let found = found.await;
+                self.judge_late(found, &digest)
+            }
+        }
     }
 
     /// [`check`](Self::check) where the store has the answer at hand; `None`: it takes a round trip, and nothing was asked.
@@ -83,13 +88,25 @@ impl Auth {
             if waiting.len() >= CONCURRENT_CHECKS
                 && let Some((index, digest, found)) = waiting.next().await
             {
-                results[index] = conclude(self.judge(found, digest, now));
+                results[index] = conclude(self.judge_late(found, digest));
             }
         }
         while let Some((index, digest, found)) = waiting.next().await {
-            results[index] = conclude(self.judge(found, digest, now));
+            results[index] = conclude(self.judge_late(found, digest));
         }
         results
+    }
+
+    /// As [`judge`](Self::judge), of what had to be waited for.
+    ///
+    /// What counts is when the answer came. While a store hangs, others are told that a session has expired; noted as of the
+    /// instant at which it was asked for, the activity would bring it back.
+    fn judge_late(
+        &self,
+        found: Result<Option<LiveSession>, StoreError>,
+        digest: &TokenDigest,
+    ) -> Result<Checked, AuthError> {
+        self.judge(found, digest, self.parts.clock.now())
     }
 
     /// What a check of a token comes to, given what the store holds under its digest.
@@ -141,6 +158,11 @@ impl Auth {
                 return Err(AuthError::InvalidSession);
             }
         };
+        // Two stores were waited for: see `judge_late`.
+        let now = self.parts.clock.now();
+        if session.live.is_expired(now) {
+            return Err(AuthError::InvalidSession);
+        }
         session.live = self.seen(session.live, &digest, now);
         Ok(CurrentUser { user, session })
     }

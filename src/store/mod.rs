@@ -284,7 +284,8 @@ pub trait SessionStore: Send + Sync + 'static {
     /// back. Written down within half of the session's [`last_seen_slack`](crate::domain::last_seen_slack) where the process
     /// lives on.
     ///
-    /// `session` and `digest` are those of one answer of [`check`](Self::check).
+    /// `session` and `digest` are those of one answer of [`check`](Self::check), and `at` is the present: a store that writes later
+    /// counts from the call on how late it is.
     fn touch(&self, session: &LiveSession, digest: &TokenDigest, at: Timestamp);
 
     /// As [`check`](Self::check), with everything that was stored with the session.

@@ -2,17 +2,25 @@
 
 use crate::{postgres_server::PostgresServer, redis_server::RedisServer};
 use sessiond::{
+    auth::{Auth, AuthError, AuthParts},
     domain::{
-        Attributes, AuthMethod, Client, Clock as _, LiveSession, RandomTokens, Session, SessionId,
+        Attributes, AuthMethod, Client, Clock, LiveSession, RandomTokens, Session, SessionId, SessionLimits,
         SessionSpan, SystemClock, Timestamp, TokenSource as _, UserId,
     },
+    password::{HashingConfig, PasswordHasher},
     store::{
         Created, EmbeddedStore, MemoryStore, NewSession, PostgresConfig, PostgresStore, PostgresUrl,
         Rotation, SessionKey, SessionStore,
         redis::{RedisConfig, RedisStore},
     },
 };
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{task::block_in_place, time::sleep};
 
 const IDLE: Duration = Duration::from_secs(2);
@@ -21,7 +29,7 @@ fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-async fn new_session(store: &impl SessionStore, now: Timestamp) -> NewSession {
+async fn new_session(store: &(impl SessionStore + ?Sized), now: Timestamp) -> NewSession {
     let user_id = UserId::new(now, RandomTokens.id_bits().unwrap());
     let live = LiveSession {
         id: SessionId::new(now, RandomTokens.id_bits().unwrap()),
@@ -167,4 +175,75 @@ async fn f_14_a_check_that_was_held_up_revives_nothing_in_memory() {
 async fn f_14_a_check_that_was_held_up_revives_nothing_in_the_embedded_store() {
     let data_dir = tempfile::tempdir().unwrap();
     a_check_that_was_held_up_revives_nothing(EmbeddedStore::open(data_dir.path()).unwrap()).await;
+}
+
+/// A clock by which time passes only while a store is being waited for.
+struct WaitingTime {
+    asked_at: Timestamp,
+    answered_at: Timestamp,
+    is_asked: AtomicBool,
+}
+
+impl Clock for WaitingTime {
+    fn now(&self) -> Timestamp {
+        match self.is_asked.swap(true, Ordering::Relaxed) {
+            false => self.asked_at,
+            true => self.answered_at,
+        }
+    }
+}
+
+/// Sessions end while their store is asked for them: others have been told so before the answer comes.
+async fn a_late_answer_revives_nothing(store: impl SessionStore) {
+    let store: Arc<dyn SessionStore> = Arc::new(store);
+    let created_at = SystemClock::starting_at_wall_time(None).now();
+    let over_at = created_at.after(IDLE);
+    for is_one_of_many in [false, true] {
+        let token = RandomTokens.session_token().unwrap();
+        let new = NewSession {
+            digest: token.digest(),
+            ..new_session(&*store, created_at).await
+        };
+        assert_eq!(store.create(new, created_at).await.unwrap(), Created::Yes);
+        let auth = Auth::new(AuthParts {
+            users: Arc::new(MemoryStore::new()),
+            sessions: Arc::clone(&store),
+            passwords: PasswordHasher::start(HashingConfig::default()).unwrap(),
+            clock: Arc::new(WaitingTime {
+                asked_at: over_at.before(millis(500)),
+                answered_at: over_at,
+                is_asked: AtomicBool::new(false),
+            }),
+            tokens: Arc::new(RandomTokens),
+            limits: SessionLimits {
+                span: SessionSpan::from_secs(3600, 1800),
+                max_per_user: 10,
+            },
+        });
+        let checked = match is_one_of_many {
+            false => auth.check(token.expose()).await,
+            true => auth
+                .check_many(&[token.expose()], |checked| checked)
+                .await
+                .remove(0),
+        };
+        assert!(matches!(checked, Err(AuthError::InvalidSession)), "{checked:?}");
+        // As long as a touch may be on its way.
+        sleep(millis(500)).await;
+        assert_eq!(store.check(&token.digest(), over_at).get().await.unwrap(), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_11_a_late_answer_of_redis_revives_nothing() {
+    let server = block_in_place(RedisServer::start);
+    let config = RedisConfig::new(&server.url()).unwrap();
+    a_late_answer_revives_nothing(RedisStore::connect(config).await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_11_a_late_answer_of_postgres_revives_nothing() {
+    let url = block_in_place(|| PostgresServer::shared().new_database());
+    let config = PostgresConfig::new(PostgresUrl::new(url));
+    a_late_answer_revives_nothing(PostgresStore::connect(config).await.unwrap()).await;
 }
