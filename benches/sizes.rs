@@ -84,6 +84,7 @@ fn measure() -> Outcome {
         let told = [
             ("DATA_DIR", &*data.to_string_lossy()),
             ("COUNT", &count.to_string()),
+            ("PER_USER", &per_user.to_string()),
         ];
         let grown = Server::in_role("grow", &told)?.ready.clone();
         support::progress("")?;
