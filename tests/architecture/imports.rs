@@ -1,67 +1,96 @@
-//! The one-way rule: which module of the library may use which other.
+//! The one-way rule: which module of the library may use which other. The code map of ARCHITECTURE.md is the rule; this reads it.
 
-use crate::tree;
+use crate::{documents::code_spans, tree};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
+    sync::LazyLock,
 };
 
-/// What a module may use of ours, as the beginning of a path; itself always. A module without a row may not exist.
-const RULES: &[(&str, &[&str])] = &[
-    ("domain", &[]),
-    ("store", &["domain"]),
-    ("password", &["domain"]),
-    ("auth", &["domain", "store", "password"]),
-    (
-        "grpc",
-        &[
-            "auth",
-            "domain",
-            "listener",
-            "metrics",
-            "pb",
-            // The stream of revocations is the store's to tell; every other word with a store goes through `auth`.
-            "store::Cursor",
-            "store::RevocationLog",
-            "store::Revocations",
-            "store::SessionKey",
-            "store::Told",
-            "store::monotonic_millis",
-        ],
-    ),
-    ("sweeper", &["domain", "metrics", "shutdown", "store"]),
-    ("metrics", &[]),
-    ("pb", &[]),
-    ("client", &["domain", "pb"]),
-    ("gateway", &["client", "domain", "listener", "pb"]),
-    ("listener", &["shutdown"]),
-    ("shutdown", &[]),
-    ("telemetry", &[]),
-    // Only the programs use `config`, so no other row names it.
-    (
-        "config",
-        &[
-            "auth",
-            "client",
-            "domain",
-            "gateway",
-            "grpc",
-            "listener",
-            "password",
-            "store",
-            "sweeper",
-            "telemetry",
-        ],
-    ),
-];
+/// The code map as it stands in the tree.
+static CODE_MAP: LazyLock<Vec<Row>> = LazyLock::new(|| code_map(&tree::read("ARCHITECTURE.md")));
+
+/// One row of the code map.
+pub(crate) struct Row {
+    /// The top-level module of the library, or `bin` for the programs.
+    module: String,
+    /// What it may use of ours, as beginnings of paths from the crate's root; itself always.
+    may_import: MayImport,
+}
+
+enum MayImport {
+    Everything,
+    Only(Vec<String>),
+}
+
+/// The rows of the code map: `| `src/module` | what it holds | `domain`, `store::{Cursor, RevocationLog}` |`.
+fn code_map(document: &str) -> Vec<Row> {
+    let table = document
+        .lines()
+        .skip_while(|line| !line.starts_with("| where | what | may import of ours |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    table
+        .map(|line| {
+            let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+            let [place, _, imports] = cells[..] else {
+                panic!("the code map has a row that has not three cells: {line}")
+            };
+            Row {
+                module: module_named(place).unwrap_or_else(|| panic!("no directory or file of src: {place}")),
+                may_import: may_import(imports),
+            }
+        })
+        .collect()
+}
+
+/// `auth` for "`src/auth`", `pb` for "`src/pb.rs`".
+fn module_named(place: &str) -> Option<String> {
+    let name = place.strip_prefix("`src/")?.strip_suffix('`')?;
+    Some(name.strip_suffix(".rs").unwrap_or(name).to_owned())
+}
+
+fn may_import(cell: &str) -> MayImport {
+    match cell {
+        "everything" => MayImport::Everything,
+        "nothing" => MayImport::Only(Vec::new()),
+        list => {
+            let paths: Vec<String> = code_spans(list).into_iter().flat_map(expanded).collect();
+            assert!(
+                !paths.is_empty(),
+                "neither paths nor 'nothing' nor 'everything': {list}"
+            );
+            MayImport::Only(paths)
+        }
+    }
+}
+
+/// `store::{Cursor, RevocationLog}` is two paths.
+fn expanded(path: &str) -> Vec<String> {
+    match path.strip_suffix('}').and_then(|path| path.split_once('{')) {
+        Some((prefix, names)) => names
+            .split(',')
+            .map(|name| format!("{prefix}{}", name.trim()))
+            .collect(),
+        None => vec![path.to_owned()],
+    }
+}
 
 /// Whether code in `module` may name something at `path`, both counted from the crate's root.
 pub(crate) fn may_use(module: &str, path: &str) -> bool {
+    is_allowed(&CODE_MAP, module, path)
+}
+
+fn is_allowed(rows: &[Row], module: &str, path: &str) -> bool {
     let begins_with = |allowed: &str| path == allowed || path.starts_with(&format!("{allowed}::"));
-    let row = RULES.iter().find(|(name, _)| *name == module);
-    begins_with(module) || row.is_some_and(|(_, allowed)| allowed.iter().any(|allowed| begins_with(allowed)))
+    let row = rows.iter().find(|row| row.module == module);
+    begins_with(module)
+        || row.is_some_and(|row| match &row.may_import {
+            MayImport::Everything => true,
+            MayImport::Only(paths) => paths.iter().any(|allowed| begins_with(allowed)),
+        })
 }
 
 /// Every path into the crate that a file names: the file's own module path is where `self` and `super` count from.
@@ -187,8 +216,8 @@ fn imports_point_one_way() {
     let mut broken = Vec::new();
     for (module, paths) in &uses {
         assert!(
-            RULES.iter().any(|(name, _)| name == module),
-            "src/{module}: decide what it may use of ours, and give it a row in the rules"
+            CODE_MAP.iter().any(|row| row.module == *module),
+            "src/{module}: decide what it may use of ours, and give it a row in ARCHITECTURE.md's code map"
         );
         // A path of no module of ours is one of a crate that happens to begin like a keyword, or of the root itself.
         let ours = paths
@@ -211,14 +240,53 @@ fn imports_point_one_way() {
 }
 
 #[test]
-fn every_row_of_the_rules_is_a_module() {
-    let uses = modules();
-    for (module, _) in RULES {
+fn every_row_of_the_code_map_is_there_and_imports_from_rows_above_it() {
+    let mut above: Vec<&str> = Vec::new();
+    for Row { module, may_import } in CODE_MAP.iter() {
+        let place = tree::root().join("src").join(module);
         assert!(
-            uses.contains_key(*module),
-            "{module} has a row in the rules but no source"
+            place.is_dir() || place.with_extension("rs").is_file(),
+            "{module} has a row in the code map but no source"
         );
+        if let MayImport::Only(paths) = may_import {
+            for path in paths {
+                let used = path.split("::").next().unwrap();
+                assert!(
+                    above.contains(&used),
+                    "{module} may import {path}, but no row above it is {used}"
+                );
+            }
+        }
+        above.push(module);
     }
+    assert!(
+        above.len() > 10,
+        "only {} rows were found in the code map",
+        above.len()
+    );
+}
+
+#[test]
+fn the_code_map_is_read_as_it_is_written() {
+    let rows = code_map(
+        "# A page
+
+| where | what | may import of ours |
+|---|---|---|
+| `src/domain` | words | nothing |
+| `src/grpc` | the contract | `domain`, `store::{Cursor, RevocationLog}` |
+| `src/pb.rs` | messages | nothing |
+| `src/bin` | programs | everything |
+
+| `src/no_row` | of another table | everything |
+",
+    );
+    let modules: Vec<&str> = rows.iter().map(|row| row.module.as_str()).collect();
+    assert_eq!(modules, ["domain", "grpc", "pb", "bin"]);
+    assert!(is_allowed(&rows, "grpc", "domain::Email") && is_allowed(&rows, "grpc", "store::Cursor"));
+    assert!(is_allowed(&rows, "bin", "store::MemoryStore") && is_allowed(&rows, "pb", "pb::User"));
+    assert!(!is_allowed(&rows, "grpc", "store::SessionStore") && !is_allowed(&rows, "grpc", "storehouse"));
+    assert!(!is_allowed(&rows, "domain", "grpc") && !is_allowed(&rows, "auth", "domain"));
 }
 
 #[test]
@@ -247,5 +315,4 @@ fn a_forbidden_import_is_seen_however_it_is_written() {
         ]
     );
     assert!(may_use("password", "domain::Email") && !may_use("password", "store::SessionStore"));
-    assert!(may_use("grpc", "store::Told") && !may_use("grpc", "store::SessionStore"));
 }
