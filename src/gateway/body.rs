@@ -1,6 +1,6 @@
 //! Reads a request's body: bounded in length and time, and only as what its content type says it is.
 
-use super::problem::{Kind, Problem, Violation};
+use super::problem::{Problem, ProblemKind, Violation};
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, header};
@@ -16,14 +16,14 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// The whole body.
 ///
 /// # Errors
-/// [`Kind::BodyTooLarge`], [`Kind::BodyTooSlow`], or [`Kind::MalformedBody`] if it ended before its end.
+/// [`ProblemKind::BodyTooLarge`], [`ProblemKind::BodyTooSlow`], or [`ProblemKind::MalformedBody`] if it ended before its end.
 pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
     let whole = Limited::new(body, MAX_BYTES).collect();
     match tokio::time::timeout(READ_TIMEOUT, whole).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Kind::BodyTooLarge.into()),
-        Ok(Err(_)) => Err(Kind::MalformedBody.into()),
-        Err(_) => Err(Kind::BodyTooSlow.into()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ProblemKind::BodyTooLarge.into()),
+        Ok(Err(_)) => Err(ProblemKind::MalformedBody.into()),
+        Err(_) => Err(ProblemKind::BodyTooSlow.into()),
     }
 }
 
@@ -31,7 +31,7 @@ pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MediaType {
     /// The header is missing.
-    Unsaid,
+    Missing,
     /// `application/json`, or a type built on it.
     Json,
     /// `application/x-www-form-urlencoded`.
@@ -45,7 +45,7 @@ impl MediaType {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut values = headers.get_all(header::CONTENT_TYPE).iter();
         let text = match (values.next(), values.next()) {
-            (None, _) => return Self::Unsaid,
+            (None, _) => return Self::Missing,
             (Some(value), None) => value.to_str().unwrap_or_default().to_ascii_lowercase(),
             (Some(_), Some(_)) => return Self::Other,
         };
@@ -65,32 +65,34 @@ impl MediaType {
 }
 
 /// The members of a JSON object, taken out one by one; what was wrong with them is told at the end, all at once.
-pub(super) struct Fields {
+pub(super) struct JsonFields {
     members: Map<String, Value>,
     violations: Vec<Violation>,
 }
 
-impl Fields {
+impl JsonFields {
     /// The body of a route that takes JSON only. A page elsewhere can make a browser send a form, not this type (S-29).
     ///
     /// # Errors
-    /// [`Kind::UnsupportedMediaType`], or what [`read`] and [`Fields::parse`] give.
+    /// [`ProblemKind::UnsupportedMediaType`], or what [`read`] and [`JsonFields::parse`] give.
     pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
         match MediaType::of(headers) {
             MediaType::Json => Self::parse(&read(body).await?),
-            MediaType::Unsaid | MediaType::Form | MediaType::Other => Err(Kind::UnsupportedMediaType.into()),
+            MediaType::Missing | MediaType::Form | MediaType::Other => {
+                Err(ProblemKind::UnsupportedMediaType.into())
+            }
         }
     }
 
     /// # Errors
-    /// [`Kind::MalformedBody`] if the text is not one JSON object.
+    /// [`ProblemKind::MalformedBody`] if the text is not one JSON object.
     pub(super) fn parse(text: &[u8]) -> Result<Self, Problem> {
         match serde_json::from_slice(text) {
             Ok(Value::Object(members)) => Ok(Self {
                 members,
                 violations: Vec::new(),
             }),
-            Ok(_) | Err(_) => Err(Kind::MalformedBody.into()),
+            Ok(_) | Err(_) => Err(ProblemKind::MalformedBody.into()),
         }
     }
 
@@ -154,7 +156,7 @@ impl Fields {
     /// Ends the reading.
     ///
     /// # Errors
-    /// [`Kind::InvalidField`] naming every member that was wrong, missing, or not asked for: a member that is silently passed over
+    /// [`ProblemKind::InvalidField`] naming every member that was wrong, missing, or not asked for: a member that is silently passed over
     /// would look as if it had been written.
     pub(super) fn finish(mut self) -> Result<(), Problem> {
         // A name from outside is not quoted back: only that there is one too many.
@@ -202,7 +204,7 @@ mod tests {
         ] {
             assert_eq!(media_type(&[other]), MediaType::Other, "{other}");
         }
-        assert_eq!(media_type(&[]), MediaType::Unsaid);
+        assert_eq!(media_type(&[]), MediaType::Missing);
         assert_eq!(
             media_type(&["application/json", "application/json"]),
             MediaType::Other
@@ -216,7 +218,8 @@ mod tests {
     #[test]
     fn every_wrong_member_is_named() {
         let mut fields =
-            Fields::parse(br#"{"email": 1, "roles": ["a", 2], "first_name": null, "surprise": 1}"#).unwrap();
+            JsonFields::parse(br#"{"email": 1, "roles": ["a", 2], "first_name": null, "surprise": 1}"#)
+                .unwrap();
         assert_eq!(fields.text("email"), "");
         assert_eq!(fields.text("password"), "");
         assert_eq!(fields.optional_text("first_name"), None);
@@ -235,12 +238,12 @@ mod tests {
         let deep = "[".repeat(16_000);
         for text in ["", "[]", "1", "\"a\"", "{", "{} {}", "{\"a\":\"\u{fffd}", &deep] {
             assert_eq!(
-                Fields::parse(text.as_bytes()).err(),
-                Some(Kind::MalformedBody.into()),
+                JsonFields::parse(text.as_bytes()).err(),
+                Some(ProblemKind::MalformedBody.into()),
                 "{text:.20}"
             );
         }
-        assert!(Fields::parse(b"{\"a\": \"\xff\"}").is_err());
+        assert!(JsonFields::parse(b"{\"a\": \"\xff\"}").is_err());
     }
 
     #[tokio::test]
@@ -251,13 +254,13 @@ mod tests {
         );
         assert_eq!(
             read(Body::from(vec![b'a'; MAX_BYTES + 1])).await,
-            Err(Kind::BodyTooLarge.into())
+            Err(ProblemKind::BodyTooLarge.into())
         );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_comes_is_given_up() {
         let never = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
-        assert_eq!(read(never).await, Err(Kind::BodyTooSlow.into()));
+        assert_eq!(read(never).await, Err(ProblemKind::BodyTooSlow.into()));
     }
 }

@@ -64,7 +64,7 @@ pub(super) enum Presented<'a> {
     /// One session cookie, whose value has the form of a session token.
     Token(&'a str),
     /// One session cookie, whose value cannot be a session token.
-    Rubbish,
+    Malformed,
     /// Several. One of them was planted by someone else, and it cannot be told which.
     Several,
 }
@@ -88,7 +88,7 @@ pub(super) fn presented<'a>(headers: &'a HeaderMap, name: &str) -> Presented<'a>
         (Some(value), None) => match std::str::from_utf8(value) {
             // What cannot be a token is not worth a call, and need not fit into one.
             Ok(text) if TokenDigest::of_presented(text).is_some() => Presented::Token(text),
-            Ok(_) | Err(_) => Presented::Rubbish,
+            Ok(_) | Err(_) => Presented::Malformed,
         },
     }
 }
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_cannot_be_a_token_is_rubbish() {
+    fn a_value_that_cannot_be_a_token_is_malformed() {
         let token = token();
         let values = [
             String::new(),
@@ -222,11 +222,11 @@ mod tests {
         for value in values {
             let headers = cookies(&[format!("__Host-session={value}").as_bytes()]);
             assert!(
-                presented(&headers, "__Host-session") == Presented::Rubbish,
+                presented(&headers, "__Host-session") == Presented::Malformed,
                 "{value}"
             );
         }
-        assert!(presented(&cookies(&[b"__Host-session=\xff\xfe"]), "__Host-session") == Presented::Rubbish);
+        assert!(presented(&cookies(&[b"__Host-session=\xff\xfe"]), "__Host-session") == Presented::Malformed);
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use super::{
     origin::Origin,
-    single_header::{Said, said},
+    single_header::{SingleHeader, single_header},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
@@ -13,12 +13,12 @@ const MAY_CARRY_COOKIES: (HeaderName, HeaderValue) = (
 
 /// The named origin that the request comes from, as the header spells it.
 pub(super) fn named_origin(headers: &HeaderMap, allowed: &[Origin]) -> Option<HeaderValue> {
-    match said(headers, &header::ORIGIN) {
-        Said::Once(text) => match text.parse::<Origin>() {
+    match single_header(headers, &header::ORIGIN) {
+        SingleHeader::Once(text) => match text.parse::<Origin>() {
             Ok(origin) if allowed.contains(&origin) => HeaderValue::from_str(text).ok(),
             Ok(_) | Err(_) => None,
         },
-        Said::Nothing | Said::Unclear => None,
+        SingleHeader::Absent | SingleHeader::Invalid => None,
     }
 }
 

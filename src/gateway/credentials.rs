@@ -1,10 +1,10 @@
 //! An email and a password, in the three forms in which clients send them: form, JSON, `Authorization: Basic`.
 
 use super::{
-    body::{Fields, MediaType, read},
+    body::{JsonFields, MediaType, read},
     form,
-    problem::{Kind, Problem, Violation},
-    single_header::{Said, said},
+    problem::{Problem, ProblemKind, Violation},
+    single_header::{SingleHeader, single_header},
 };
 use axum::body::Body;
 use base64::{
@@ -31,15 +31,15 @@ impl Credentials {
     /// body goes first because browsers add the header on their own once they know it.
     ///
     /// # Errors
-    /// [`Kind::InvalidField`] for what is missing, [`Kind::MalformedBody`], [`Kind::UnsupportedMediaType`], or what [`read`] gives.
+    /// [`ProblemKind::InvalidField`] for what is missing, [`ProblemKind::MalformedBody`], [`ProblemKind::UnsupportedMediaType`], or what [`read`] gives.
     pub(super) async fn of_login(headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
         let media_type = MediaType::of(headers);
         let body = read(body).await?;
         let (email, password) = match media_type {
             MediaType::Form => of_form(&body)?,
             MediaType::Json => of_json(&body)?,
-            MediaType::Unsaid | MediaType::Other if body.is_empty() => (None, None),
-            MediaType::Unsaid | MediaType::Other => return Err(Kind::UnsupportedMediaType.into()),
+            MediaType::Missing | MediaType::Other if body.is_empty() => (None, None),
+            MediaType::Missing | MediaType::Other => return Err(ProblemKind::UnsupportedMediaType.into()),
         };
         if email.is_none()
             && password.is_none()
@@ -56,9 +56,9 @@ impl Credentials {
 
     /// Those in `Authorization: Basic` (RFC 7617, UTF-8); `None` if there is no such header or it cannot be read.
     pub(super) fn of_basic(headers: &HeaderMap) -> Option<Self> {
-        let text = match said(headers, &header::AUTHORIZATION) {
-            Said::Once(text) => text,
-            Said::Nothing | Said::Unclear => return None,
+        let text = match single_header(headers, &header::AUTHORIZATION) {
+            SingleHeader::Once(text) => text,
+            SingleHeader::Absent | SingleHeader::Invalid => return None,
         };
         let (scheme, encoded) = text.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("basic") {
@@ -86,10 +86,10 @@ impl Credentials {
     }
 }
 
-type Halves = (Option<String>, Option<String>);
+type EmailAndPassword = (Option<String>, Option<String>);
 
-fn of_form(body: &[u8]) -> Result<Halves, Problem> {
-    let mut pairs = form::pairs(body).ok_or(Kind::MalformedBody)?;
+fn of_form(body: &[u8]) -> Result<EmailAndPassword, Problem> {
+    let mut pairs = form::pairs(body).ok_or(ProblemKind::MalformedBody)?;
     let mut twice = Vec::new();
     let mut take = |name: &str| {
         let mut values = pairs.extract_if(.., |(key, _)| key == name);
@@ -99,20 +99,20 @@ fn of_form(body: &[u8]) -> Result<Halves, Problem> {
         }
         value
     };
-    let halves = (take("email"), take("password"));
+    let given = (take("email"), take("password"));
     match twice.is_empty() {
-        true => Ok(halves),
+        true => Ok(given),
         false => Err(Problem::invalid_fields(twice)),
     }
 }
 
-fn of_json(body: &[u8]) -> Result<Halves, Problem> {
-    let mut fields = Fields::parse(body)?;
-    let halves = (fields.optional_text("email"), fields.optional_text("password"));
+fn of_json(body: &[u8]) -> Result<EmailAndPassword, Problem> {
+    let mut fields = JsonFields::parse(body)?;
+    let given = (fields.optional_text("email"), fields.optional_text("password"));
     // Log-in pages send more than is needed, such as "remember me".
     fields.ignore_rest();
     fields.finish()?;
-    Ok(halves)
+    Ok(given)
 }
 
 #[cfg(test)]
@@ -216,15 +216,15 @@ mod tests {
         );
         assert_eq!(
             login(FORM, "", b"email=%ff").await,
-            Err(Kind::MalformedBody.into())
+            Err(ProblemKind::MalformedBody.into())
         );
         assert_eq!(
             login("text/plain", "", b"email=a&password=b").await,
-            Err(Kind::UnsupportedMediaType.into())
+            Err(ProblemKind::UnsupportedMediaType.into())
         );
         assert_eq!(
             login("", "", b"email=a&password=b").await,
-            Err(Kind::UnsupportedMediaType.into())
+            Err(ProblemKind::UnsupportedMediaType.into())
         );
         assert_eq!(
             login("application/json", "", br#"{"email":["a"],"password":"b"}"#).await,

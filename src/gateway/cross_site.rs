@@ -2,7 +2,7 @@
 
 use super::{
     origin::Origin,
-    single_header::{Said, said},
+    single_header::{SingleHeader, single_header},
 };
 use http::{HeaderMap, HeaderName, Method, header};
 
@@ -21,19 +21,19 @@ pub(super) fn is_allowed(
     if method.is_safe() {
         return true;
     }
-    let origin_is_own = match said(headers, &header::ORIGIN) {
-        Said::Nothing => true,
-        Said::Unclear => false,
-        Said::Once(origin) => match origin.parse::<Origin>() {
+    let origin_is_own = match single_header(headers, &header::ORIGIN) {
+        SingleHeader::Absent => true,
+        SingleHeader::Invalid => false,
+        SingleHeader::Once(origin) => match origin.parse::<Origin>() {
             Ok(origin) if allowed.contains(&origin) => return true,
             Ok(origin) => is_own(&origin),
             // `null` among others: sandboxed frames and redirects from elsewhere send it.
             Err(_) => false,
         },
     };
-    let site_is_own = match said(headers, &SEC_FETCH_SITE) {
-        Said::Nothing | Said::Once("same-origin" | "none") => true,
-        Said::Once(_) | Said::Unclear => false,
+    let site_is_own = match single_header(headers, &SEC_FETCH_SITE) {
+        SingleHeader::Absent | SingleHeader::Once("same-origin" | "none") => true,
+        SingleHeader::Once(_) | SingleHeader::Invalid => false,
     };
     origin_is_own && site_is_own
 }
@@ -45,7 +45,7 @@ mod tests {
 
     const OWN: &str = "https://auth.example.com";
 
-    fn verdict(method: &Method, site: &[&str], origin: &[&str], allowed: &[Origin]) -> bool {
+    fn is_admitted(method: &Method, site: &[&str], origin: &[&str], allowed: &[Origin]) -> bool {
         let mut headers = HeaderMap::new();
         for value in site {
             headers.append(SEC_FETCH_SITE, value.parse().unwrap());
@@ -79,7 +79,7 @@ mod tests {
                 for (origin_row, origin) in origins.iter().enumerate() {
                     let good = site_row <= 2 && origin_row <= 1;
                     assert_eq!(
-                        verdict(&method, site, origin, &[]),
+                        is_admitted(&method, site, origin, &[]),
                         good,
                         "{method} {site:?} {origin:?}"
                     );
@@ -90,13 +90,18 @@ mod tests {
 
     #[test]
     fn s_27_a_header_given_twice_counts_against_the_request() {
-        assert!(!verdict(&Method::POST, &["same-origin", "same-origin"], &[], &[]));
-        assert!(!verdict(&Method::POST, &[], &[OWN, OWN], &[]));
+        assert!(!is_admitted(
+            &Method::POST,
+            &["same-origin", "same-origin"],
+            &[],
+            &[]
+        ));
+        assert!(!is_admitted(&Method::POST, &[], &[OWN, OWN], &[]));
     }
 
     #[test]
     fn reading_is_not_restricted() {
-        assert!(verdict(
+        assert!(is_admitted(
             &Method::GET,
             &["cross-site"],
             &["https://evil.example"],
@@ -107,7 +112,7 @@ mod tests {
     #[test]
     fn s_30_a_named_origin_passes_and_its_look_alikes_do_not() {
         let allowed = ["https://good.tld".parse().unwrap()];
-        assert!(verdict(
+        assert!(is_admitted(
             &Method::POST,
             &["cross-site"],
             &["https://good.tld"],
@@ -120,7 +125,7 @@ mod tests {
             "null",
         ] {
             assert!(
-                !verdict(&Method::POST, &["cross-site"], &[origin], &allowed),
+                !is_admitted(&Method::POST, &["cross-site"], &[origin], &allowed),
                 "{origin}"
             );
         }

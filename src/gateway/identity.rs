@@ -2,10 +2,10 @@
 
 use super::{
     Gateway,
-    arrival::Arrival,
     cookie::{self, Presented},
     credentials::Credentials,
-    problem::{Kind, Problem},
+    problem::{Problem, ProblemKind},
+    request_context::RequestContext,
 };
 use crate::pb;
 use http::HeaderMap;
@@ -37,11 +37,11 @@ impl Identity {
     }
 
     /// # Errors
-    /// [`Kind::Forbidden`] unless the user has the role.
+    /// [`ProblemKind::Forbidden`] unless the user has the role.
     pub(super) fn must_be_admin(&self) -> Result<(), Problem> {
         match self.user.roles.iter().any(|role| role == ADMIN) {
             true => Ok(()),
-            false => Err(Kind::Forbidden.into()),
+            false => Err(ProblemKind::Forbidden.into()),
         }
     }
 }
@@ -50,76 +50,80 @@ impl Gateway {
     /// The session cookie as this request carries it. The browser's word for the cookie depends on how it reached the gateway.
     ///
     /// # Errors
-    /// [`Kind::SeveralCookies`]: which of them is the user's cannot be told.
+    /// [`ProblemKind::SeveralCookies`]: which of them is the user's cannot be told.
     pub(super) fn token_in_cookie<'a>(
         &self,
-        arrival: &Arrival,
+        context: &RequestContext,
         headers: &'a HeaderMap,
     ) -> Result<TokenInCookie<'a>, Problem> {
-        let name = self.config.cookie_name.over(arrival.transport);
+        let name = self.config.cookie_name.over(context.transport);
         match cookie::presented(headers, &name) {
             Presented::Nothing => Ok(TokenInCookie::NoCookie),
             Presented::Token(token) => Ok(TokenInCookie::Token(token)),
-            Presented::Rubbish => Ok(TokenInCookie::Rubbish),
-            Presented::Several => Err(Kind::SeveralCookies.into()),
+            Presented::Malformed => Ok(TokenInCookie::Malformed),
+            Presented::Several => Err(ProblemKind::SeveralCookies.into()),
         }
     }
 
     /// Who is asking.
     ///
     /// # Errors
-    /// [`Kind::NoSession`] without a live session, and whatever the check itself meets.
-    pub(super) async fn identify(&self, arrival: &Arrival, headers: &HeaderMap) -> Result<Identity, Problem> {
-        self.identify_within(arrival, headers, None).await
+    /// [`ProblemKind::NoSession`] without a live session, and whatever the check itself meets.
+    pub(super) async fn identify(
+        &self,
+        context: &RequestContext,
+        headers: &HeaderMap,
+    ) -> Result<Identity, Problem> {
+        self.identify_within(context, headers, None).await
     }
 
     /// Who is asking, if they proved it no longer ago than `reauthentication_age` of the configuration.
     ///
     /// # Errors
-    /// [`Kind::ReauthenticationRequired`] if it was longer ago, and those of [`Gateway::identify`].
+    /// [`ProblemKind::ReauthenticationRequired`] if it was longer ago, and those of [`Gateway::identify`].
     pub(super) async fn identify_afresh(
         &self,
-        arrival: &Arrival,
+        context: &RequestContext,
         headers: &HeaderMap,
     ) -> Result<Identity, Problem> {
-        self.identify_within(arrival, headers, self.config.reauthentication_age)
+        self.identify_within(context, headers, self.config.reauthentication_age)
             .await
     }
 
     /// An administrator.
     ///
     /// # Errors
-    /// [`Kind::Forbidden`] for any other user, and those of [`Gateway::identify`].
+    /// [`ProblemKind::Forbidden`] for any other user, and those of [`Gateway::identify`].
     pub(super) async fn identify_admin(
         &self,
-        arrival: &Arrival,
+        context: &RequestContext,
         headers: &HeaderMap,
     ) -> Result<Identity, Problem> {
-        let identity = self.identify(arrival, headers).await?;
+        let identity = self.identify(context, headers).await?;
         identity.must_be_admin()?;
         Ok(identity)
     }
 
     async fn identify_within(
         &self,
-        arrival: &Arrival,
+        context: &RequestContext,
         headers: &HeaderMap,
         max_auth_age: Option<Duration>,
     ) -> Result<Identity, Problem> {
-        match self.token_in_cookie(arrival, headers)? {
-            TokenInCookie::Token(token) => self.check_session(arrival, token, max_auth_age).await,
-            TokenInCookie::Rubbish => Err(Kind::NoSession.into()),
+        match self.token_in_cookie(context, headers)? {
+            TokenInCookie::Token(token) => self.check_session(context, token, max_auth_age).await,
+            TokenInCookie::Malformed => Err(ProblemKind::NoSession.into()),
             TokenInCookie::NoCookie if self.config.basic_auth => match Credentials::of_basic(headers) {
-                Some(credentials) => self.check_once(arrival, credentials).await,
-                None => Err(Kind::NoSession.into()),
+                Some(credentials) => self.check_once(context, credentials).await,
+                None => Err(ProblemKind::NoSession.into()),
             },
-            TokenInCookie::NoCookie => Err(Kind::NoSession.into()),
+            TokenInCookie::NoCookie => Err(ProblemKind::NoSession.into()),
         }
     }
 
     async fn check_session(
         &self,
-        arrival: &Arrival,
+        context: &RequestContext,
         token: &str,
         max_auth_age: Option<Duration>,
     ) -> Result<Identity, Problem> {
@@ -127,8 +131,11 @@ impl Gateway {
             session_token: token.to_owned(),
             max_auth_age: max_auth_age.and_then(|age| age.try_into().ok()),
         };
-        let answer = self.upstream.current_user(arrival, question).await?;
-        let (user, session) = answer.user.zip(answer.session).ok_or(Kind::ServiceFailed)?;
+        let answer = self.upstream.current_user(context, question).await?;
+        let (user, session) = answer
+            .user
+            .zip(answer.session)
+            .ok_or(ProblemKind::ServiceFailed)?;
         Ok(Identity {
             user,
             session: Some(CurrentSession {
@@ -140,32 +147,36 @@ impl Gateway {
 
     /// Checks email and password for this one request. The contract checks passwords by creating a session, so one is created and
     /// ended at once.
-    async fn check_once(&self, arrival: &Arrival, credentials: Credentials) -> Result<Identity, Problem> {
-        let (gateway, arrival) = (self.clone(), arrival.clone());
+    async fn check_once(
+        &self,
+        context: &RequestContext,
+        credentials: Credentials,
+    ) -> Result<Identity, Problem> {
+        let (gateway, context) = (self.clone(), context.clone());
         // On a task of its own, so that a client that hangs up cannot leave the session behind.
         let check = tokio::spawn(async move {
             let request = pb::CreateSessionRequest {
                 lifetime: ONE_SHOT_LIFETIME.try_into().ok(),
-                ..gateway.log_in_request(&arrival, credentials)
+                ..gateway.log_in_request(&context, credentials)
             };
-            let created = gateway.upstream.create_session(&arrival, request).await?;
-            let user = created.user.ok_or(Kind::ServiceFailed)?;
+            let created = gateway.upstream.create_session(&context, request).await?;
+            let user = created.user.ok_or(ProblemKind::ServiceFailed)?;
             let end = pb::DestroySessionRequest {
                 session: Some(pb::destroy_session_request::Session::SessionToken(
                     created.session_token,
                 )),
             };
             // Nobody has its token any more and its lifetime ends it soon, so the user need not hear of a failure.
-            let _ = gateway.upstream.destroy_session(&arrival, end).await;
+            let _ = gateway.upstream.destroy_session(&context, end).await;
             Ok(Identity { user, session: None })
         });
-        check.await.unwrap_or_else(|_| Err(Kind::Internal.into()))
+        check.await.unwrap_or_else(|_| Err(ProblemKind::Internal.into()))
     }
 
-    /// A log-in with these credentials by the client that `arrival` describes.
+    /// A log-in with these credentials by the client that `context` describes.
     pub(super) fn log_in_request(
         &self,
-        arrival: &Arrival,
+        context: &RequestContext,
         credentials: Credentials,
     ) -> pb::CreateSessionRequest {
         let Credentials { email, password } = credentials;
@@ -174,8 +185,8 @@ impl Gateway {
                 pb::PasswordCredential { email, password },
             )),
             client: Some(pb::Client {
-                ip: arrival.client_ip.map(|ip| ip.to_string()).unwrap_or_default(),
-                user_agent: arrival.user_agent.clone(),
+                ip: context.client_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+                user_agent: context.user_agent.clone(),
                 label: String::new(),
             }),
             ..Default::default()
@@ -188,7 +199,7 @@ pub(super) enum TokenInCookie<'a> {
     /// There is no session cookie.
     NoCookie,
     /// There is one, and its value cannot be a token.
-    Rubbish,
+    Malformed,
     /// There is one.
     Token(&'a str),
 }

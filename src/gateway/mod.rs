@@ -1,25 +1,25 @@
 //! The HTTP gateway: cookies and REST in, RPCs out. An ordinary client of the contract, with no store and no state.
 
-mod arrival;
 mod body;
 mod client_address;
 mod cookie;
 mod cors;
 mod credentials;
 mod cross_site;
-mod edge;
 mod form;
 mod identity;
+mod json_view;
+mod middleware;
 mod origin;
 mod page;
 mod problem;
-mod representation;
+mod request_context;
 mod response_headers;
 mod routes;
 mod single_header;
+mod status_mapping;
 mod transport;
 mod upstream;
-mod verdict;
 
 pub use client_address::{AddressBlock, InvalidAddressBlock};
 pub use cookie::{CookieName, InvalidCookieName};
@@ -27,7 +27,8 @@ pub use origin::{InvalidOrigin, Origin};
 pub use upstream::connect;
 
 use axum::{
-    Router, middleware,
+    Router,
+    middleware::{from_fn, from_fn_with_state},
     routing::{delete, get, post},
 };
 use routes::{auth_session, me, sessions, status, users};
@@ -113,20 +114,20 @@ pub fn router(config: GatewayConfig, channel: Channel) -> Router {
         .route("/api/v1/sessions/{id}", delete(sessions::end))
         .route("/api/v1/status", get(status::status))
         .route("/api/v1/stats", get(status::stats))
-        .fallback(edge::no_route)
-        .method_not_allowed_fallback(edge::no_method)
-        .layer(middleware::from_fn(edge::note_route))
+        .fallback(middleware::no_route)
+        .method_not_allowed_fallback(middleware::no_method)
+        .layer(from_fn(middleware::note_route))
         .with_state(gateway.clone());
-    behind_edge(gateway, routes)
+    with_middleware(gateway, routes)
 }
 
 /// The routes with all that lies between them and the outside.
-fn behind_edge(gateway: Gateway, routes: Router) -> Router {
+fn with_middleware(gateway: Gateway, routes: Router) -> Router {
     // Paths are trimmed before they are matched, so the trimming stands between two routers.
     Router::new()
         .fallback_service(NormalizePath::trim_trailing_slash(routes))
-        .layer(CatchPanicLayer::custom(edge::answer_panic))
-        .layer(middleware::from_fn_with_state(gateway, edge::pass))
+        .layer(CatchPanicLayer::custom(middleware::answer_panic))
+        .layer(from_fn_with_state(gateway, middleware::handle))
 }
 
 #[cfg(test)]
@@ -152,7 +153,7 @@ mod tests {
             .header("host", "a")
             .body(Body::empty())
             .unwrap();
-        let response = behind_edge(gateway, routes).oneshot(request).await.unwrap();
+        let response = with_middleware(gateway, routes).oneshot(request).await.unwrap();
         assert_eq!(response.status(), 500);
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert_eq!(response.headers()["x-content-type-options"], "nosniff");

@@ -2,22 +2,22 @@
 
 use super::{
     form,
-    problem::{Kind, Problem, Violation},
+    problem::{Problem, ProblemKind, Violation},
 };
 
 /// `?page_size=…&page_token=…`; what is left out is the service's to choose.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Page {
+pub(super) struct PageQuery {
     pub(super) size: i32,
     pub(super) token: String,
 }
 
-impl Page {
+impl PageQuery {
     /// # Errors
-    /// [`Kind::InvalidField`] if the size is no number. Other names in a query mean nothing: a token above all is never looked for
+    /// [`ProblemKind::InvalidField`] if the size is no number. Other names in a query mean nothing: a token above all is never looked for
     /// there (S-05).
     pub(super) fn of_query(query: Option<&str>) -> Result<Self, Problem> {
-        let pairs = form::pairs(query.unwrap_or_default().as_bytes()).ok_or(Kind::MalformedQuery)?;
+        let pairs = form::pairs(query.unwrap_or_default().as_bytes()).ok_or(ProblemKind::MalformedQuery)?;
         let mut page = Self::default();
         for (name, value) in pairs {
             match name.as_str() {
@@ -41,12 +41,15 @@ mod tests {
 
     #[test]
     fn a_query_names_a_page() {
-        assert_eq!(Page::of_query(None).unwrap(), Page::default());
-        let page = Page::of_query(Some("page_size=7&page_token=a%2Bb&x=y")).unwrap();
+        assert_eq!(PageQuery::of_query(None).unwrap(), PageQuery::default());
+        let page = PageQuery::of_query(Some("page_size=7&page_token=a%2Bb&x=y")).unwrap();
         assert_eq!((page.size, page.token.as_str()), (7, "a+b"));
         for query in ["page_size=", "page_size=x", "page_size=99999999999"] {
-            assert!(Page::of_query(Some(query)).is_err(), "{query}");
+            assert!(PageQuery::of_query(Some(query)).is_err(), "{query}");
         }
-        assert_eq!(Page::of_query(Some("a=%ff")), Err(Kind::MalformedQuery.into()));
+        assert_eq!(
+            PageQuery::of_query(Some("a=%ff")),
+            Err(ProblemKind::MalformedQuery.into())
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// The catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ProblemKind {
     /// A field is missing or wrong.
     InvalidField,
     /// The body is not what its content type says.
@@ -70,7 +70,7 @@ struct Entry {
     error: &'static str,
 }
 
-impl Kind {
+impl ProblemKind {
     const fn entry(self) -> Entry {
         let (status, name, title, error) = match self {
             Self::InvalidField => (
@@ -257,17 +257,17 @@ impl Violation {
     }
 }
 
-/// An answer out of the catalogue. It travels as a response extension; the edge of the gateway writes the body, which names the
+/// An answer out of the catalogue. It travels as a response extension; the middleware writes the body, which names the
 /// request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
-    kind: Kind,
+    kind: ProblemKind,
     violations: Vec<Violation>,
     retry_after: Option<Duration>,
 }
 
-impl From<Kind> for Problem {
-    fn from(kind: Kind) -> Self {
+impl From<ProblemKind> for Problem {
+    fn from(kind: ProblemKind) -> Self {
         Self {
             kind,
             violations: Vec::new(),
@@ -277,11 +277,11 @@ impl From<Kind> for Problem {
 }
 
 impl Problem {
-    /// [`Kind::InvalidField`] for these fields.
+    /// [`ProblemKind::InvalidField`] for these fields.
     pub(super) fn invalid_fields(violations: Vec<Violation>) -> Self {
         Self {
             violations,
-            ..Kind::InvalidField.into()
+            ..ProblemKind::InvalidField.into()
         }
     }
 
@@ -293,7 +293,7 @@ impl Problem {
         }
     }
 
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> ProblemKind {
         self.kind
     }
 
@@ -349,7 +349,7 @@ impl IntoResponse for Problem {
                 .saturating_add(u64::from(delay.subsec_nanos() > 0));
             headers.insert(header::RETRY_AFTER, HeaderValue::from(secs.max(1)));
         }
-        if self.kind == Kind::UnsupportedMediaType {
+        if self.kind == ProblemKind::UnsupportedMediaType {
             headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         }
         response.extensions_mut().insert(self);
@@ -364,7 +364,7 @@ mod tests {
 
     #[test]
     fn s_94_a_problem_names_type_title_status_error_and_request() {
-        let body: Value = serde_json::from_slice(&Problem::from(Kind::NoSession).body("r-1")).unwrap();
+        let body: Value = serde_json::from_slice(&Problem::from(ProblemKind::NoSession).body("r-1")).unwrap();
         assert_eq!(
             body,
             json!({
@@ -396,7 +396,7 @@ mod tests {
     #[test]
     fn retry_after_is_rounded_up_to_whole_seconds() {
         let retry_after = |delay| {
-            let response = Problem::from(Kind::TooMany)
+            let response = Problem::from(ProblemKind::TooMany)
                 .retry_after(Some(delay))
                 .into_response();
             response.headers()[header::RETRY_AFTER]

@@ -4,21 +4,21 @@ use http::{HeaderMap, HeaderName};
 
 /// What a request says under one header name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Said<'a> {
+pub(super) enum SingleHeader<'a> {
     /// The header is not there.
-    Nothing,
+    Absent,
     /// It is there once, in visible ASCII.
     Once(&'a str),
     /// It is there several times, or holds bytes that no such header has: whoever sent it, it is not to be trusted.
-    Unclear,
+    Invalid,
 }
 
 /// What `headers` say under `name`.
-pub(super) fn said<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Said<'a> {
+pub(super) fn single_header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> SingleHeader<'a> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
-        (None, _) => Said::Nothing,
-        (Some(value), None) => value.to_str().map_or(Said::Unclear, Said::Once),
-        (Some(_), Some(_)) => Said::Unclear,
+        (None, _) => SingleHeader::Absent,
+        (Some(value), None) => value.to_str().map_or(SingleHeader::Invalid, SingleHeader::Once),
+        (Some(_), Some(_)) => SingleHeader::Invalid,
     }
 }

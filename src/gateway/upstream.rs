@@ -1,9 +1,9 @@
 //! The calls to sessiond: each under a deadline, each with the id of the request that it is made for.
 
 use super::{
-    arrival::{Arrival, REQUEST_ID_NAME},
-    problem::{Kind, Problem},
-    verdict::{problem_of, reason_of},
+    problem::{Problem, ProblemKind},
+    request_context::{REQUEST_ID_NAME, RequestContext},
+    status_mapping::{problem_of, reason_of},
 };
 use crate::pb::{self, auth_service_client::AuthServiceClient, user_service_client::UserServiceClient};
 use std::{error::Error as _, sync::Arc, time::Duration};
@@ -43,11 +43,11 @@ pub(super) struct Upstream {
 
 macro_rules! rpcs {
     ($($service:ident: $rpc:ident($request:ident) -> $response:ident $(, $hashes:ident)?;)*) => {$(
-        pub(super) async fn $rpc(&self, arrival: &Arrival, message: pb::$request) -> Result<pb::$response, Problem> {
-            $(let _room = self.$hashes()?;)?
+        pub(super) async fn $rpc(&self, context: &RequestContext, message: pb::$request) -> Result<pb::$response, Problem> {
+            $(let _permit = self.$hashes()?;)?
             let mut client = self.$service.clone();
-            let request = self.request(arrival, message);
-            self.answer(arrival, stringify!($rpc), client.$rpc(request)).await
+            let request = self.request(context, message);
+            self.answer(context, stringify!($rpc), client.$rpc(request)).await
         }
     )*};
 }
@@ -65,46 +65,46 @@ impl Upstream {
     }
 
     rpcs! {
-        auth: create_session(CreateSessionRequest) -> CreateSessionResponse, room_to_hash;
+        auth: create_session(CreateSessionRequest) -> CreateSessionResponse, hashing_permit;
         auth: current_user(CurrentUserRequest) -> CurrentUserResponse;
         auth: destroy_session(DestroySessionRequest) -> DestroySessionResponse;
         auth: list_sessions(ListSessionsRequest) -> ListSessionsResponse;
         auth: revoke_sessions(RevokeSessionsRequest) -> RevokeSessionsResponse;
         auth: get_stats(GetStatsRequest) -> GetStatsResponse;
-        users: create_user(CreateUserRequest) -> CreateUserResponse, room_to_hash;
+        users: create_user(CreateUserRequest) -> CreateUserResponse, hashing_permit;
         users: get_user(GetUserRequest) -> GetUserResponse;
         users: list_users(ListUsersRequest) -> ListUsersResponse;
         users: update_user(UpdateUserRequest) -> UpdateUserResponse;
         users: delete_user(DeleteUserRequest) -> DeleteUserResponse;
-        users: change_password(ChangePasswordRequest) -> ChangePasswordResponse, room_to_hash;
+        users: change_password(ChangePasswordRequest) -> ChangePasswordResponse, hashing_permit;
     }
 
     /// Succeeds while the service says that it can serve, which it says while its store answers.
-    pub(super) async fn check_health(&self, arrival: &Arrival) -> Result<(), Problem> {
+    pub(super) async fn check_health(&self, context: &RequestContext) -> Result<(), Problem> {
         let mut client = self.health.clone();
-        let request = self.request(arrival, HealthCheckRequest::default());
+        let request = self.request(context, HealthCheckRequest::default());
         let health = self
-            .answer(arrival, "health_check", client.check(request))
+            .answer(context, "health_check", client.check(request))
             .await?;
         match health.status() {
             ServingStatus::Serving => Ok(()),
             ServingStatus::NotServing | ServingStatus::Unknown | ServingStatus::ServiceUnknown => {
-                Err(Kind::Unavailable.into())
+                Err(ProblemKind::Unavailable.into())
             }
         }
     }
 
     /// # Errors
-    /// [`Kind::TooMany`], at once, while too many passwords are being hashed for this gateway.
-    fn room_to_hash(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        let busy = |_| Problem::from(Kind::TooMany).retry_after(Some(Duration::from_secs(1)));
+    /// [`ProblemKind::TooMany`], at once, while too many passwords are being hashed for this gateway.
+    fn hashing_permit(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        let busy = |_| Problem::from(ProblemKind::TooMany).retry_after(Some(Duration::from_secs(1)));
         self.hashing_calls.try_acquire().map_err(busy)
     }
 
-    fn request<T>(&self, arrival: &Arrival, message: T) -> Request<T> {
+    fn request<T>(&self, context: &RequestContext, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(self.call_timeout);
-        if let Ok(id) = arrival.request_id.parse() {
+        if let Ok(id) = context.request_id.parse() {
             request.metadata_mut().insert(REQUEST_ID_NAME, id);
         }
         request
@@ -112,7 +112,7 @@ impl Upstream {
 
     async fn answer<T>(
         &self,
-        arrival: &Arrival,
+        context: &RequestContext,
         rpc: &'static str,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, Problem> {
@@ -123,19 +123,19 @@ impl Upstream {
             Err(_) => Status::deadline_exceeded("no answer in time"),
         };
         let problem = problem_of(&status);
-        log(arrival, rpc, &status, problem.kind());
+        log(context, rpc, &status, problem.kind());
         Err(problem)
     }
 }
 
 /// What the user cannot help is logged, with its cause, here and nowhere else.
-fn log(arrival: &Arrival, rpc: &'static str, status: &Status, kind: Kind) {
-    let request_id = arrival.request_id.as_str();
+fn log(context: &RequestContext, rpc: &'static str, status: &Status, kind: ProblemKind) {
+    let request_id = context.request_id.as_str();
     let code = status.code();
     let reason = reason_of(status).map(|reason| reason.as_str_name());
     let message = status.message();
     let cause = status.source().map(tracing::field::display);
-    if matches!(kind, Kind::ServiceFailed | Kind::GatewayForbidden) {
+    if matches!(kind, ProblemKind::ServiceFailed | ProblemKind::GatewayForbidden) {
         tracing::error!(
             request_id,
             rpc,
@@ -145,7 +145,7 @@ fn log(arrival: &Arrival, rpc: &'static str, status: &Status, kind: Kind) {
             cause,
             "the session service refused or failed"
         );
-    } else if matches!(kind, Kind::Unavailable | Kind::TimedOut) {
+    } else if matches!(kind, ProblemKind::Unavailable | ProblemKind::TimedOut) {
         tracing::warn!(
             request_id,
             rpc,

@@ -47,7 +47,7 @@ fn assert_kept(reply: &Reply) {
 }
 
 #[tokio::test]
-async fn s_96_a_service_that_is_gone_is_503_on_every_route_and_the_cookie_is_kept() {
+async fn s_96_a_service_that_is_gone_is_503_everywhere_and_keeps_the_cookie() {
     let stage = Stage::set().await;
     let jar = stage.log_in(EMAIL).await;
     stage.send(get(ME).cookies(&jar)).await.expect(200);
@@ -140,7 +140,7 @@ async fn every_row_of_the_error_table_holds_on_every_route() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_while_registration_is_closed_is_not_a_closed_registration() {
+async fn a_failing_store_is_not_told_as_a_closed_registration() {
     let closed = sessiond::gateway::GatewayConfig {
         registration: false,
         ..plain()

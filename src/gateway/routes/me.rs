@@ -4,9 +4,9 @@ use super::users::{UserChange, changed_user};
 use crate::{
     gateway::{
         Gateway,
-        arrival::Arrival,
-        body::Fields,
-        problem::{Kind, Problem},
+        body::JsonFields,
+        problem::{Problem, ProblemKind},
+        request_context::RequestContext,
     },
     pb,
 };
@@ -22,22 +22,22 @@ use serde_json::json;
 /// `GET`: the user.
 pub(in crate::gateway) async fn show(
     State(gateway): State<Gateway>,
-    Extension(arrival): Extension<Arrival>,
+    Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let identity = gateway.identify(&arrival, &headers).await?;
-    Ok(super::users::representation_of(&identity.user))
+    let identity = gateway.identify(&context, &headers).await?;
+    Ok(super::users::user_response(&identity.user))
 }
 
 /// `PATCH`: names and email. A new email takes a fresh log-in: whoever has the email has the account.
 pub(in crate::gateway) async fn change(
     State(gateway): State<Gateway>,
-    Extension(arrival): Extension<Arrival>,
+    Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let mut identity = gateway.identify(&arrival, &headers).await?;
-    let mut fields = Fields::read(&headers, body).await?;
+    let mut identity = gateway.identify(&context, &headers).await?;
+    let mut fields = JsonFields::read(&headers, body).await?;
     let change = UserChange {
         email: fields.optional_text("email"),
         first_name: fields.optional_text("first_name"),
@@ -46,11 +46,11 @@ pub(in crate::gateway) async fn change(
     };
     fields.finish()?;
     if change.email.is_some() {
-        identity = gateway.identify_afresh(&arrival, &headers).await?;
+        identity = gateway.identify_afresh(&context, &headers).await?;
     }
     changed_user(
         &gateway,
-        &arrival,
+        &context,
         &headers,
         identity.user.id,
         change,
@@ -62,12 +62,12 @@ pub(in crate::gateway) async fn change(
 /// `POST …/password`: a new password for the current one. All sessions end; this one goes on under a new token.
 pub(in crate::gateway) async fn change_password(
     State(gateway): State<Gateway>,
-    Extension(arrival): Extension<Arrival>,
+    Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let identity = gateway.identify(&arrival, &headers).await?;
-    let mut fields = Fields::read(&headers, body).await?;
+    let identity = gateway.identify(&context, &headers).await?;
+    let mut fields = JsonFields::read(&headers, body).await?;
     let current_password = fields.text("current_password");
     let new_password = fields.text("new_password");
     fields.finish()?;
@@ -80,17 +80,17 @@ pub(in crate::gateway) async fn change_password(
         current_password,
         new_password,
     };
-    let changed = gateway.upstream.change_password(&arrival, request).await;
-    let changed = changed.map_err(|problem| match problem.kind() == Kind::WrongCredentials {
+    let changed = gateway.upstream.change_password(&context, request).await;
+    let changed = changed.map_err(|problem| match problem.kind() == ProblemKind::WrongCredentials {
         // 401 would say that the session is gone.
-        true => Kind::WrongCurrentPassword.into(),
+        true => ProblemKind::WrongCurrentPassword.into(),
         false => problem,
     })?;
     let answer = Json(json!({}));
     match changed.session_token.is_empty() {
         true => Ok(answer.into_response()),
         false => {
-            let cookie = gateway.set_cookie(&arrival, &changed.session_token)?;
+            let cookie = gateway.set_cookie(&context, &changed.session_token)?;
             Ok(([(header::SET_COOKIE, cookie)], answer).into_response())
         }
     }

@@ -4,11 +4,11 @@ use crate::{
     domain::SessionId,
     gateway::{
         Gateway,
-        arrival::Arrival,
         identity::Identity,
-        page::Page,
-        problem::{Kind, Problem},
-        representation,
+        json_view,
+        page::PageQuery,
+        problem::{Problem, ProblemKind},
+        request_context::RequestContext,
     },
     pb,
 };
@@ -26,17 +26,17 @@ const LONGEST_PAGE: i32 = 100;
 /// `GET`: my sessions, newest first.
 pub(in crate::gateway) async fn list(
     State(gateway): State<Gateway>,
-    Extension(arrival): Extension<Arrival>,
+    Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Problem> {
-    let identity = gateway.identify(&arrival, &headers).await?;
-    let page = Page::of_query(query.as_deref())?;
-    let found = gateway.sessions_of(&arrival, &identity, page).await?;
+    let identity = gateway.identify(&context, &headers).await?;
+    let page = PageQuery::of_query(query.as_deref())?;
+    let found = gateway.sessions_of(&context, &identity, page).await?;
     let sessions: Vec<_> = found
         .sessions
         .iter()
-        .map(|session| representation::session(session, session.id == identity.session_id()))
+        .map(|session| json_view::session(session, session.id == identity.session_id()))
         .collect();
     Ok(Json(
         json!({ "sessions": sessions, "next_page_token": found.next_page_token }),
@@ -46,25 +46,25 @@ pub(in crate::gateway) async fn list(
 /// `DELETE …/{id}`: ends one of my sessions; with the current one it is a log-out.
 pub(in crate::gateway) async fn end(
     State(gateway): State<Gateway>,
-    Extension(arrival): Extension<Arrival>,
+    Extension(context): Extension<RequestContext>,
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let identity = gateway.identify_afresh(&arrival, &headers).await?;
-    let Path(id) = id.map_err(|_| Kind::NotFound)?;
-    let id: SessionId = id.parse().map_err(|_| Kind::NotFound)?;
+    let identity = gateway.identify_afresh(&context, &headers).await?;
+    let Path(id) = id.map_err(|_| ProblemKind::NotFound)?;
+    let id: SessionId = id.parse().map_err(|_| ProblemKind::NotFound)?;
     let id = id.to_string();
     let is_current = identity.session_id() == id;
-    if !is_current && !gateway.has_session(&arrival, &identity, &id).await? {
-        return Err(Kind::NotFound.into());
+    if !is_current && !gateway.owns_session(&context, &identity, &id).await? {
+        return Err(ProblemKind::NotFound.into());
     }
     let request = pb::DestroySessionRequest {
         session: Some(pb::destroy_session_request::Session::SessionId(id)),
     };
-    gateway.upstream.destroy_session(&arrival, request).await?;
+    gateway.upstream.destroy_session(&context, request).await?;
     let answer = Json(json!({})).into_response();
     match is_current {
-        true => Ok(gateway.forget_session(&arrival, answer)),
+        true => Ok(gateway.forget_session(&context, answer)),
         false => Ok(answer),
     }
 }
@@ -72,43 +72,48 @@ pub(in crate::gateway) async fn end(
 /// `DELETE`: ends all my other sessions.
 pub(in crate::gateway) async fn end_others(
     State(gateway): State<Gateway>,
-    Extension(arrival): Extension<Arrival>,
+    Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Problem> {
-    let identity = gateway.identify_afresh(&arrival, &headers).await?;
+    let identity = gateway.identify_afresh(&context, &headers).await?;
     let request = pb::RevokeSessionsRequest {
         except_session_id: identity.session_id().to_owned(),
         target: Some(pb::revoke_sessions_request::Target::UserId(identity.user.id)),
     };
-    let revoked = gateway.upstream.revoke_sessions(&arrival, request).await?;
+    let revoked = gateway.upstream.revoke_sessions(&context, request).await?;
     Ok(Json(json!({ "revoked_count": revoked.revoked_count })))
 }
 
 impl Gateway {
     async fn sessions_of(
         &self,
-        arrival: &Arrival,
+        context: &RequestContext,
         identity: &Identity,
-        page: Page,
+        page: PageQuery,
     ) -> Result<pb::ListSessionsResponse, Problem> {
         let request = pb::ListSessionsRequest {
             owner: Some(pb::list_sessions_request::Owner::UserId(identity.user.id.clone())),
             page_size: page.size,
             page_token: page.token,
         };
-        self.upstream.list_sessions(arrival, request).await
+        self.upstream.list_sessions(context, request).await
     }
 
     /// Whether the session is one of the user's. The service ends any session that a caller names, so whose it is must be asked
     /// first.
-    async fn has_session(&self, arrival: &Arrival, identity: &Identity, id: &str) -> Result<bool, Problem> {
+    async fn owns_session(
+        &self,
+        context: &RequestContext,
+        identity: &Identity,
+        id: &str,
+    ) -> Result<bool, Problem> {
         let mut token = String::new();
         loop {
-            let page = Page {
+            let page = PageQuery {
                 size: LONGEST_PAGE,
                 token,
             };
-            let found = self.sessions_of(arrival, identity, page).await?;
+            let found = self.sessions_of(context, identity, page).await?;
             if found.sessions.iter().any(|session| session.id == id) {
                 return Ok(true);
             }

@@ -1,10 +1,9 @@
 //! What every request passes on its way in, and every answer on its way out, whatever the route.
 
 use super::{
-    Gateway,
-    arrival::{Arrival, REQUEST_ID},
-    cors, cross_site,
-    problem::{self, Kind, Problem},
+    Gateway, cors, cross_site,
+    problem::{self, Problem, ProblemKind},
+    request_context::{REQUEST_ID, RequestContext},
     response_headers,
 };
 use axum::{
@@ -20,15 +19,15 @@ const BASIC_CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"ses
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The outermost layer: admits the request, then dresses the answer.
-pub(super) async fn pass(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
+pub(super) async fn handle(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let (mut parts, body) = request.into_parts();
-    let arrival = Arrival::of(&parts, &gateway.config);
+    let context = RequestContext::of(&parts, &gateway.config);
     let method = parts.method.clone();
     let is_browser = parts.headers.contains_key(SEC_FETCH_SITE);
     let named_origin = cors::named_origin(&parts.headers, &gateway.config.allowed_origins);
 
-    let admitted = gateway.admit(&arrival, &method, &parts.headers, parts.version);
+    let admitted = gateway.admit(&context, &method, &parts.headers, parts.version);
     let mut response = match admitted {
         Err(problem) => problem.into_response(),
         Ok(()) if named_origin.is_some() && cors::is_preflight(&method, &parts.headers) => {
@@ -37,14 +36,14 @@ pub(super) async fn pass(State(gateway): State<Gateway>, request: Request, next:
             response
         }
         Ok(()) => {
-            parts.extensions.insert(arrival.clone());
+            parts.extensions.insert(context.clone());
             next.run(Request::from_parts(parts, body)).await
         }
     };
 
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
-        let body = problem.body(&arrival.request_id);
+        let body = problem.body(&context.request_id);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, problem::CONTENT_TYPE);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -63,13 +62,13 @@ pub(super) async fn pass(State(gateway): State<Gateway>, request: Request, next:
             cors::allow_reading(headers, origin);
         }
     }
-    if let Ok(id) = HeaderValue::from_str(&arrival.request_id) {
+    if let Ok(id) = HeaderValue::from_str(&context.request_id) {
         headers.insert(REQUEST_ID, id);
     }
-    response_headers::add(headers, arrival.transport);
+    response_headers::add(headers, context.transport);
 
     tracing::info!(
-        request_id = arrival.request_id,
+        request_id = context.request_id,
         %method,
         // The pattern, not the path: a path may hold what somebody put there by mistake.
         route = route.as_ref().map_or("none", |route| route.0.as_str()),
@@ -98,7 +97,7 @@ impl Gateway {
     /// Whether the request may go on to a route at all.
     fn admit(
         &self,
-        arrival: &Arrival,
+        context: &RequestContext,
         method: &Method,
         headers: &HeaderMap,
         version: http::Version,
@@ -113,14 +112,14 @@ impl Gateway {
             Method::OPTIONS,
         ];
         if !known.contains(method) {
-            return Err(Kind::MethodUnknown.into());
+            return Err(ProblemKind::MethodUnknown.into());
         }
-        arrival.check_host(version)?;
+        context.check_host(version)?;
         let own = self.config.public_origin.as_ref();
-        let is_own = |origin: &_| arrival.is_own_origin(origin, own);
+        let is_own = |origin: &_| context.is_own_origin(origin, own);
         match cross_site::is_allowed(method, headers, is_own, &self.config.allowed_origins) {
             true => Ok(()),
-            false => Err(Kind::CrossSite.into()),
+            false => Err(ProblemKind::CrossSite.into()),
         }
     }
 }
@@ -133,15 +132,15 @@ pub(super) fn answer_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no message");
     tracing::error!(message, "a route panicked");
-    Problem::from(Kind::Internal).into_response()
+    Problem::from(ProblemKind::Internal).into_response()
 }
 
 /// There is no such route.
 pub(super) async fn no_route() -> Problem {
-    Kind::NotFound.into()
+    ProblemKind::NotFound.into()
 }
 
 /// The route has no such method. The router adds the Allow header.
 pub(super) async fn no_method() -> Problem {
-    Kind::MethodNotAllowed.into()
+    ProblemKind::MethodNotAllowed.into()
 }

@@ -4,8 +4,8 @@ use super::{
     GatewayConfig,
     client_address::client_address,
     origin::Origin,
-    problem::Kind,
-    single_header::{Said, said},
+    problem::ProblemKind,
+    single_header::{SingleHeader, single_header},
     transport::Transport,
 };
 use crate::listener::Peer;
@@ -20,7 +20,7 @@ const USER_AGENT_MAX_BYTES: usize = 512;
 
 /// Who sent a request, by which way, and what it is called in logs. An extension of every request.
 #[derive(Debug, Clone)]
-pub(super) struct Arrival {
+pub(super) struct RequestContext {
     /// 1 to 64 characters out of `A-Z a-z 0-9 . _ -`.
     pub(super) request_id: String,
     /// `None` if whoever accepted the connection did not say.
@@ -32,16 +32,18 @@ pub(super) struct Arrival {
     host: Option<String>,
 }
 
-impl Arrival {
+impl RequestContext {
     /// Reads it off a request. Of what the request claims only its host is believed, and that decides nothing that the client could
     /// not have had anyway.
     pub(super) fn of(request: &request::Parts, config: &GatewayConfig) -> Self {
         let host = host_of(request);
         let peer = request.extensions.get::<Peer>();
         Self {
-            request_id: match said(&request.headers, &REQUEST_ID) {
-                Said::Once(id) if is_request_id(id) => id.to_owned(),
-                Said::Once(_) | Said::Nothing | Said::Unclear => uuid::Uuid::now_v7().simple().to_string(),
+            request_id: match single_header(&request.headers, &REQUEST_ID) {
+                SingleHeader::Once(id) if is_request_id(id) => id.to_owned(),
+                SingleHeader::Once(_) | SingleHeader::Absent | SingleHeader::Invalid => {
+                    uuid::Uuid::now_v7().simple().to_string()
+                }
             },
             client_ip: peer
                 .map(|peer| client_address(peer.address.ip(), &request.headers, &config.trusted_proxies)),
@@ -63,11 +65,11 @@ impl Arrival {
     /// Whether the request names its host as HTTP demands.
     ///
     /// # Errors
-    /// [`Kind::BadHost`] if it names none in HTTP/1.1 or later, or more than one (RFC 9112 §3.2).
-    pub(super) fn check_host(&self, version: Version) -> Result<(), Kind> {
+    /// [`ProblemKind::BadHost`] if it names none in HTTP/1.1 or later, or more than one (RFC 9112 §3.2).
+    pub(super) fn check_host(&self, version: Version) -> Result<(), ProblemKind> {
         match self.host.is_some() || version <= Version::HTTP_10 {
             true => Ok(()),
-            false => Err(Kind::BadHost),
+            false => Err(ProblemKind::BadHost),
         }
     }
 
@@ -84,9 +86,9 @@ fn host_of(request: &request::Parts) -> Option<String> {
     if let Some(authority) = request.uri.authority() {
         return Some(authority.as_str().to_owned());
     }
-    match said(&request.headers, &header::HOST) {
-        Said::Once(host) if !host.is_empty() => Some(host.to_owned()),
-        Said::Once(_) | Said::Nothing | Said::Unclear => None,
+    match single_header(&request.headers, &header::HOST) {
+        SingleHeader::Once(host) if !host.is_empty() => Some(host.to_owned()),
+        SingleHeader::Once(_) | SingleHeader::Absent | SingleHeader::Invalid => None,
     }
 }
 
@@ -111,16 +113,21 @@ mod tests {
     use super::*;
     use http::Request;
 
-    fn arrival(request: http::request::Builder) -> (Arrival, Version) {
+    fn read_context(request: http::request::Builder) -> (RequestContext, Version) {
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        (Arrival::of(&parts, &GatewayConfig::default()), parts.version)
+        (
+            RequestContext::of(&parts, &GatewayConfig::default()),
+            parts.version,
+        )
     }
 
     #[test]
     fn a_well_formed_request_id_is_kept_and_any_other_replaced() {
         let id = |given: &[u8]| {
             let value = HeaderValue::from_bytes(given).unwrap();
-            arrival(Request::builder().header(REQUEST_ID, value)).0.request_id
+            read_context(Request::builder().header(REQUEST_ID, value))
+                .0
+                .request_id
         };
         assert_eq!(id(b"abc-1.2_3"), "abc-1.2_3");
         for given in [&b""[..], b"a b", b"a\"b", b"\xff", &[b'a'; 65]] {
@@ -129,7 +136,7 @@ mod tests {
         let twice = Request::builder()
             .header(REQUEST_ID, "one")
             .header(REQUEST_ID, "two");
-        assert_eq!(arrival(twice).0.request_id.len(), 32);
+        assert_eq!(read_context(twice).0.request_id.len(), 32);
     }
 
     #[test]
@@ -139,23 +146,23 @@ mod tests {
             header::USER_AGENT,
             HeaderValue::from_bytes(long.as_bytes()).unwrap(),
         );
-        let user_agent = arrival(request).0.user_agent;
+        let user_agent = read_context(request).0.user_agent;
         assert_eq!(user_agent.len(), 512);
         let tab = Request::builder().header(header::USER_AGENT, "a\tb");
-        assert_eq!(arrival(tab).0.user_agent, "ab");
+        assert_eq!(read_context(tab).0.user_agent, "ab");
     }
 
     #[test]
     fn a_request_names_one_host() {
         let check = |request| {
-            let (arrival, version) = arrival(request);
-            arrival.check_host(version)
+            let (context, version) = read_context(request);
+            context.check_host(version)
         };
         assert_eq!(check(Request::builder().header("host", "a")), Ok(()));
-        assert_eq!(check(Request::builder()), Err(Kind::BadHost));
+        assert_eq!(check(Request::builder()), Err(ProblemKind::BadHost));
         assert_eq!(
             check(Request::builder().header("host", "a").header("host", "a")),
-            Err(Kind::BadHost)
+            Err(ProblemKind::BadHost)
         );
         assert_eq!(check(Request::builder().version(Version::HTTP_10)), Ok(()));
     }

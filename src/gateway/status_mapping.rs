@@ -1,6 +1,6 @@
 //! What a failed RPC means to whoever asked the gateway: one translation, gRPC status to problem.
 
-use super::problem::{Kind, Problem, Violation};
+use super::problem::{Problem, ProblemKind, Violation};
 use crate::pb::ErrorReason;
 use std::{error::Error as _, time::Duration};
 use tonic::{Code, Status, TimeoutExpired};
@@ -16,42 +16,44 @@ pub(super) fn problem_of(status: &Status) -> Problem {
     // A status with a source was made on this side: the service was not reached, or the connection broke.
     if status.source().is_some() {
         return match has_timed_out(status) {
-            true => Kind::TimedOut.into(),
-            false => Kind::Unavailable.into(),
+            true => ProblemKind::TimedOut.into(),
+            false => ProblemKind::Unavailable.into(),
         };
     }
     let reason = reason_of(status);
     let because = |wanted: ErrorReason| reason == Some(wanted);
     let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
     match status.code() {
-        Code::Unauthenticated if because(ErrorReason::InvalidSession) => Kind::NoSession.into(),
-        Code::Unauthenticated if because(ErrorReason::InvalidCredentials) => Kind::WrongCredentials.into(),
+        Code::Unauthenticated if because(ErrorReason::InvalidSession) => ProblemKind::NoSession.into(),
+        Code::Unauthenticated if because(ErrorReason::InvalidCredentials) => {
+            ProblemKind::WrongCredentials.into()
+        }
         // Not the user but the gateway is unknown to the service.
-        Code::Unauthenticated => Kind::ServiceFailed.into(),
-        Code::PermissionDenied => Kind::GatewayForbidden.into(),
-        Code::Unavailable => Problem::from(Kind::Unavailable).retry_after(retry_after),
+        Code::Unauthenticated => ProblemKind::ServiceFailed.into(),
+        Code::PermissionDenied => ProblemKind::GatewayForbidden.into(),
+        Code::Unavailable => Problem::from(ProblemKind::Unavailable).retry_after(retry_after),
         Code::ResourceExhausted => {
             let delay = retry_after.unwrap_or(Duration::from_secs(1));
-            Problem::from(Kind::TooMany).retry_after(Some(delay))
+            Problem::from(ProblemKind::TooMany).retry_after(Some(delay))
         }
-        Code::DeadlineExceeded | Code::Cancelled => Kind::TimedOut.into(),
+        Code::DeadlineExceeded | Code::Cancelled => ProblemKind::TimedOut.into(),
         Code::InvalidArgument => Problem::invalid_fields(violations_of(status)),
-        Code::NotFound => Kind::NotFound.into(),
-        Code::AlreadyExists => Kind::EmailTaken.into(),
-        Code::Aborted if because(ErrorReason::EtagMismatch) => Kind::Changed.into(),
+        Code::NotFound => ProblemKind::NotFound.into(),
+        Code::AlreadyExists => ProblemKind::EmailTaken.into(),
+        Code::Aborted if because(ErrorReason::EtagMismatch) => ProblemKind::Changed.into(),
         // Two changes of one user met; trying again is safe.
-        Code::Aborted => Problem::from(Kind::Unavailable).retry_after(Some(Duration::from_secs(1))),
+        Code::Aborted => Problem::from(ProblemKind::Unavailable).retry_after(Some(Duration::from_secs(1))),
         Code::FailedPrecondition if because(ErrorReason::ReauthenticationRequired) => {
-            Kind::ReauthenticationRequired.into()
+            ProblemKind::ReauthenticationRequired.into()
         }
-        Code::FailedPrecondition if because(ErrorReason::UserDisabled) => Kind::Forbidden.into(),
+        Code::FailedPrecondition if because(ErrorReason::UserDisabled) => ProblemKind::Forbidden.into(),
         Code::FailedPrecondition
         | Code::Ok
         | Code::Unknown
         | Code::OutOfRange
         | Code::Unimplemented
         | Code::Internal
-        | Code::DataLoss => Kind::ServiceFailed.into(),
+        | Code::DataLoss => ProblemKind::ServiceFailed.into(),
     }
 }
 
@@ -102,7 +104,7 @@ mod tests {
         Status::with_error_details(code, "", details)
     }
 
-    fn kind(status: &Status) -> Kind {
+    fn kind(status: &Status) -> ProblemKind {
         problem_of(status).kind()
     }
 
@@ -110,21 +112,24 @@ mod tests {
     fn only_the_services_own_word_is_a_definite_no() {
         assert_eq!(
             kind(&failure(Code::Unauthenticated, "INVALID_SESSION")),
-            Kind::NoSession
+            ProblemKind::NoSession
         );
         assert_eq!(
             kind(&failure(Code::Unauthenticated, "INVALID_CREDENTIALS")),
-            Kind::WrongCredentials
+            ProblemKind::WrongCredentials
         );
         assert_eq!(
             kind(&failure(Code::Unauthenticated, "SOMETHING_NEWER")),
-            Kind::ServiceFailed
+            ProblemKind::ServiceFailed
         );
-        assert_eq!(kind(&Status::unauthenticated("who are you")), Kind::ServiceFailed);
+        assert_eq!(
+            kind(&Status::unauthenticated("who are you")),
+            ProblemKind::ServiceFailed
+        );
         let mut details = ErrorDetails::new();
         details.set_error_info("INVALID_SESSION", "proxy.example", []);
         let foreign = Status::with_error_details(Code::Unauthenticated, "", details);
-        assert_eq!(kind(&foreign), Kind::ServiceFailed);
+        assert_eq!(kind(&foreign), ProblemKind::ServiceFailed);
     }
 
     #[test]
@@ -136,7 +141,7 @@ mod tests {
             for reason in ["INVALID_SESSION", "INVALID_CREDENTIALS", "STORE_UNAVAILABLE", ""] {
                 let kind = kind(&failure(code, reason));
                 assert!(
-                    !matches!(kind, Kind::NoSession | Kind::WrongCredentials),
+                    !matches!(kind, ProblemKind::NoSession | ProblemKind::WrongCredentials),
                     "{code:?} {reason}"
                 );
             }
@@ -146,33 +151,42 @@ mod tests {
     #[test]
     fn every_row_of_the_error_table_has_its_answer() {
         let rows = [
-            (failure(Code::PermissionDenied, ""), Kind::GatewayForbidden),
-            (failure(Code::Unavailable, "STORE_UNAVAILABLE"), Kind::Unavailable),
-            (failure(Code::ResourceExhausted, "HASHING_BUSY"), Kind::TooMany),
+            (failure(Code::PermissionDenied, ""), ProblemKind::GatewayForbidden),
+            (
+                failure(Code::Unavailable, "STORE_UNAVAILABLE"),
+                ProblemKind::Unavailable,
+            ),
+            (
+                failure(Code::ResourceExhausted, "HASHING_BUSY"),
+                ProblemKind::TooMany,
+            ),
             (
                 failure(Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
-                Kind::TimedOut,
+                ProblemKind::TimedOut,
             ),
-            (Status::cancelled("Timeout expired"), Kind::TimedOut),
+            (Status::cancelled("Timeout expired"), ProblemKind::TimedOut),
             (
                 failure(Code::InvalidArgument, "INVALID_FIELD"),
-                Kind::InvalidField,
+                ProblemKind::InvalidField,
             ),
-            (failure(Code::NotFound, "USER_NOT_FOUND"), Kind::NotFound),
-            (failure(Code::AlreadyExists, "EMAIL_TAKEN"), Kind::EmailTaken),
-            (failure(Code::Aborted, "ETAG_MISMATCH"), Kind::Changed),
-            (failure(Code::Aborted, "RACED"), Kind::Unavailable),
+            (failure(Code::NotFound, "USER_NOT_FOUND"), ProblemKind::NotFound),
+            (
+                failure(Code::AlreadyExists, "EMAIL_TAKEN"),
+                ProblemKind::EmailTaken,
+            ),
+            (failure(Code::Aborted, "ETAG_MISMATCH"), ProblemKind::Changed),
+            (failure(Code::Aborted, "RACED"), ProblemKind::Unavailable),
             (
                 failure(Code::FailedPrecondition, "REAUTHENTICATION_REQUIRED"),
-                Kind::ReauthenticationRequired,
+                ProblemKind::ReauthenticationRequired,
             ),
             (
                 failure(Code::FailedPrecondition, "USER_DISABLED"),
-                Kind::Forbidden,
+                ProblemKind::Forbidden,
             ),
-            (failure(Code::Internal, "INTERNAL"), Kind::ServiceFailed),
-            (Status::unknown(""), Kind::ServiceFailed),
-            (Status::unimplemented(""), Kind::ServiceFailed),
+            (failure(Code::Internal, "INTERNAL"), ProblemKind::ServiceFailed),
+            (Status::unknown(""), ProblemKind::ServiceFailed),
+            (Status::unimplemented(""), ProblemKind::ServiceFailed),
         ];
         for (status, expected) in rows {
             assert_eq!(kind(&status), expected, "{status:?}");
@@ -183,9 +197,9 @@ mod tests {
     fn a_broken_connection_and_a_deadline_of_our_own_are_told_apart() {
         let broken = Status::from_error("connection reset".into());
         assert_eq!(broken.code(), Code::Unknown);
-        assert_eq!(kind(&broken), Kind::Unavailable);
+        assert_eq!(kind(&broken), ProblemKind::Unavailable);
         let expired = Status::from_error(Box::new(TimeoutExpired(())));
-        assert_eq!(kind(&expired), Kind::TimedOut);
+        assert_eq!(kind(&expired), ProblemKind::TimedOut);
     }
 
     #[test]
@@ -193,7 +207,7 @@ mod tests {
         let mut details = ErrorDetails::new();
         details.set_retry_info(Some(Duration::from_secs(7)));
         let status = Status::with_error_details(Code::ResourceExhausted, "", details);
-        let expected = Problem::from(Kind::TooMany).retry_after(Some(Duration::from_secs(7)));
+        let expected = Problem::from(ProblemKind::TooMany).retry_after(Some(Duration::from_secs(7)));
         assert_eq!(problem_of(&status), expected);
     }
 
