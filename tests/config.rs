@@ -18,15 +18,15 @@ use sessiond::{
 };
 use std::{ffi::OsString, fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
-/// What an operator has said in three places.
+/// What an operator has given in three places.
 #[derive(Default)]
-struct Said {
+struct Input {
     flags: Vec<String>,
     environment: Vec<(OsString, OsString)>,
     dir: Option<tempfile::TempDir>,
 }
 
-impl Said {
+impl Input {
     fn flag(mut self, flag: &str) -> Self {
         self.flags.push(flag.to_owned());
         self
@@ -38,12 +38,12 @@ impl Said {
     }
 
     fn file(self, text: &str) -> Self {
-        let path = self.kept("sessiond.toml", text, 0o644);
-        let said = self.flag("--config");
-        said.flag(path.1.to_str().unwrap()).with_dir(path.0)
+        let path = self.write("sessiond.toml", text, 0o644);
+        let input = self.flag("--config");
+        input.flag(path.1.to_str().unwrap()).with_dir(path.0)
     }
 
-    fn kept(&self, name: &str, text: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
+    fn write(&self, name: &str, text: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         fs::write(&path, text).unwrap();
@@ -79,45 +79,45 @@ impl Said {
     }
 }
 
-fn said() -> Said {
-    Said::default()
+fn input() -> Input {
+    Input::default()
 }
 
 #[test]
 fn a_flag_outweighs_the_environment_which_outweighs_the_file() {
     let file = "listen = \"127.0.0.1:1\"\n";
-    let config = said().file(file).load().unwrap();
+    let config = input().file(file).load().unwrap();
     assert_eq!(config.address.port(), 1);
-    let config = said()
+    let config = input()
         .file(file)
         .variable("SESSIOND_LISTEN", "127.0.0.1:2")
         .load()
         .unwrap();
     assert_eq!(config.address.port(), 2);
-    let config = said()
+    let config = input()
         .file(file)
         .variable("SESSIOND_LISTEN", "127.0.0.1:2")
         .flag("--listen=127.0.0.1:3")
         .load()
         .unwrap();
     assert_eq!(config.address.port(), 3);
-    let config = said().load().unwrap();
+    let config = input().load().unwrap();
     assert_eq!(config.address.port(), 50051);
 }
 
 #[test]
 fn the_environment_may_name_the_file_and_a_flag_may_name_another() {
-    let (_first_dir, first) = said().kept("a.toml", "sessions_per_user = 1", 0o644);
-    let (_second_dir, second) = said().kept("b.toml", "sessions_per_user = 2", 0o644);
-    let said = said().variable("SESSIOND_CONFIG", first.to_str().unwrap());
-    assert_eq!(said.load().unwrap().limits.max_per_user, 1);
-    let said = said.flag("--config").flag(second.to_str().unwrap());
-    assert_eq!(said.load().unwrap().limits.max_per_user, 2);
+    let (_first_dir, first) = input().write("a.toml", "sessions_per_user = 1", 0o644);
+    let (_second_dir, second) = input().write("b.toml", "sessions_per_user = 2", 0o644);
+    let input = input().variable("SESSIOND_CONFIG", first.to_str().unwrap());
+    assert_eq!(input.load().unwrap().limits.max_per_user, 1);
+    let input = input.flag("--config").flag(second.to_str().unwrap());
+    assert_eq!(input.load().unwrap().limits.max_per_user, 2);
 }
 
 #[test]
 fn without_a_word_everything_is_at_its_parts_default() {
-    let config = said().load().unwrap();
+    let config = input().load().unwrap();
     assert_eq!(config.limits, SessionLimits::DEFAULT);
     assert_eq!(
         format!("{:?}", config.hashing),
@@ -175,8 +175,8 @@ fn the_example_file_holds_every_setting_at_its_default() {
         .collect();
     assert_eq!(found, expected);
     assert_eq!(
-        format!("{:?}", said().file(&text).load().unwrap()),
-        format!("{:?}", said().load().unwrap())
+        format!("{:?}", input().file(&text).load().unwrap()),
+        format!("{:?}", input().load().unwrap())
     );
     // Above each setting stands what it is for, in the words of --help.
     let comments: String = text
@@ -191,7 +191,7 @@ fn the_example_file_holds_every_setting_at_its_default() {
 
 #[test]
 fn every_mistake_is_named_at_once_with_its_place() {
-    let mistakes = said()
+    let mistakes = input()
         .file("listen = \"nowhere\"\nlog = 7\n\ncolour = \"blue\"\nstore = 1.5\n")
         .variable("SESSIOND_DRAIN_TIMEOUT", "soon")
         .variable("SESSIOND_COLOUR", "blue")
@@ -221,7 +221,7 @@ fn every_mistake_is_named_at_once_with_its_place() {
 
 #[test]
 fn a_wrong_value_is_a_mistake_even_where_another_outweighs_it() {
-    let mistakes = said()
+    let mistakes = input()
         .variable("SESSIOND_WORKERS", "many")
         .flag("--workers=2")
         .mistakes();
@@ -230,12 +230,12 @@ fn a_wrong_value_is_a_mistake_even_where_another_outweighs_it() {
 
 #[test]
 fn a_file_that_is_no_toml_is_refused_with_its_lines() {
-    let mistakes = said().file("listen = \"127.0.0.1:1\"\nlog == \n").mistakes();
+    let mistakes = input().file("listen = \"127.0.0.1:1\"\nlog == \n").mistakes();
     assert!(
         mistakes.iter().any(|mistake| mistake.contains("line 2")),
         "{mistakes:?}"
     );
-    let mistakes = said().flag("--config=/nowhere/sessiond.toml").mistakes();
+    let mistakes = input().flag("--config=/nowhere/sessiond.toml").mistakes();
     assert!(
         mistakes[0].starts_with("--config: names /nowhere/sessiond.toml"),
         "{mistakes:?}"
@@ -244,7 +244,7 @@ fn a_file_that_is_no_toml_is_refused_with_its_lines() {
 
 #[test]
 fn what_kubernetes_says_of_a_service_of_our_name_is_no_mistake() {
-    let config = said()
+    let config = input()
         .variable("SESSIOND_SERVICE_HOST", "10.0.0.1")
         .variable("SESSIOND_PORT", "tcp://10.0.0.1:50051")
         .variable("SESSIOND_PORT_50051_TCP_ADDR", "10.0.0.1")
@@ -256,51 +256,54 @@ fn what_kubernetes_says_of_a_service_of_our_name_is_no_mistake() {
 fn one_file_serves_both_programs() {
     let file = "listen = \"127.0.0.1:1\"\nupstream = \"http://127.0.0.1:1\"\n";
     assert_eq!(
-        said().file(file).load_gateway().unwrap().upstream.to_string(),
+        input().file(file).load_gateway().unwrap().upstream.to_string(),
         "http://127.0.0.1:1/"
     );
-    assert!(said().file(file).load().is_ok());
+    assert!(input().file(file).load().is_ok());
     // What is wrong for the other is wrong.
-    assert!(said().file("upstream = \"nowhere\"").load().is_err());
-    assert!(said().file("password_cost = 99").load_gateway().is_err());
+    assert!(input().file("upstream = \"nowhere\"").load().is_err());
+    assert!(input().file("password_cost = 99").load_gateway().is_err());
 }
 
 #[test]
 fn s_72_plain_text_beyond_this_machine_takes_a_flag_that_names_the_danger() {
     for setting in ["listen", "gateway-listen", "metrics-listen"] {
         let flag = format!("--{setting}=0.0.0.0:0");
-        let mistakes = said().flag(&flag).mistakes();
+        let mistakes = input().flag(&flag).mistakes();
         assert_eq!(mistakes.len(), 1, "{mistakes:?}");
         assert!(mistakes[0].contains("--danger-plaintext-listen"), "{mistakes:?}");
         assert!(
-            said()
+            input()
                 .flag(&flag)
                 .flag("--danger-plaintext-listen")
                 .load()
                 .is_ok()
         );
         assert!(
-            said()
+            input()
                 .flag(&flag)
                 .flag("--danger-plaintext-listen=false")
                 .load()
                 .is_err()
         );
     }
-    let upstream = said().flag("--upstream=http://10.0.0.1:50051");
+    let upstream = input().flag("--upstream=http://10.0.0.1:50051");
     assert!(upstream.load_gateway().is_err());
     assert!(upstream.flag("--danger-plaintext-listen").load_gateway().is_ok());
 }
 
 #[test]
 fn s_70_metrics_are_shown_nowhere_unless_an_address_is_given() {
-    let config = said().load().unwrap();
+    let config = input().load().unwrap();
     assert_eq!(config.metrics_address, None);
     assert!(!config.sweeper.counts_sessions);
-    let config = said().file("metrics_listen = \"127.0.0.1:9464\"").load().unwrap();
+    let config = input()
+        .file("metrics_listen = \"127.0.0.1:9464\"")
+        .load()
+        .unwrap();
     assert_eq!(config.metrics_address, Some(([127, 0, 0, 1], 9464).into()));
     assert!(config.sweeper.counts_sessions);
-    let mistakes = said().flag("--metrics-listen=everywhere").mistakes();
+    let mistakes = input().flag("--metrics-listen=everywhere").mistakes();
     assert!(mistakes[0].contains("must be an address"), "{mistakes:?}");
 }
 
@@ -310,7 +313,7 @@ fn s_97_a_password_in_a_store_url_is_refused_and_not_repeated() {
         "--store=postgres://app:hunter2@db/app",
         "--session-store=redis://:hunter2@cache",
     ] {
-        let mistakes = said().flag(flag).mistakes();
+        let mistakes = input().flag(flag).mistakes();
         assert!(mistakes[0].contains("url_file"), "{mistakes:?}");
         assert!(!mistakes[0].contains("hunter2"), "{mistakes:?}");
     }
@@ -319,21 +322,21 @@ fn s_97_a_password_in_a_store_url_is_refused_and_not_repeated() {
 #[test]
 fn s_97_a_store_url_with_its_password_comes_from_a_file_of_ones_own() {
     let url = "postgres://app:hunter2@db/app";
-    let (_dir, open) = said().kept("url", url, 0o644);
-    let mistakes = said()
+    let (_dir, open) = input().write("url", url, 0o644);
+    let mistakes = input()
         .flag("--store-url-file")
         .flag(open.to_str().unwrap())
         .mistakes();
     assert!(mistakes[0].contains("chmod 600"), "{mistakes:?}");
-    let (_dir, own) = said().kept("url", &format!("{url}\n"), 0o600);
-    let config = said()
+    let (_dir, own) = input().write("url", &format!("{url}\n"), 0o600);
+    let config = input()
         .flag("--store-url-file")
         .flag(own.to_str().unwrap())
         .load()
         .unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
     assert!(matches!(config.stores.users, UserStoreConfig::Postgres(_)));
-    let both = said()
+    let both = input()
         .flag("--store-url-file")
         .flag(own.to_str().unwrap())
         .flag("--store=memory")
@@ -344,21 +347,21 @@ fn s_97_a_store_url_with_its_password_comes_from_a_file_of_ones_own() {
 #[test]
 fn s_97_a_pepper_file_that_others_can_read_is_refused() {
     let pepper = "2026 yv66vt6tvu/K/rq+3q2+78r+ur7erb7vyv66vt6tvu8= current\n";
-    let (_dir, open) = said().kept("pepper", pepper, 0o640);
-    let mistakes = said()
+    let (_dir, open) = input().write("pepper", pepper, 0o640);
+    let mistakes = input()
         .flag("--pepper-file")
         .flag(open.to_str().unwrap())
         .mistakes();
     assert!(mistakes[0].contains("chmod 600"), "{mistakes:?}");
-    let (_dir, own) = said().kept("pepper", pepper, 0o600);
-    let config = said()
+    let (_dir, own) = input().write("pepper", pepper, 0o600);
+    let config = input()
         .flag("--pepper-file")
         .flag(own.to_str().unwrap())
         .load()
         .unwrap();
     assert!(config.hashing.peppers.is_some());
-    let (_dir, rubbish) = said().kept("pepper", "hunter2", 0o600);
-    let mistakes = said()
+    let (_dir, rubbish) = input().write("pepper", "hunter2", 0o600);
+    let mistakes = input()
         .flag("--pepper-file")
         .flag(rubbish.to_str().unwrap())
         .mistakes();
@@ -367,7 +370,7 @@ fn s_97_a_pepper_file_that_others_can_read_is_refused() {
 
 #[test]
 fn a_session_may_be_configured_in_all_its_spans() {
-    let config = said()
+    let config = input()
         .file("session_lifetime = \"7d\"\nsession_idle_timeout = \"1h\"\ntrusted_proxies = [\"10.0.0.0/8\", \"192.0.2.1\"]\nconnection_age = \"10m\"")
         .load()
         .unwrap();
@@ -400,7 +403,7 @@ fn every_flag_is_in_the_help_with_its_variable_and_default() {
 
 #[test]
 fn a_mistake_knows_where_it_was_made() {
-    let mistakes = said().variable("SESSIOND_LISTEN", "x").load().unwrap_err();
+    let mistakes = input().variable("SESSIOND_LISTEN", "x").load().unwrap_err();
     assert_eq!(
         mistakes.as_slice()[0].origin,
         Origin::Environment("SESSIOND_LISTEN".to_owned())

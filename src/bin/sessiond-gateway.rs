@@ -54,7 +54,7 @@ fn main() -> ExitCode {
 async fn run(mut config: GatewayProgramConfig) -> Result<(), Box<dyn Error>> {
     // No core dumps, and no other process of this user reads this one's memory: passwords and tokens pass through it (S-98).
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    let _flushed = telemetry::start(&config.telemetry)?;
+    let _flush_guard = telemetry::start(&config.telemetry)?;
     let (trigger, mut shutdown) = shutdown::channel();
     trigger.follow_signals()?;
     fit_to_descriptors(&mut [&mut config.parts.listener]);

@@ -79,12 +79,12 @@ impl GatewayProgramConfig {
             .is_some_and(Upstream::is_plain_beyond_this_machine)
             && !listeners::is_danger_accepted(&values)
         {
-            values.object_to_value(
+            values.reject_value(
                 &settings::UPSTREAM,
                 "is reached over a network in plain text. Use https, or accept the danger with --danger-plaintext-listen",
             );
         }
-        super::check_the_rest(&mut values);
+        super::check_remaining(&mut values);
         let config = match (telemetry, parts, upstream) {
             (Some(telemetry), Some(parts), Some(upstream)) => Some(Self {
                 telemetry,

@@ -1,7 +1,7 @@
 //! Where to listen, and within which limits.
 
 use super::{
-    setting::{Described, Setting},
+    setting::{AnySetting, Setting},
     settings::{self, DANGER_PLAINTEXT_LISTEN},
     sources::Values,
     value::is_loopback,
@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 /// An address to listen on. Beyond this machine it takes the operator's word that plain text is wanted (S-72).
 pub(super) fn address(values: &mut Values, setting: &Setting<SocketAddr>) -> Option<SocketAddr> {
     let address = values.take(setting)?;
-    object_to_plaintext(values, setting, address);
+    reject_plaintext(values, setting, address);
     Some(address)
 }
 
@@ -24,14 +24,14 @@ pub(super) fn optional_address(
 ) -> Option<Option<SocketAddr>> {
     let address = values.take(setting)?;
     if let Some(address) = address {
-        object_to_plaintext(values, setting, address);
+        reject_plaintext(values, setting, address);
     }
     Some(address)
 }
 
-fn object_to_plaintext(values: &mut Values, setting: &dyn Described, address: SocketAddr) {
+fn reject_plaintext(values: &mut Values, setting: &dyn AnySetting, address: SocketAddr) {
     if !is_loopback(address) && !is_danger_accepted(values) {
-        values.object_to_value(
+        values.reject_value(
             setting,
             &format!(
                 "{address} can be reached from other machines, in plain text and without proof of who calls. Listen on a loopback \

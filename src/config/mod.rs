@@ -15,7 +15,7 @@ mod setting;
 pub mod settings;
 mod sources;
 #[cfg(feature = "server")]
-mod store_place;
+mod store_location;
 mod store_url;
 #[cfg(feature = "server")]
 mod stores;
@@ -27,9 +27,9 @@ pub use gateway::{GatewayParts, GatewayProgramConfig};
 pub use mistake::{Mistake, Mistakes, Origin};
 #[cfg(feature = "server")]
 pub use service::ServiceConfig;
-pub use setting::{Described, SWITCH, Setting};
+pub use setting::{AnySetting, SWITCH, Setting};
 #[cfg(feature = "server")]
-pub use store_place::StorePlace;
+pub use store_location::StoreLocation;
 #[cfg(feature = "server")]
 pub use stores::{StoresConfig, UserStoreConfig};
 pub use upstream::{InvalidUpstream, Upstream};
@@ -47,7 +47,7 @@ fn telemetry_options(values: &mut Values) -> Option<telemetry::Options> {
 }
 
 /// Notes what is wrong with settings that this program has not taken: they stand in the file for another.
-fn check_the_rest(values: &mut Values) {
+fn check_remaining(values: &mut Values) {
     for setting in settings::all() {
         values.check(setting);
     }

@@ -9,23 +9,23 @@ const MAX_BYTES: u64 = 64 * 1024;
 
 /// Reads a secret. A pipe will do: `<(pass show sessiond)`.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, String> {
-    let shown = path.display();
-    let unreadable = |error: std::io::Error| format!("names {shown}, which cannot be read: {error}");
+    let name = path.display();
+    let unreadable = |error: std::io::Error| format!("names {name}, which cannot be read: {error}");
     let file = File::open(path).map_err(unreadable)?;
     // Asked of the open file, so that it cannot be another one by the time it is read.
     let about = fstat(&file).map_err(|errno| unreadable(errno.into()))?;
     if FileType::from_raw_mode(about.st_mode) == FileType::Directory {
-        return Err(format!("names {shown}, which is a directory"));
+        return Err(format!("names {name}, which is a directory"));
     }
     if about.st_mode & 0o077 != 0 {
         let mode = about.st_mode & 0o777;
         return Err(format!(
-            "names {shown}, which others may read or write (mode {mode:04o}): run chmod 600 {shown}"
+            "names {name}, which others may read or write (mode {mode:04o}): run chmod 600 {name}"
         ));
     }
     let us = rustix::process::geteuid();
     if about.st_uid != us.as_raw() && about.st_uid != 0 {
-        return Err(format!("names {shown}, which belongs to another user"));
+        return Err(format!("names {name}, which belongs to another user"));
     }
     let mut text = Zeroizing::new(String::new());
     file.take(MAX_BYTES + 1)
@@ -33,7 +33,7 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, String> {
         .map_err(unreadable)?;
     match u64::try_from(text.len()) {
         Ok(length) if length <= MAX_BYTES => Ok(text),
-        Ok(_) | Err(_) => Err(format!("names {shown}, which is larger than {MAX_BYTES} bytes")),
+        Ok(_) | Err(_) => Err(format!("names {name}, which is larger than {MAX_BYTES} bytes")),
     }
 }
 
@@ -54,9 +54,9 @@ mod tests {
     fn s_97_a_secret_that_others_can_read_is_refused() {
         for mode in [0o644, 0o640, 0o604, 0o660] {
             let (_dir, path) = secret_with_mode(mode);
-            let objection = read(&path).unwrap_err();
-            assert!(objection.contains("chmod 600"), "{objection}");
-            assert!(!objection.contains("s3cret"));
+            let reason = read(&path).unwrap_err();
+            assert!(reason.contains("chmod 600"), "{reason}");
+            assert!(!reason.contains("s3cret"));
         }
     }
 

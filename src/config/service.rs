@@ -63,7 +63,7 @@ impl ServiceConfig {
         let hashing = hashing(values);
         let has_gateway = values.take(&settings::GATEWAY);
         let gateway = GatewayParts::take(values);
-        super::check_the_rest(values);
+        super::check_remaining(values);
         Some(Self {
             telemetry: telemetry?,
             address: address?,
@@ -112,8 +112,8 @@ fn hashing(values: &mut Values) -> Option<HashingConfig> {
             });
             match peppers {
                 Ok(peppers) => Some(peppers),
-                Err(objection) => {
-                    values.object_to_value(&settings::PEPPER_FILE, &objection);
+                Err(reason) => {
+                    values.reject_value(&settings::PEPPER_FILE, &reason);
                     None
                 }
             }

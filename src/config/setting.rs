@@ -34,8 +34,8 @@ impl<T> Setting<T> {
     }
 }
 
-/// What can be said of a setting without knowing the type of its values.
-pub trait Described: Sync {
+/// What is known of a setting without the type of its values.
+pub trait AnySetting: Sync {
     /// Its name in the file.
     fn key(&self) -> &'static str;
     /// The text that stands for its default.
@@ -45,7 +45,7 @@ pub trait Described: Sync {
     /// One or two sentences for the operator.
     fn help(&self) -> &'static str;
     /// What is wrong with a value, if anything.
-    fn objection(&self, text: &str) -> Option<String>;
+    fn reason_against(&self, text: &str) -> Option<String>;
 
     /// Its name on the command line, without the dashes before it.
     fn flag(&self) -> String {
@@ -64,7 +64,7 @@ pub(super) const VARIABLE_PREFIX: &str = "SESSIOND_";
 /// The kind of settings that are true or false.
 pub const SWITCH: &str = "true|false";
 
-impl<T> Described for Setting<T> {
+impl<T> AnySetting for Setting<T> {
     fn key(&self) -> &'static str {
         self.key
     }
@@ -81,7 +81,7 @@ impl<T> Described for Setting<T> {
         self.help
     }
 
-    fn objection(&self, text: &str) -> Option<String> {
+    fn reason_against(&self, text: &str) -> Option<String> {
         self.parse(text).err()
     }
 }

@@ -1,7 +1,7 @@
 //! All settings. One file may serve both programs: each takes what it needs and knows the rest by name.
 
 use super::{
-    setting::{Described, SWITCH, Setting},
+    setting::{AnySetting, SWITCH, Setting},
     store_url::StoreUrl,
     upstream::{InvalidUpstream, Upstream},
     value,
@@ -13,7 +13,7 @@ use crate::{
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 /// Settings that belong together.
-pub type Group = &'static [&'static dyn Described];
+pub type Group = &'static [&'static dyn AnySetting];
 
 static SERVICE: Group = &[&LISTEN, &REFLECTION, &METRICS_LISTEN];
 
@@ -109,7 +109,7 @@ pub static OF_SESSIOND_GATEWAY: &[Group] = &[GATEWAY_ALONE, GATEWAYS, PROCESSES]
 pub static OF_COMMANDS: &[Group] = &[STORES, PASSWORDS];
 
 /// Every setting, in the order of the example file.
-pub fn all() -> impl Iterator<Item = &'static dyn Described> {
+pub fn all() -> impl Iterator<Item = &'static dyn AnySetting> {
     ALL.iter().copied().flatten().copied()
 }
 

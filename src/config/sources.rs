@@ -1,9 +1,9 @@
-//! Collects what the file, the environment and the command line say, and hands it out by setting.
+//! Collects the values of file, environment and command line, and hands them out by setting.
 
 use super::{
     arguments::Flags,
     mistake::{Mistake, Mistakes, Origin},
-    setting::{Described, Setting, VARIABLE_PREFIX},
+    setting::{AnySetting, Setting, VARIABLE_PREFIX},
     settings,
 };
 use std::{
@@ -17,10 +17,10 @@ use toml::de::{DeTable, DeValue};
 /// The environment variable that names the file, and the flag that does.
 const FILE_VARIABLE: &str = "SESSIOND_CONFIG";
 
-/// Everything that was said, and everything that was wrong with it so far.
+/// Every value that was given, and every mistake found so far.
 pub(super) struct Values {
     /// By key, the weightiest last: file, environment, command line.
-    said: HashMap<&'static str, Vec<(Origin, String)>>,
+    given: HashMap<&'static str, Vec<(Origin, String)>>,
     /// Keys whose mistakes are noted already.
     checked: HashSet<&'static str>,
     mistakes: Vec<Mistake>,
@@ -30,7 +30,7 @@ impl Values {
     /// Collects. Flags outweigh the environment, the environment outweighs the file.
     pub(super) fn collect(flags: Flags, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let mut values = Self {
-            said: HashMap::new(),
+            given: HashMap::new(),
             checked: HashSet::new(),
             mistakes: Vec::new(),
         };
@@ -45,9 +45,9 @@ impl Values {
             match (setting, value.into_string()) {
                 (_, Ok(path)) if name == FILE_VARIABLE => file = Some((origin, PathBuf::from(path))),
                 (Some(setting), Ok(text)) => from_environment.push((setting.key(), origin, text)),
-                (Some(_), Err(_)) => values.object(origin, "is not valid UTF-8"),
+                (Some(_), Err(_)) => values.report(origin, "is not valid UTF-8"),
                 (None, _) if is_of_an_orchestrator(name) => {}
-                (None, _) => values.object(origin, "no such setting"),
+                (None, _) => values.report(origin, "no such setting"),
             }
         }
         if let Some(path) = flags.file {
@@ -58,10 +58,10 @@ impl Values {
         }
         from_environment.sort_by_key(|(key, ..)| *key);
         for (key, origin, text) in from_environment {
-            values.said.entry(key).or_default().push((origin, text));
+            values.given.entry(key).or_default().push((origin, text));
         }
         for (key, origin, text) in flags.settings {
-            values.said.entry(key).or_default().push((origin, text));
+            values.given.entry(key).or_default().push((origin, text));
         }
         values.mistakes.extend(flags.mistakes);
         values
@@ -71,7 +71,7 @@ impl Values {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) => {
-                self.object(
+                self.report(
                     named_by,
                     format!("names {}, which cannot be read: {error}", path.display()),
                 );
@@ -84,7 +84,7 @@ impl Values {
         };
         let (table, errors) = DeTable::parse_recoverable(&text);
         for error in errors {
-            self.object(
+            self.report(
                 line_of(error.span().map_or(0, |span| span.start)),
                 error.message(),
             );
@@ -92,12 +92,12 @@ impl Values {
         for (key, value) in table.get_ref() {
             let origin = line_of(key.span().start);
             let Some(setting) = settings::all().find(|setting| setting.key() == key.get_ref()) else {
-                self.object(origin, format!("{}: no such setting", key.get_ref()));
+                self.report(origin, format!("{}: no such setting", key.get_ref()));
                 continue;
             };
             match text_of(value.get_ref()) {
-                Some(text) => self.said.entry(setting.key()).or_default().push((origin, text)),
-                None => self.object(
+                Some(text) => self.given.entry(setting.key()).or_default().push((origin, text)),
+                None => self.report(
                     origin,
                     format!("{}: must be a text, a whole number, true or false", setting.key()),
                 ),
@@ -114,15 +114,15 @@ impl Values {
     }
 
     /// Notes what is wrong with a setting, once. A wrong value is a mistake even where another outweighs it.
-    pub(super) fn check(&mut self, setting: &dyn Described) -> bool {
-        let said = self.said.get(setting.key()).cloned().unwrap_or_default();
+    pub(super) fn check(&mut self, setting: &dyn AnySetting) -> bool {
+        let given = self.given.get(setting.key()).cloned().unwrap_or_default();
         let is_first = self.checked.insert(setting.key());
         let mut is_right = true;
-        for (origin, text) in said {
-            if let Some(objection) = setting.objection(&text) {
+        for (origin, text) in given {
+            if let Some(reason) = setting.reason_against(&text) {
                 is_right = false;
                 if is_first {
-                    self.object_to(setting, origin, &objection);
+                    self.reject_at(setting, origin, &reason);
                 }
             }
         }
@@ -131,36 +131,36 @@ impl Values {
 
     /// The weightiest value of a setting, if it is right. Notes nothing.
     pub(super) fn peek<T>(&self, setting: &Setting<T>) -> Option<T> {
-        let weightiest = self.said.get(setting.key()).and_then(|said| said.last());
+        let weightiest = self.given.get(setting.key()).and_then(|given| given.last());
         let text = weightiest.map_or(setting.default_text(), |(_, text)| text.as_str());
         setting.parse(text).ok()
     }
 
     /// Whether anyone has set it.
     #[cfg(feature = "server")]
-    pub(super) fn is_set(&self, setting: &dyn Described) -> bool {
-        self.said.contains_key(setting.key())
+    pub(super) fn is_set(&self, setting: &dyn AnySetting) -> bool {
+        self.given.contains_key(setting.key())
     }
 
     /// Notes that the value of a setting does not go with something else.
-    pub(super) fn object_to_value(&mut self, setting: &dyn Described, objection: &str) {
-        let weightiest = self.said.get(setting.key()).and_then(|said| said.last());
+    pub(super) fn reject_value(&mut self, setting: &dyn AnySetting, reason: &str) {
+        let weightiest = self.given.get(setting.key()).and_then(|given| given.last());
         let origin = weightiest.map_or(Origin::Default, |(origin, _)| origin.clone());
-        self.object_to(setting, origin, objection);
+        self.reject_at(setting, origin, reason);
     }
 
     /// A flag and a variable name their setting; a line of the file and a default do not.
-    fn object_to(&mut self, setting: &dyn Described, origin: Origin, objection: &str) {
+    fn reject_at(&mut self, setting: &dyn AnySetting, origin: Origin, reason: &str) {
         let text = match origin {
-            Origin::Flag(_) | Origin::Environment(_) => objection.to_owned(),
+            Origin::Flag(_) | Origin::Environment(_) => reason.to_owned(),
             Origin::Default | Origin::File(..) | Origin::CommandLine => {
-                format!("{}: {objection}", setting.key())
+                format!("{}: {reason}", setting.key())
             }
         };
-        self.object(origin, text);
+        self.report(origin, text);
     }
 
-    fn object(&mut self, origin: Origin, text: impl Into<String>) {
+    fn report(&mut self, origin: Origin, text: impl Into<String>) {
         self.mistakes.push(Mistake {
             origin,
             text: text.into(),

@@ -89,9 +89,9 @@ mod tests {
             "postgres://db/app?user=app&password=hunter2",
             "postgres://db/app?PASSWORD=hunter2",
         ] {
-            let objection = StoreUrl::from_open(url, SCHEMES, "store_url_file").unwrap_err();
-            assert!(objection.contains("store_url_file"), "{objection}");
-            assert!(!objection.contains("hunter2"), "{objection}");
+            let reason = StoreUrl::from_open(url, SCHEMES, "store_url_file").unwrap_err();
+            assert!(reason.contains("store_url_file"), "{reason}");
+            assert!(!reason.contains("hunter2"), "{reason}");
             assert!(StoreUrl::from_secret(url, SCHEMES).is_ok());
         }
     }
@@ -112,9 +112,9 @@ mod tests {
 
     #[test]
     fn s_89_what_is_no_url_is_not_quoted() {
-        let objection = StoreUrl::from_secret("hunter2\n", SCHEMES).unwrap_err();
+        let reason = StoreUrl::from_secret("hunter2\n", SCHEMES).unwrap_err();
         assert_eq!(
-            objection,
+            reason,
             "must be a URL that begins with postgres:// or postgresql://"
         );
         assert_eq!(

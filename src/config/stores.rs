@@ -2,7 +2,7 @@
 
 use super::{
     secret_file,
-    setting::{Described, Setting},
+    setting::{AnySetting, Setting},
     settings::{self, StoreChoice},
     sources::Values,
     store_url::StoreUrl,
@@ -59,12 +59,12 @@ fn users(values: &mut Values) -> Option<UserStoreConfig> {
     let write_connections = values.take(&settings::POSTGRES_WRITE_CONNECTIONS);
     let statement_timeout = values.take(&settings::POSTGRES_STATEMENT_TIMEOUT);
     let lock_timeout = values.take(&settings::POSTGRES_LOCK_TIMEOUT);
-    let is_store_said = values.is_set(&settings::STORE);
+    let is_store_given = values.is_set(&settings::STORE);
     let url = match (
         url_in_file(
             values,
             &settings::STORE_URL_FILE,
-            is_store_said,
+            is_store_given,
             settings::POSTGRES_SCHEMES,
         )?,
         store?,
@@ -93,14 +93,14 @@ fn sessions(values: &mut Values) -> Option<Option<RedisConfig>> {
     let strict_replicas = values.take(&settings::REDIS_STRICT_REPLICAS);
     let accept_eviction = values.take(&settings::DANGER_REDIS_EVICTION);
     let root_certificates = root_certificates(values);
-    let is_url_said = matches!(url, Some(Some(_)));
+    let is_url_given = matches!(url, Some(Some(_)));
     let in_file = url_in_file(
         values,
         &settings::SESSION_STORE_URL_FILE,
-        is_url_said,
+        is_url_given,
         settings::REDIS_SCHEMES,
     )?;
-    let (said_by, url): (&dyn Described, _) = match (in_file, url?) {
+    let (given_by, url): (&dyn AnySetting, _) = match (in_file, url?) {
         (Some(url), _) => (&settings::SESSION_STORE_URL_FILE, url),
         (None, Some(url)) => (&settings::SESSION_STORE, url),
         (None, None) => return Some(None),
@@ -108,7 +108,7 @@ fn sessions(values: &mut Values) -> Option<Option<RedisConfig>> {
     let mut config = match RedisConfig::new(url.expose()) {
         Ok(config) => config,
         Err(error @ InvalidRedisUrl) => {
-            values.object_to_value(said_by, &error.to_string());
+            values.reject_value(given_by, &error.to_string());
             return None;
         }
     };
@@ -125,14 +125,14 @@ fn sessions(values: &mut Values) -> Option<Option<RedisConfig>> {
 fn url_in_file(
     values: &mut Values,
     setting: &Setting<Option<PathBuf>>,
-    is_said_elsewhere: bool,
+    is_given_elsewhere: bool,
     schemes: &[&str],
 ) -> Option<Option<StoreUrl>> {
     let Some(path) = values.take(setting)? else {
         return Some(None);
     };
-    if is_said_elsewhere {
-        values.object_to_value(setting, "cannot be given together with the URL itself");
+    if is_given_elsewhere {
+        values.reject_value(setting, "cannot be given together with the URL itself");
     }
     let read = |path: &Path| {
         let text = secret_file::read(path)?;
@@ -141,8 +141,8 @@ fn url_in_file(
     };
     match read(&path) {
         Ok(url) => Some(Some(url)),
-        Err(objection) => {
-            values.object_to_value(setting, &objection);
+        Err(reason) => {
+            values.reject_value(setting, &reason);
             None
         }
     }
@@ -155,8 +155,8 @@ fn root_certificates(values: &mut Values) -> Option<Option<Vec<u8>>> {
     match fs::read(&path) {
         Ok(certificates) => Some(Some(certificates)),
         Err(error) => {
-            let objection = format!("names {}, which cannot be read: {error}", path.display());
-            values.object_to_value(&settings::REDIS_ROOT_CERTIFICATES, &objection);
+            let reason = format!("names {}, which cannot be read: {error}", path.display());
+            values.reject_value(&settings::REDIS_ROOT_CERTIFICATES, &reason);
             None
         }
     }

@@ -1,4 +1,4 @@
-//! Texts into values. An objection completes the sentence "it ...".
+//! Texts into values. A reason completes the sentence "it ...".
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -99,7 +99,7 @@ pub(super) fn optional_path(text: &str) -> Result<Option<PathBuf>, String> {
     Ok((!text.is_empty()).then(|| PathBuf::from(text)))
 }
 
-/// Something with a grammar of its own, or nothing: none. The grammar's own sentence is the objection.
+/// Something with a grammar of its own, or nothing: none. The grammar's own sentence is the reason.
 pub(super) fn optional<T>(text: &str) -> Result<Option<T>, String>
 where
     T: std::str::FromStr<Err: std::fmt::Display>,

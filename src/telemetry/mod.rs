@@ -7,7 +7,7 @@ mod json;
 mod sink;
 
 use json::JsonLine;
-pub use sink::Flushed;
+pub use sink::FlushGuard;
 
 use std::{
     io::{self, IsTerminal as _},
@@ -80,13 +80,13 @@ pub struct InvalidFilter;
 ///
 /// # Errors
 /// If the log's thread cannot be started, or if the process logs already.
-pub fn start(options: &Options) -> io::Result<Flushed> {
+pub fn start(options: &Options) -> io::Result<FlushGuard> {
     let is_for_people = match options.format {
         Format::Auto => io::stderr().is_terminal(),
         Format::Human => true,
         Format::Json => false,
     };
-    let (sink, flushed) = sink::start(io::stderr())?;
+    let (sink, flush_guard) = sink::start(io::stderr())?;
     // It was parsed before.
     let filter = EnvFilter::builder().parse_lossy(&options.filter.0);
     let filter = filter.and(filter_fn(is_harmless));
@@ -102,7 +102,7 @@ pub fn start(options: &Options) -> io::Result<Flushed> {
     let subscriber = Registry::default().with(lines.with_filter(filter));
     tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)?;
     log_panics();
-    Ok(flushed)
+    Ok(flush_guard)
 }
 
 /// Whether an event may be logged at all. Below `info`, HTTP and database libraries print what passes through them (S-89).

@@ -1,6 +1,6 @@
 //! Where log lines go: into a bounded queue, and from there to the output by a thread of its own.
 //!
-//! Whoever logs never waits. If the output does not take the lines, they are dropped, and once it does again it is told how many
+//! Whoever logs never waits. If the output does not take the lines, they are dropped, and once it does again a line tells how many
 //! were (S-93).
 
 use std::{
@@ -19,13 +19,13 @@ use tracing_subscriber::fmt::MakeWriter;
 const QUEUE: usize = 8192;
 
 /// Bytes that are written at once, give or take a line.
-const WRITTEN_AT_ONCE: usize = 16 * 1024;
+const BATCH_BYTES: usize = 16 * 1024;
 
-/// How long lines gather after a write. Waking the thread for every line would cost whoever logs more than the line does.
-const GATHERING: Duration = Duration::from_millis(1);
+/// How long lines collect after a write. Waking the thread for every line would cost whoever logs more than the line does.
+const BATCH_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How long the end of the process may be put off for the last lines.
-const LAST_WAIT: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 enum Message {
     Line(Vec<u8>),
@@ -41,12 +41,12 @@ pub(super) struct Sink {
 }
 
 /// Writes out the last lines when it is dropped, and waits a second for that at most.
-pub struct Flushed {
+pub struct FlushGuard {
     queue: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
 }
 
-impl Flushed {
+impl FlushGuard {
     /// Tells, whenever it is asked, how many lines were dropped since the start.
     pub fn dropped_lines(&self) -> impl Fn() -> u64 + Send + Sync + 'static + use<> {
         let dropped = Arc::clone(&self.dropped);
@@ -54,17 +54,17 @@ impl Flushed {
     }
 }
 
-impl Drop for Flushed {
+impl Drop for FlushGuard {
     fn drop(&mut self) {
         let (done, is_done) = sync_channel(1);
         // A full queue means that the output takes nothing: then there is nothing to wait for.
         if self.queue.try_send(Message::Flush(done)).is_ok() {
-            let _ = is_done.recv_timeout(LAST_WAIT);
+            let _ = is_done.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 }
 
-pub(super) fn start(output: impl Write + Send + 'static) -> io::Result<(Sink, Flushed)> {
+pub(super) fn start(output: impl Write + Send + 'static) -> io::Result<(Sink, FlushGuard)> {
     let (queue, lines) = sync_channel(QUEUE);
     let dropped = Arc::new(AtomicU64::new(0));
     let dropped_until_now = Arc::clone(&dropped);
@@ -75,31 +75,31 @@ pub(super) fn start(output: impl Write + Send + 'static) -> io::Result<(Sink, Fl
         queue: queue.clone(),
         dropped: Arc::clone(&dropped),
     };
-    Ok((sink, Flushed { queue, dropped }))
+    Ok((sink, FlushGuard { queue, dropped }))
 }
 
 fn write_all(mut output: impl Write, lines: &Receiver<Message>, dropped: &AtomicU64) {
-    let mut told = 0;
-    let mut gathered = Vec::new();
+    let mut reported = 0;
+    let mut batch = Vec::new();
     while let Ok(first) = lines.recv() {
         let mut flushed = None;
         let mut next = Some(first);
         while let Some(message) = next {
             match message {
-                Message::Line(line) => gathered.extend(line),
+                Message::Line(line) => batch.extend(line),
                 Message::Flush(done) => flushed = Some(done),
             }
-            let has_room = flushed.is_none() && gathered.len() < WRITTEN_AT_ONCE;
+            let has_room = flushed.is_none() && batch.len() < BATCH_BYTES;
             next = has_room.then(|| lines.try_recv().ok()).flatten();
         }
         // Lines that cannot be written are lost; there is nowhere to say so.
-        let _ = output.write_all(&gathered);
-        let is_drained = gathered.len() < WRITTEN_AT_ONCE;
-        gathered.clear();
+        let _ = output.write_all(&batch);
+        let is_drained = batch.len() < BATCH_BYTES;
+        batch.clear();
         let dropped = dropped.load(Ordering::Relaxed);
-        let lost = dropped - told;
+        let lost = dropped - reported;
         if lost > 0 {
-            told = dropped;
+            reported = dropped;
             let note = format!("{{\"level\":\"WARN\",\"event\":\"log_lines_dropped\",\"count\":{lost}}}\n");
             let _ = output.write_all(note.as_bytes());
         }
@@ -108,7 +108,7 @@ fn write_all(mut output: impl Write, lines: &Receiver<Message>, dropped: &Atomic
             let _ = done.try_send(());
         }
         if is_drained {
-            thread::sleep(GATHERING);
+            thread::sleep(BATCH_INTERVAL);
         }
     }
 }
@@ -116,7 +116,10 @@ fn write_all(mut output: impl Write, lines: &Receiver<Message>, dropped: &Atomic
 impl Write for Sink {
     /// Takes one whole line at a time: that is how the formatting layer writes.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match self.queue.try_send(Message::Line(tamed(line))) {
+        match self
+            .queue
+            .try_send(Message::Line(escape_control_characters(line)))
+        {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -140,7 +143,7 @@ impl<'a> MakeWriter<'a> for Sink {
 
 /// The line with every control character but its last line feed written out, in a way that JSON takes too: what is logged can
 /// neither begin a line of its own nor speak to a terminal (S-92).
-fn tamed(line: &[u8]) -> Vec<u8> {
+fn escape_control_characters(line: &[u8]) -> Vec<u8> {
     // Nearly every line.
     if let Some((b'\n', body)) = line.split_last()
         && body.iter().all(|byte| (b' '..0x7f).contains(byte))
@@ -149,15 +152,15 @@ fn tamed(line: &[u8]) -> Vec<u8> {
     }
     let text = String::from_utf8_lossy(line);
     let body = text.strip_suffix('\n').unwrap_or(&text);
-    let mut tamed = String::with_capacity(text.len());
+    let mut escaped = String::with_capacity(text.len());
     for c in body.chars() {
         match c.is_control() {
-            true => tamed.push_str(&format!("\\u{:04x}", u32::from(c))),
-            false => tamed.push(c),
+            true => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => escaped.push(c),
         }
     }
-    tamed.push('\n');
-    tamed.into_bytes()
+    escaped.push('\n');
+    escaped.into_bytes()
 }
 
 #[cfg(test)]
@@ -181,7 +184,7 @@ mod tests {
 
     #[test]
     fn s_92_what_is_logged_stays_on_its_line() {
-        let line = tamed("a\r\n{\"event\":\"log_in\"}\u{1b}[2J\u{9b}31m\n".as_bytes());
+        let line = escape_control_characters("a\r\n{\"event\":\"log_in\"}\u{1b}[2J\u{9b}31m\n".as_bytes());
         assert_eq!(
             String::from_utf8(line).unwrap(),
             "a\\u000d\\u000a{\"event\":\"log_in\"}\\u001b[2J\\u009b31m\n"
@@ -189,12 +192,12 @@ mod tests {
     }
 
     #[test]
-    fn s_93_a_blocked_output_stalls_nobody_and_is_told_what_it_missed() {
+    fn s_93_a_blocked_output_stalls_nobody_and_learns_what_it_missed() {
         let (taken, output) = sync_channel(0);
         let (mut sink, flushed) = start(Taken(taken)).unwrap();
         // So many lines are in the thread's hands at most; the queue takes the rest until it is full.
-        let gathered = WRITTEN_AT_ONCE / 2 + 1;
-        let lines = QUEUE + gathered + 100;
+        let batch = BATCH_BYTES / 2 + 1;
+        let lines = QUEUE + batch + 100;
         for number in 0..lines {
             sink.write_all(format!("{number}\n").as_bytes()).unwrap();
         }
@@ -213,7 +216,7 @@ mod tests {
             .trim_end_matches("}\n")
             .parse()
             .unwrap();
-        assert!((100..=100 + gathered).contains(&lost), "{lost} lost");
+        assert!((100..=100 + batch).contains(&lost), "{lost} lost");
         assert_eq!(flushed.dropped_lines()(), lost as u64);
         assert!(written >= 1);
     }

@@ -1,7 +1,7 @@
 //! The commands that look after users and sessions, against a running service.
 
 use crate::{
-    desk::{Desk, log_in},
+    cli::{Cli, log_in},
     running::{Running, SESSIOND, Terminal, program, text},
 };
 use tonic::Code;
@@ -13,22 +13,22 @@ const OTHER_PASSWORD: &str = "red lamp under the bridge";
 async fn users_and_sessions_are_looked_after_through_the_running_service() {
     let dir = tempfile::tempdir().unwrap();
     let sessiond = Running::sessiond(dir.path(), &["--store=memory", "--gateway=false"]);
-    let desk = Desk {
+    let cli = Cli {
         dir: dir.path(),
         arguments: vec![format!("--server=http://{}", sessiond.grpc.unwrap())],
     };
-    assert!(desk.json("users list").is_empty());
+    assert!(cli.json("users list").is_empty());
 
-    let created = desk.done(
+    let created = cli.succeed(
         "users create ada@example.org --first-name Ada --role admin --role staff",
         &format!("{PASSWORD}\n"),
     );
     assert!(created.starts_with("ada@example.org is created: "), "{created}");
-    let users = desk.json("users list");
+    let users = cli.json("users list");
     assert_eq!(users.len(), 1);
     assert_eq!(users[0]["email"], "ada@example.org");
     assert_eq!(users[0]["roles"], serde_json::json!(["admin", "staff"]));
-    let table = desk.done("users list", "");
+    let table = cli.succeed("users list", "");
     assert!(
         table.starts_with("ID ") && table.contains("admin,staff"),
         "{table}"
@@ -36,46 +36,43 @@ async fn users_and_sessions_are_looked_after_through_the_running_service() {
 
     let session = log_in(&sessiond, PASSWORD).await.unwrap();
     log_in(&sessiond, PASSWORD).await.unwrap();
-    let sessions = desk.json("sessions list ada@example.org");
+    let sessions = cli.json("sessions list ada@example.org");
     assert_eq!(sessions.len(), 2);
     assert!(sessions.iter().any(|found| found["id"] == session.as_str()));
     assert_eq!(
-        desk.done(&format!("sessions revoke --session {session}"), ""),
+        cli.succeed(&format!("sessions revoke --session {session}"), ""),
         "1 session has ended\n"
     );
-    assert_eq!(
-        desk.json("sessions revoke ada@example.org")[0]["revoked_count"],
-        1
-    );
-    assert!(desk.json("sessions list ada@example.org").is_empty());
+    assert_eq!(cli.json("sessions revoke ada@example.org")[0]["revoked_count"], 1);
+    assert!(cli.json("sessions list ada@example.org").is_empty());
     log_in(&sessiond, PASSWORD).await.unwrap();
     assert_eq!(
-        desk.done("sessions revoke --everyone", ""),
+        cli.succeed("sessions revoke --everyone", ""),
         "1 session has ended\n"
     );
 
     let id = users[0]["id"].as_str().unwrap();
-    desk.done(&format!("users disable {id}"), "");
-    assert!(!desk.json("users list")[0]["disabled_at"].is_null());
+    cli.succeed(&format!("users disable {id}"), "");
+    assert!(!cli.json("users list")[0]["disabled_at"].is_null());
     assert_eq!(
         log_in(&sessiond, PASSWORD).await.unwrap_err().code(),
         Code::Unauthenticated
     );
-    desk.done("users enable ada@example.org", "");
+    cli.succeed("users enable ada@example.org", "");
     log_in(&sessiond, PASSWORD).await.unwrap();
 
     std::fs::write(dir.path().join("password"), format!("{OTHER_PASSWORD}\n")).unwrap();
-    desk.done("users set-password ada@example.org --password-file password", "");
+    cli.succeed("users set-password ada@example.org --password-file password", "");
     assert_eq!(
         log_in(&sessiond, PASSWORD).await.unwrap_err().code(),
         Code::Unauthenticated
     );
     log_in(&sessiond, OTHER_PASSWORD).await.unwrap();
 
-    desk.done("users delete ada@example.org", "");
-    assert!(desk.json("users list").is_empty());
+    cli.succeed("users delete ada@example.org", "");
+    assert!(cli.json("users list").is_empty());
     assert!(
-        desk.refused("users delete ada@example.org", "")
+        cli.fail("users delete ada@example.org", "")
             .contains("there is no user ada@example.org")
     );
 }
@@ -84,22 +81,25 @@ async fn users_and_sessions_are_looked_after_through_the_running_service() {
 async fn a_refusal_names_the_field_and_never_the_password() {
     let dir = tempfile::tempdir().unwrap();
     let sessiond = Running::sessiond(dir.path(), &["--store=memory", "--gateway=false"]);
-    let desk = Desk {
+    let cli = Cli {
         dir: dir.path(),
         arguments: vec![format!("--server=http://{}", sessiond.grpc.unwrap())],
     };
-    let said = desk.refused("users create ada@example.org", "short\n");
-    assert!(said.contains("password") && !said.contains("short\n"), "{said}");
-    desk.done("users create ada@example.org --no-password", "");
-    let said = desk.refused("users create ADA@example.org --no-password", "");
-    assert!(said.starts_with("sessiond: "), "{said}");
-    assert!(desk.refused("sessions revoke", "").contains("required"));
-    let said = desk.refused("sessions revoke --everyone ada@example.org", "");
-    assert!(said.contains("cannot be used with"), "{said}");
+    let stderr = cli.fail("users create ada@example.org", "short\n");
+    assert!(
+        stderr.contains("password") && !stderr.contains("short\n"),
+        "{stderr}"
+    );
+    cli.succeed("users create ada@example.org --no-password", "");
+    let stderr = cli.fail("users create ADA@example.org --no-password", "");
+    assert!(stderr.starts_with("sessiond: "), "{stderr}");
+    assert!(cli.fail("sessions revoke", "").contains("required"));
+    let stderr = cli.fail("sessions revoke --everyone ada@example.org", "");
+    assert!(stderr.contains("cannot be used with"), "{stderr}");
 }
 
 #[tokio::test]
-async fn a_password_typed_at_a_terminal_is_not_shown() {
+async fn a_password_typed_at_a_terminal_is_not_echoed() {
     let dir = tempfile::tempdir().unwrap();
     let sessiond = Running::sessiond(dir.path(), &["--store=memory", "--gateway=false"]);
     // script(1) gives the command a terminal of its own.
@@ -122,11 +122,11 @@ async fn a_password_typed_at_a_terminal_is_not_shown() {
 #[test]
 fn s_97_a_password_cannot_be_given_on_the_command_line() {
     let dir = tempfile::tempdir().unwrap();
-    let desk = Desk {
+    let cli = Cli {
         dir: dir.path(),
         arguments: Vec::new(),
     };
-    let output = desk.run("users create ada@example.org --password hunter2", "");
+    let output = cli.run("users create ada@example.org --password hunter2", "");
     assert_eq!(output.status.code(), Some(2));
     assert!(!text(&output.stderr).contains("hunter2"));
 }
@@ -137,12 +137,12 @@ fn without_a_service_the_memory_store_has_nothing_to_show() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
-    let desk = Desk {
+    let cli = Cli {
         dir: dir.path(),
         arguments: Vec::new(),
     };
-    let said = desk.refused(&format!("--listen={address} --store=memory users list"), "");
-    assert!(said.contains("no service runs"), "{said}");
+    let stderr = cli.fail(&format!("--listen={address} --store=memory users list"), "");
+    assert!(stderr.contains("no service runs"), "{stderr}");
 }
 
 #[test]
@@ -150,14 +150,14 @@ fn a_healthcheck_tells_by_its_exit_code() {
     let dir = tempfile::tempdir().unwrap();
     let sessiond = Running::sessiond(dir.path(), &["--store=memory", "--gateway=false"]);
     let address = sessiond.grpc.unwrap();
-    let desk = Desk {
+    let cli = Cli {
         dir: dir.path(),
         arguments: vec!["healthcheck".to_owned()],
     };
-    desk.done(&format!("--listen={address}"), "");
+    cli.succeed(&format!("--listen={address}"), "");
     let (status, _) = sessiond.stopped();
     assert!(status.success());
-    let output = desk.run(&format!("--listen={address}"), "");
+    let output = cli.run(&format!("--listen={address}"), "");
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("does not answer"));
 }

@@ -12,10 +12,10 @@ fn every_mistake_is_named_before_anything_starts() {
             .env("SESSIOND_WORKERS", "many")
             .env("SESSIOND_COLOUR", "blue");
         let output = command.output().unwrap();
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{said}");
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
         for part in ["--log", "--colour", "SESSIOND_WORKERS", "SESSIOND_COLOUR"] {
-            assert!(said.contains(part), "{part}\n{said}");
+            assert!(stderr.contains(part), "{part}\n{stderr}");
         }
         assert!(output.stdout.is_empty());
     }
@@ -55,7 +55,7 @@ fn help_shows_every_command_with_examples() {
         assert!(root.contains(part), "{part}");
     }
     let users = help(&["users", "--help"]);
-    for verb in ["create", "list", "set-password", "disable", "enable", "delete"] {
-        assert!(users.contains(verb), "{verb}");
+    for subcommand in ["create", "list", "set-password", "disable", "enable", "delete"] {
+        assert!(users.contains(subcommand), "{subcommand}");
     }
 }

@@ -6,10 +6,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod cli;
 mod commands;
 mod configuration;
 mod data_directory;
-mod desk;
 mod metrics;
 mod running;
 mod secrets;

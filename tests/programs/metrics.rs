@@ -1,7 +1,7 @@
 //! What the running service shows of itself to Prometheus.
 
 use crate::{
-    desk::Desk,
+    cli::Cli,
     running::{PATIENCE, Running, shell},
 };
 use sessiond::{
@@ -76,11 +76,11 @@ async fn a_scrape_tells_what_was_called_hashed_watched_and_swept() {
     let dir = tempfile::tempdir().unwrap();
     let running = sessiond(dir.path());
     let url = format!("http://{}", running.grpc.unwrap());
-    let desk = Desk {
+    let cli = Cli {
         dir: dir.path(),
         arguments: vec![format!("--server={url}")],
     };
-    desk.done("users create ada@example.org", &format!("{PASSWORD}\n"));
+    cli.succeed("users create ada@example.org", &format!("{PASSWORD}\n"));
     let mut client = AuthServiceClient::connect(url).await.unwrap();
     let lasting = token(&mut client, None).await;
     token(&mut client, Some(Duration::from_secs(1))).await;

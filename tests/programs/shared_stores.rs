@@ -6,7 +6,7 @@ mod postgres;
 mod redis;
 
 use crate::{
-    desk::{Desk, log_in},
+    cli::{Cli, log_in},
     running::{Running, SESSIOND, program, text},
 };
 use postgres::PostgresServer;
@@ -19,8 +19,8 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 const PASSWORD: &str = "blue lamp over the river";
 
-fn desk_of<'a>(dir: &'a Path, running: &Running) -> Desk<'a> {
-    Desk {
+fn cli_for<'a>(dir: &'a Path, running: &Running) -> Cli<'a> {
+    Cli {
         dir,
         arguments: vec![format!("--server=http://{}", running.grpc.unwrap())],
     }
@@ -34,23 +34,23 @@ async fn processes_that_share_postgresql_share_users_and_sessions() {
     fs::write(&url_file, server.new_database()).unwrap();
     fs::set_permissions(&url_file, fs::Permissions::from_mode(0o600)).unwrap();
     let from_file = "--store-url-file=url";
-    let offline = Desk {
+    let offline = Cli {
         dir: dir.path(),
         arguments: vec![from_file.to_owned()],
     };
     assert_eq!(
-        offline.done("migrate", ""),
+        offline.succeed("migrate", ""),
         "The schema is up to date in PostgreSQL\n"
     );
 
     let [here, there] = [(); 2].map(|()| Running::sessiond(dir.path(), &[from_file, "--gateway=false"]));
-    desk_of(dir.path(), &here).done("users create ada@example.org", &format!("{PASSWORD}\n"));
+    cli_for(dir.path(), &here).succeed("users create ada@example.org", &format!("{PASSWORD}\n"));
     let session = log_in(&here, PASSWORD).await.unwrap();
-    let seen = desk_of(dir.path(), &there).json("sessions list ada@example.org");
+    let seen = cli_for(dir.path(), &there).json("sessions list ada@example.org");
     assert_eq!(seen[0]["id"], session.as_str());
-    desk_of(dir.path(), &there).done("sessions revoke ada@example.org", "");
+    cli_for(dir.path(), &there).succeed("sessions revoke ada@example.org", "");
     assert!(
-        desk_of(dir.path(), &here)
+        cli_for(dir.path(), &here)
             .json("sessions list ada@example.org")
             .is_empty()
     );
@@ -66,7 +66,7 @@ async fn sessions_live_in_redis_and_users_in_the_data_directory() {
     let server = tokio::task::block_in_place(RedisServer::start);
     let store = format!("--session-store={}", server.url());
     let mut running = Running::sessiond(dir.path(), &[&store, "--gateway=false"]);
-    desk_of(dir.path(), &running).done("users create ada@example.org", &format!("{PASSWORD}\n"));
+    cli_for(dir.path(), &running).succeed("users create ada@example.org", &format!("{PASSWORD}\n"));
     let session = log_in(&running, PASSWORD).await.unwrap();
     assert!(running.printed_until("in Redis").contains("in the directory"));
     let (status, log) = running.stopped();
@@ -75,7 +75,7 @@ async fn sessions_live_in_redis_and_users_in_the_data_directory() {
     assert!(log.contains("\"event\":\"redis_durability\""), "{log}");
 
     let running = Running::sessiond(dir.path(), &[&store, "--gateway=false"]);
-    let seen = desk_of(dir.path(), &running).json("sessions list ada@example.org");
+    let seen = cli_for(dir.path(), &running).json("sessions list ada@example.org");
     assert_eq!(seen[0]["id"], session.as_str());
 }
 
@@ -99,15 +99,18 @@ fn a_store_that_cannot_be_reached_is_named_without_its_password() {
         let mut command = program(SESSIOND, dir.path());
         command.args(["--listen=127.0.0.1:0", "--gateway=false", flag]);
         let output = command.output().unwrap();
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains("PostgreSQL") || said.contains("Redis"), "{said}");
-        assert!(!said.contains("hunter2"), "{said}");
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(
+            stderr.contains("PostgreSQL") || stderr.contains("Redis"),
+            "{stderr}"
+        );
+        assert!(!stderr.contains("hunter2"), "{stderr}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_outgrows_one_machine_copies_everything_and_nobody_is_logged_out() {
+async fn a_copy_to_another_store_logs_nobody_out() {
     let dir = tempfile::tempdir().unwrap();
     let server = tokio::task::block_in_place(PostgresServer::start);
     let url_file = dir.path().join("url");
@@ -115,34 +118,34 @@ async fn whoever_outgrows_one_machine_copies_everything_and_nobody_is_logged_out
     fs::set_permissions(&url_file, fs::Permissions::from_mode(0o600)).unwrap();
 
     let before = Running::sessiond(dir.path(), &["--gateway=false"]);
-    desk_of(dir.path(), &before).done("users create ada@example.org", &format!("{PASSWORD}\n"));
+    cli_for(dir.path(), &before).succeed("users create ada@example.org", &format!("{PASSWORD}\n"));
     let session = log_in(&before, PASSWORD).await.unwrap();
-    let offline = Desk {
+    let offline = Cli {
         dir: dir.path(),
         arguments: Vec::new(),
     };
     // While the data directory is in use it cannot be copied.
-    let refusal = offline.refused("copy --from ./sessiond-data --to @url", "");
+    let refusal = offline.fail("copy --from ./sessiond-data --to @url", "");
     assert!(refusal.contains("sessiond-data"), "{refusal}");
     before.stopped();
 
-    let copied = offline.done("copy --from ./sessiond-data --to @url", "");
+    let copied = offline.succeed("copy --from ./sessiond-data --to @url", "");
     assert_eq!(
         copied,
         "1 users: 1 copied, 0 taken away\n1 sessions: 1 copied, 0 taken away\n"
     );
-    let again = offline.done("copy --from ./sessiond-data --to @url", "");
+    let again = offline.succeed("copy --from ./sessiond-data --to @url", "");
     assert_eq!(
         again,
         "1 users: 0 copied, 0 taken away\n1 sessions: 0 copied, 0 taken away\n"
     );
 
     let after = Running::sessiond(dir.path(), &["--store-url-file=url", "--gateway=false"]);
-    let seen = desk_of(dir.path(), &after).json("sessions list ada@example.org");
+    let seen = cli_for(dir.path(), &after).json("sessions list ada@example.org");
     assert_eq!(seen[0]["id"], session.as_str());
     assert!(log_in(&after, PASSWORD).await.is_ok());
 
-    let refusal = offline.refused("copy --from ./nothing-here --to @url", "");
+    let refusal = offline.fail("copy --from ./nothing-here --to @url", "");
     assert!(refusal.contains("no data"), "{refusal}");
 }
 

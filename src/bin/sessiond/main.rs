@@ -2,10 +2,10 @@
 
 mod command_line;
 mod commands;
-mod in_process;
+mod in_process_transport;
+mod metrics_registry;
 mod serve;
 mod service;
-mod shown;
 mod stores;
 mod welcome;
 

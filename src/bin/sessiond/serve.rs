@@ -1,6 +1,6 @@
 //! The life of the serving process: build, bind, serve, drain.
 
-use crate::{Failure, in_process, service::Built, shown, stores, welcome};
+use crate::{Failure, in_process_transport, metrics_registry, service::Service, stores, welcome};
 use futures_util::future::join_all;
 use sessiond::{
     config::{GatewayParts, ServiceConfig},
@@ -29,21 +29,21 @@ pub(crate) async fn serve(mut config: ServiceConfig) -> Result<(), Failure> {
         opened = stores::open(&config.stores) => opened?,
         () = shutdown.draining() => return Ok(()),
     };
-    let built = Built::over(&opened, config.hashing, config.limits, config.api)?;
+    let service = Service::new(&opened, config.hashing, config.limits, config.api)?;
     let sweeps = Sweeps::default();
-    let metrics = shown::metrics(&opened, &built, &sweeps, &log);
-    tokio::spawn(built.api.keep_readiness(built.auth.clone()));
-    tokio::spawn(sweeper::watch_wall_clock(built.clock.clone(), shutdown.clone()));
+    let metrics = metrics_registry::collect(&opened, &service, &sweeps, &log);
+    tokio::spawn(service.api.keep_readiness(service.auth.clone()));
+    tokio::spawn(sweeper::watch_wall_clock(service.clock.clone(), shutdown.clone()));
     tokio::spawn(sweeper::sweep_on(
         opened.sessions.clone(),
-        built.clock.clone(),
+        service.clock.clone(),
         opened.known_until,
         config.sweeper,
         sweeps,
         shutdown.clone(),
     ));
 
-    let api = built.api;
+    let api = service.api;
     let drain_timeout = config.listener.drain_timeout;
     let rpc_address = listener.local_address();
     let api_of_workers = api.clone();
@@ -54,23 +54,28 @@ pub(crate) async fn serve(mut config: ServiceConfig) -> Result<(), Failure> {
     let mut http_address = None;
     if let Some((listener, parts)) = gateway {
         http_address = Some(listener.local_address());
-        let router = gateway::router(parts.gateway, in_process::channel(api.clone()));
+        let router = gateway::router(parts.gateway, in_process_transport::channel(api.clone()));
         servings.push(listener.serve(parts.listener, shutdown.clone(), move || router.clone())?);
     }
     let mut metrics_address = None;
     if let Some(listener) = metrics_listener {
         metrics_address = Some(listener.local_address());
-        servings.push(shown::serve(metrics, listener, drain_timeout, shutdown.clone())?);
+        servings.push(metrics_registry::serve(
+            metrics,
+            listener,
+            drain_timeout,
+            shutdown.clone(),
+        )?);
     }
     tracing::info!(
         event = "serving",
         grpc = %rpc_address,
         http = http_address.map(tracing::field::display),
         metrics = metrics_address.map(tracing::field::display),
-        store = opened.place,
+        store = opened.location,
         "serving"
     );
-    welcome::print(rpc_address, http_address, &opened.place);
+    welcome::print(rpc_address, http_address, &opened.location);
 
     shutdown.draining().await;
     // A worker ends when nothing runs on it any more.

@@ -16,23 +16,23 @@ use tokio::{task::spawn_blocking, time::timeout};
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The stores of one process.
-pub(crate) struct Opened {
+pub(crate) struct OpenStores {
     pub(crate) users: Arc<dyn UserStore>,
     pub(crate) sessions: Arc<dyn SessionStore>,
     /// The last instant that a former process of these stores is known to have reached.
     pub(crate) known_until: Option<Timestamp>,
     /// Where users and sessions live, for people; never with a password.
-    pub(crate) place: String,
+    pub(crate) location: String,
     embedded: Option<Arc<EmbeddedStore>>,
 }
 
-impl Opened {
-    fn both(store: Arc<impl UserStore + SessionStore>, place: impl Into<String>) -> Self {
+impl OpenStores {
+    fn both(store: Arc<impl UserStore + SessionStore>, location: impl Into<String>) -> Self {
         Self {
             users: store.clone(),
             sessions: store,
             known_until: None,
-            place: place.into(),
+            location: location.into(),
             embedded: None,
         }
     }
@@ -50,10 +50,10 @@ impl Opened {
 }
 
 /// Opens the stores, after bringing their schema up to date.
-pub(crate) async fn open(config: &StoresConfig) -> Result<Opened, Failure> {
+pub(crate) async fn open(config: &StoresConfig) -> Result<OpenStores, Failure> {
     let opened = match &config.users {
         UserStoreConfig::Memory => {
-            Opened::both(Arc::new(MemoryStore::new()), "in memory, gone with this process")
+            OpenStores::both(Arc::new(MemoryStore::new()), "in memory, gone with this process")
         }
         UserStoreConfig::Embedded(data_dir) => embedded(data_dir).await?,
         UserStoreConfig::Postgres(config) => postgres(config).await?,
@@ -78,29 +78,29 @@ pub(crate) async fn migrate(config: &StoresConfig) -> Result<String, Failure> {
                 sessions: None,
             };
             let opened = open(&users_only).await?;
-            let place = opened.place.clone();
+            let location = opened.location.clone();
             opened.close().await?;
-            Ok(place)
+            Ok(location)
         }
     }
 }
 
-async fn embedded(data_dir: &Path) -> Result<Opened, Failure> {
+async fn embedded(data_dir: &Path) -> Result<OpenStores, Failure> {
     let path = data_dir.to_owned();
     let store = Arc::new(spawn_blocking(move || EmbeddedStore::open(&path)).await??);
-    Ok(Opened {
+    Ok(OpenStores {
         known_until: store.clock_high_water(),
         embedded: Some(Arc::clone(&store)),
-        ..Opened::both(store, format!("in the directory {}", data_dir.display()))
+        ..OpenStores::both(store, format!("in the directory {}", data_dir.display()))
     })
 }
 
-async fn postgres(config: &PostgresConfig) -> Result<Opened, Failure> {
+async fn postgres(config: &PostgresConfig) -> Result<OpenStores, Failure> {
     let store = PostgresStore::connect(config.clone()).await?;
-    Ok(Opened::both(Arc::new(store), "in PostgreSQL"))
+    Ok(OpenStores::both(Arc::new(store), "in PostgreSQL"))
 }
 
-async fn with_sessions_in(config: &RedisConfig, opened: Opened) -> Result<Opened, Failure> {
+async fn with_sessions_in(config: &RedisConfig, opened: OpenStores) -> Result<OpenStores, Failure> {
     let store = RedisStore::connect(config.clone()).await?;
     for sentence in store.durability().sentences() {
         match store.durability().is_lossy() {
@@ -108,9 +108,9 @@ async fn with_sessions_in(config: &RedisConfig, opened: Opened) -> Result<Opened
             false => tracing::info!(event = "redis_durability", "{sentence}"),
         }
     }
-    Ok(Opened {
+    Ok(OpenStores {
         sessions: Arc::new(store),
-        place: format!("{}, and sessions in Redis", opened.place),
+        location: format!("{}, and sessions in Redis", opened.location),
         ..opened
     })
 }

@@ -16,9 +16,9 @@ use tokio::task::spawn_blocking;
 pub(super) async fn backup(matches: &ArgMatches, stores: &StoresConfig) -> Result<(), Failure> {
     let data_dir = data_dir_of(stores)?.to_owned();
     let file = file_of(matches);
-    let shown = file.display().to_string();
+    let path = file.display().to_string();
     spawn_blocking(move || EmbeddedStore::backup_of(&data_dir, &file)).await??;
-    writeln!(io::stdout(), "Everything is in {shown}")?;
+    writeln!(io::stdout(), "Everything is in {path}")?;
     Ok(())
 }
 
@@ -26,7 +26,7 @@ pub(super) async fn backup(matches: &ArgMatches, stores: &StoresConfig) -> Resul
 pub(super) async fn restore(matches: &ArgMatches, stores: &StoresConfig) -> Result<(), Failure> {
     let data_dir = data_dir_of(stores)?.to_owned();
     let file = file_of(matches);
-    let shown = data_dir.display().to_string();
+    let path = data_dir.display().to_string();
     let existing = match matches.get_flag("replace") {
         true => ExistingData::Replace,
         false => ExistingData::Keep,
@@ -34,7 +34,7 @@ pub(super) async fn restore(matches: &ArgMatches, stores: &StoresConfig) -> Resu
     spawn_blocking(move || EmbeddedStore::restore(&file, &data_dir, existing)).await??;
     writeln!(
         io::stdout(),
-        "The backup is in {shown}. Sessions have ended with it: everyone logs in again."
+        "The backup is in {path}. Sessions have ended with it: everyone logs in again."
     )?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::Failure;
 use clap::ArgMatches;
 use sessiond::{
-    config::StorePlace,
+    config::StoreLocation,
     domain::{Clock as _, SystemClock},
     store::{
         CopyProgress, EmbeddedStore, PostgresStore, SessionStore, UserStore, copy_sessions, copy_users,
@@ -33,9 +33,9 @@ impl End {
         }
     }
 
-    async fn open(place: StorePlace, is_source: bool) -> Result<Self, Failure> {
+    async fn open(place: StoreLocation, is_source: bool) -> Result<Self, Failure> {
         match place {
-            StorePlace::Directory(directory) => {
+            StoreLocation::Directory(directory) => {
                 if is_source && !directory.join("sessiond.db").exists() {
                     return Err(format!("there is no data in {}", directory.display()).into());
                 }
@@ -45,8 +45,10 @@ impl End {
                     ..Self::both(store)
                 })
             }
-            StorePlace::Postgres(config) => Ok(Self::both(Arc::new(PostgresStore::connect(*config).await?))),
-            StorePlace::Redis(config) => {
+            StoreLocation::Postgres(config) => {
+                Ok(Self::both(Arc::new(PostgresStore::connect(*config).await?)))
+            }
+            StoreLocation::Redis(config) => {
                 let sessions = Arc::new(RedisStore::connect(*config).await?);
                 Ok(Self {
                     users: None,
@@ -69,7 +71,7 @@ impl End {
 pub(super) async fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let place = |name: &str| {
         let text = matches.get_one::<String>(name).map_or("", String::as_str);
-        StorePlace::parse(text).map_err(|objection| Failure::from(format!("--{name} {objection}")))
+        StoreLocation::parse(text).map_err(|reason| Failure::from(format!("--{name} {reason}")))
     };
     let (from, to) = (place("from")?, place("to")?);
     let from = End::open(from, true).await?;

@@ -1,6 +1,6 @@
 //! Whether a service serves: for container and process supervisors.
 
-use super::reach::{configured, named, reachable};
+use super::target::{at_address, connectable, from_flag};
 use crate::Failure;
 use clap::ArgMatches;
 use sessiond::config::ServiceConfig;
@@ -14,9 +14,9 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Succeeds if the service says that it serves.
 pub(super) async fn check(matches: &ArgMatches, config: &ServiceConfig) -> Result<(), Failure> {
-    let upstream = match named(matches)? {
+    let upstream = match from_flag(matches)? {
         Some(upstream) => upstream,
-        None => configured(reachable(config.address))?,
+        None => at_address(connectable(config.address))?,
     };
     let mut client = HealthClient::new(upstream.endpoint()?.connect_lazy());
     let request = HealthCheckRequest::default();

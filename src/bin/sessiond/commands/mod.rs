@@ -5,37 +5,37 @@ mod copy;
 mod health;
 mod output;
 mod password;
-mod reach;
 mod sessions;
+mod target;
 mod users;
 
 use crate::{Failure, stores};
 use clap::ArgMatches;
 use output::Output;
-use reach::Reached;
 use sessiond::{config::ServiceConfig, telemetry};
 use std::io::{self, Write as _};
+use target::Target;
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
 pub(crate) async fn run(name: &str, matches: &ArgMatches, config: ServiceConfig) -> Result<(), Failure> {
     // People read what a command says; only what goes wrong is worth a line of log.
-    let _flushed = telemetry::start(&telemetry::Options {
+    let _flush_guard = telemetry::start(&telemetry::Options {
         filter: "warn".parse()?,
         format: telemetry::Format::Human,
     })?;
     match (name, matches.subcommand()) {
-        ("users", Some((verb, matches))) => {
-            let reached = Reached::by(matches, config).await?;
-            let outcome = users::run(verb, matches, reached.channel(), Output::new(matches)).await;
-            let left = reached.leave().await;
-            outcome.and(left)
+        ("users", Some((subcommand, matches))) => {
+            let target = Target::resolve(matches, config).await?;
+            let outcome = users::run(subcommand, matches, target.channel(), Output::new(matches)).await;
+            let closed = target.close().await;
+            outcome.and(closed)
         }
-        ("sessions", Some((verb, matches))) => {
-            let reached = Reached::by(matches, config).await?;
-            let outcome = sessions::run(verb, matches, reached.channel(), Output::new(matches)).await;
-            let left = reached.leave().await;
-            outcome.and(left)
+        ("sessions", Some((subcommand, matches))) => {
+            let target = Target::resolve(matches, config).await?;
+            let outcome = sessions::run(subcommand, matches, target.channel(), Output::new(matches)).await;
+            let closed = target.close().await;
+            outcome.and(closed)
         }
         ("healthcheck", _) => health::check(matches, &config).await,
         ("migrate", _) => {
@@ -60,7 +60,7 @@ fn refusal(status: &Status) -> Failure {
         .map(|violation| format!("{} {}", violation.field, violation.description))
         .collect();
     match violations.is_empty() {
-        true => output::shown(status.message()).into(),
-        false => output::shown(&violations.join("; ")).into(),
+        true => output::escape_control_characters(status.message()).into(),
+        false => output::escape_control_characters(&violations.join("; ")).into(),
     }
 }

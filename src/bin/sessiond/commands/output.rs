@@ -41,7 +41,7 @@ impl Output {
     pub(super) fn sentence(self, text: &str, json: &serde_json::Value) -> Result<(), Failure> {
         match self.is_json {
             true => writeln!(io::stdout(), "{json}")?,
-            false => writeln!(io::stdout(), "{}", shown(text))?,
+            false => writeln!(io::stdout(), "{}", escape_control_characters(text))?,
         }
         Ok(())
     }
@@ -50,7 +50,7 @@ impl Output {
 fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let rows: Vec<[String; N]> = rows
         .iter()
-        .map(|row| row.each_ref().map(|cell| shown(cell)))
+        .map(|row| row.each_ref().map(|cell| escape_control_characters(cell)))
         .collect();
     let width_of = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
@@ -68,7 +68,7 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
 }
 
 /// The text with control characters written out: what a user is called must not speak to the terminal.
-pub(super) fn shown(text: &str) -> String {
+pub(super) fn escape_control_characters(text: &str) -> String {
     text.chars()
         .flat_map(|c| match c.is_control() {
             true => c.escape_unicode().collect::<Vec<_>>(),

@@ -17,14 +17,14 @@ use tonic::transport::Channel;
 const PAGE: i32 = 100;
 
 pub(super) async fn run(
-    verb: &str,
+    subcommand: &str,
     matches: &ArgMatches,
     channel: Channel,
     output: Output,
 ) -> Result<(), Failure> {
     let mut users = UserServiceClient::new(channel.clone());
     let mut sessions = AuthServiceClient::new(channel);
-    match verb {
+    match subcommand {
         "list" => {
             let user = users::named(&mut users, matches).await?;
             list(&mut sessions, user.id, output).await
@@ -50,7 +50,7 @@ pub(super) async fn run(
                 .map_err(|status| refusal(&status))?;
             ended(output, answer.into_inner().revoked_count)
         }
-        _ => Err(format!("there is no command sessions {verb}").into()),
+        _ => Err(format!("there is no command sessions {subcommand}").into()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `sessiond users …`
 
 use super::{
-    output::{Output, instant, shown},
+    output::{Output, escape_control_characters, instant},
     password, refusal,
 };
 use crate::Failure;
@@ -19,13 +19,13 @@ type Client = UserServiceClient<Channel>;
 const PAGE: i32 = 1000;
 
 pub(super) async fn run(
-    verb: &str,
+    subcommand: &str,
     matches: &ArgMatches,
     channel: Channel,
     output: Output,
 ) -> Result<(), Failure> {
     let mut client = Client::new(channel);
-    match verb {
+    match subcommand {
         "create" => create(&mut client, matches, output).await,
         "list" => list(&mut client, output).await,
         "set-password" => {
@@ -78,7 +78,7 @@ pub(super) async fn run(
                 .map_err(|status| refusal(&status))?;
             done(output, &user, "is deleted; all their sessions have ended")
         }
-        _ => Err(format!("there is no command users {verb}").into()),
+        _ => Err(format!("there is no command users {subcommand}").into()),
     }
 }
 
@@ -146,7 +146,7 @@ pub(super) async fn named(client: &mut Client, matches: &ArgMatches) -> Result<U
         .get_user(GetUserRequest { key: Some(key) })
         .await
         .map_err(|status| match status.code() == tonic::Code::NotFound {
-            true => format!("there is no user {}", shown(&text)).into(),
+            true => format!("there is no user {}", escape_control_characters(&text)).into(),
             false => refusal(&status),
         })?;
     response

@@ -1,4 +1,4 @@
-//! Where an operator sits: commands are run here.
+//! Runs commands of sessiond as an operator does.
 
 use crate::running::{Running, SESSIOND, program, run_with_input, text};
 use serde_json::Value;
@@ -9,13 +9,13 @@ use sessiond::pb::{
 use std::{path::Path, process::Output};
 use tonic::Status;
 
-/// Where commands are run, and what they are given besides.
-pub(crate) struct Desk<'a> {
+/// Where commands are run, and the arguments that each of them gets besides its own.
+pub(crate) struct Cli<'a> {
     pub(crate) dir: &'a Path,
     pub(crate) arguments: Vec<String>,
 }
 
-impl Desk<'_> {
+impl Cli<'_> {
     pub(crate) fn run(&self, line: &str, input: &str) -> Output {
         let mut command = program(SESSIOND, self.dir);
         command.args(line.split(' ')).args(&self.arguments);
@@ -23,7 +23,7 @@ impl Desk<'_> {
     }
 
     /// What a command that succeeds prints.
-    pub(crate) fn done(&self, line: &str, input: &str) -> String {
+    pub(crate) fn succeed(&self, line: &str, input: &str) -> String {
         let output = self.run(line, input);
         assert!(output.status.success(), "{line}\n{}", text(&output.stderr));
         text(&output.stdout)
@@ -31,7 +31,7 @@ impl Desk<'_> {
 
     /// The JSON lines that a command prints.
     pub(crate) fn json(&self, line: &str) -> Vec<Value> {
-        let printed = self.done(&format!("{line} --json"), "");
+        let printed = self.succeed(&format!("{line} --json"), "");
         printed
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
@@ -39,7 +39,7 @@ impl Desk<'_> {
     }
 
     /// Why a command fails.
-    pub(crate) fn refused(&self, line: &str, input: &str) -> String {
+    pub(crate) fn fail(&self, line: &str, input: &str) -> String {
         let output = self.run(line, input);
         assert!(!output.status.success(), "{line}\n{}", text(&output.stdout));
         text(&output.stderr)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// A store to copy from or to.
 #[derive(Debug, Clone)]
-pub enum StorePlace {
+pub enum StoreLocation {
     /// An embedded store's data directory.
     Directory(PathBuf),
     /// A PostgreSQL database.
@@ -15,7 +15,7 @@ pub enum StorePlace {
     Redis(Box<RedisConfig>),
 }
 
-impl StorePlace {
+impl StoreLocation {
     /// A directory, a URL, or `@FILE` for a URL that holds a password, in a file that nobody else can read.
     ///
     /// # Errors
@@ -52,26 +52,26 @@ mod tests {
     #[test]
     fn a_place_is_a_directory_or_a_url() {
         assert!(matches!(
-            StorePlace::parse("./data"),
-            Ok(StorePlace::Directory(_))
+            StoreLocation::parse("./data"),
+            Ok(StoreLocation::Directory(_))
         ));
         assert!(matches!(
-            StorePlace::parse("postgres://db/app"),
-            Ok(StorePlace::Postgres(_))
+            StoreLocation::parse("postgres://db/app"),
+            Ok(StoreLocation::Postgres(_))
         ));
         assert!(matches!(
-            StorePlace::parse("redis://localhost:6379"),
-            Ok(StorePlace::Redis(_))
+            StoreLocation::parse("redis://localhost:6379"),
+            Ok(StoreLocation::Redis(_))
         ));
-        assert!(StorePlace::parse("mysql://db").is_err());
+        assert!(StoreLocation::parse("mysql://db").is_err());
     }
 
     #[test]
     fn s_97_a_password_on_the_command_line_is_refused_unquoted() {
-        let objection = StorePlace::parse("postgres://app:hunter2@db/app").unwrap_err();
+        let reason = StoreLocation::parse("postgres://app:hunter2@db/app").unwrap_err();
         assert!(
-            objection.contains("@FILE") && !objection.contains("hunter2"),
-            "{objection}"
+            reason.contains("@FILE") && !reason.contains("hunter2"),
+            "{reason}"
         );
     }
 }

@@ -1,9 +1,10 @@
-//! Finds the service to ask: the one that is named, the one that runs, or one of the process's own over the stores.
+//! Resolves which service a command asks: the one that `--server` names, the one that runs at the configured address, or one
+//! in this process over the stores.
 
 use crate::{
-    Failure, in_process,
-    service::Built,
-    stores::{self, Opened},
+    Failure, in_process_transport,
+    service::Service,
+    stores::{self, OpenStores},
     with_causes,
 };
 use clap::ArgMatches;
@@ -19,21 +20,21 @@ use tonic::transport::Channel;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A service that can be asked.
-pub(super) enum Reached {
+pub(super) enum Target {
     /// It runs elsewhere.
-    Running(Channel),
+    Remote(Channel),
     /// It is this process's own.
-    Own(Channel, Opened),
+    InProcess(Channel, OpenStores),
 }
 
-impl Reached {
-    pub(super) async fn by(matches: &ArgMatches, config: ServiceConfig) -> Result<Self, Failure> {
-        if let Some(upstream) = named(matches)? {
-            return Self::running_at(&upstream);
+impl Target {
+    pub(super) async fn resolve(matches: &ArgMatches, config: ServiceConfig) -> Result<Self, Failure> {
+        if let Some(upstream) = from_flag(matches)? {
+            return Self::remote(&upstream);
         }
-        let address = reachable(config.address);
+        let address = connectable(config.address);
         if let Ok(Ok(_)) = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-            return Self::running_at(&configured(address)?);
+            return Self::remote(&at_address(address)?);
         }
         if matches!(config.stores.users, UserStoreConfig::Memory) {
             let text =
@@ -43,32 +44,35 @@ impl Reached {
         let opened = stores::open(&config.stores)
             .await
             .map_err(|failure| format!("no service runs at {address}, and {}", with_causes(&*failure)))?;
-        let built = Built::over(&opened, config.hashing, config.limits, config.api)?;
-        Ok(Self::Own(in_process::channel(built.api), opened))
+        let service = Service::new(&opened, config.hashing, config.limits, config.api)?;
+        Ok(Self::InProcess(
+            in_process_transport::channel(service.api),
+            opened,
+        ))
     }
 
-    fn running_at(upstream: &Upstream) -> Result<Self, Failure> {
+    fn remote(upstream: &Upstream) -> Result<Self, Failure> {
         let endpoint = upstream.endpoint()?.connect_timeout(CONNECT_TIMEOUT);
-        Ok(Self::Running(endpoint.connect_lazy()))
+        Ok(Self::Remote(endpoint.connect_lazy()))
     }
 
     pub(super) fn channel(&self) -> Channel {
         match self {
-            Self::Running(channel) | Self::Own(channel, _) => channel.clone(),
+            Self::Remote(channel) | Self::InProcess(channel, _) => channel.clone(),
         }
     }
 
     /// Closes what was opened.
-    pub(super) async fn leave(self) -> Result<(), Failure> {
+    pub(super) async fn close(self) -> Result<(), Failure> {
         match self {
-            Self::Running(_) => Ok(()),
-            Self::Own(_, opened) => opened.close().await,
+            Self::Remote(_) => Ok(()),
+            Self::InProcess(_, opened) => opened.close().await,
         }
     }
 }
 
 /// The service that `--server` names.
-pub(super) fn named(matches: &ArgMatches) -> Result<Option<Upstream>, Failure> {
+pub(super) fn from_flag(matches: &ArgMatches) -> Result<Option<Upstream>, Failure> {
     let Some(text) = matches.get_one::<String>("server") else {
         return Ok(None);
     };
@@ -77,12 +81,12 @@ pub(super) fn named(matches: &ArgMatches) -> Result<Option<Upstream>, Failure> {
 }
 
 /// The service at an address of this machine.
-pub(super) fn configured(address: SocketAddr) -> Result<Upstream, Failure> {
+pub(super) fn at_address(address: SocketAddr) -> Result<Upstream, Failure> {
     Ok(format!("http://{address}").parse()?)
 }
 
 /// Where a service that listens on this address can be reached from the same machine.
-pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
+pub(super) fn connectable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from(Ipv6Addr::LOCALHOST),

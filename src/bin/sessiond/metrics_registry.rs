@@ -1,21 +1,21 @@
-//! Which numbers of this process are shown, and where: `docs/operations.md` explains each.
+//! The metrics registry of this process, and the endpoint that serves it: `docs/operations.md` explains each.
 
-use crate::{Failure, service::Built, stores::Opened};
+use crate::{Failure, service::Service, stores::OpenStores};
 use sessiond::{
     listener::{Listener, Options, Protocol, Serving},
     metrics::{self, Metrics, Sweeps},
     shutdown::Shutdown,
-    telemetry::Flushed,
+    telemetry::FlushGuard,
 };
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 /// Connections for those who read metrics: few enough to fit into the files that are kept for everything else.
 const CONNECTIONS: usize = 16;
 
-/// All there are.
-pub(crate) fn metrics(opened: &Opened, built: &Built, sweeps: &Sweeps, log: &Flushed) -> Metrics {
+/// Every metric that this process exposes.
+pub(crate) fn collect(stores: &OpenStores, service: &Service, sweeps: &Sweeps, log: &FlushGuard) -> Metrics {
     let mut metrics = Metrics::default();
-    metrics.add_calls(built.api.calls().clone());
+    metrics.add_calls(service.api.calls().clone());
 
     let noted = sweeps.clone();
     metrics.add_gauge(
@@ -25,32 +25,32 @@ pub(crate) fn metrics(opened: &Opened, built: &Built, sweeps: &Sweeps, log: &Flu
     );
     metrics.add_sweeps(sweeps);
 
-    let passwords = built.passwords.clone();
+    let passwords = service.passwords.clone();
     metrics.add_counter(
         "sessiond_hashing_computed",
         "Password hashes computed",
         move || passwords.stats().computed,
     );
-    let passwords = built.passwords.clone();
+    let passwords = service.passwords.clone();
     metrics.add_counter(
         "sessiond_hashing_refused",
         "Passwords not looked at because too many were waiting",
         move || passwords.stats().refused,
     );
-    let passwords = built.passwords.clone();
+    let passwords = service.passwords.clone();
     metrics.add_gauge(
         "sessiond_hashing_running",
         "Passwords that are being hashed",
         move || Some(passwords.stats().running as f64),
     );
-    let passwords = built.passwords.clone();
+    let passwords = service.passwords.clone();
     metrics.add_gauge(
         "sessiond_hashing_waiting",
         "Passwords that wait to be hashed",
         move || Some(passwords.stats().waiting as f64),
     );
 
-    let revocations = opened.sessions.revocations().clone();
+    let revocations = stores.sessions.revocations().clone();
     metrics.add_gauge(
         "sessiond_revocation_subscribers",
         "Streams of revocations that are open",
@@ -61,7 +61,7 @@ pub(crate) fn metrics(opened: &Opened, built: &Built, sweeps: &Sweeps, log: &Flu
         "Log lines that the output did not take in time",
         log.dropped_lines(),
     );
-    let clock = built.clock.clone();
+    let clock = service.clock.clone();
     metrics.add_gauge(
         "sessiond_wall_clock_offset_seconds",
         "How far the wall clock has moved away from the clock that sessions live by",
@@ -70,7 +70,7 @@ pub(crate) fn metrics(opened: &Opened, built: &Built, sweeps: &Sweeps, log: &Flu
     metrics
 }
 
-/// Serves them on a listener of their own.
+/// Serves the metrics on a listener of their own.
 pub(crate) fn serve(
     metrics: Metrics,
     listener: Listener,
