@@ -1,7 +1,7 @@
 //! What every call has, whichever method it is for: a deadline, a request id, and a status even if its code panics.
 
 use super::{
-    at_once::{AnswerBody, CHECK},
+    fast_path::check::{CHECK, ResponseBody},
     status,
 };
 use crate::domain::{RandomTokens, TokenSource as _};
@@ -24,7 +24,7 @@ pub(super) struct Call {
 }
 
 /// A method under way.
-pub(super) type Running = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>>;
+pub(super) type Running = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
 
 impl Call {
     pub(super) fn of<B>(request: &Request<B>, call_timeout: Duration) -> Self {
@@ -44,7 +44,7 @@ impl Call {
 
     /// Runs the method under the deadline. A method that does not end in time is dropped where it waits; use cases of several
     /// steps go on by themselves.
-    pub(super) fn run<B: Into<AnswerBody>>(
+    pub(super) fn run<B: Into<ResponseBody>>(
         self,
         method: impl Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
     ) -> Running {
@@ -174,7 +174,7 @@ mod tests {
         let request = Request::new(());
         let call = Call::of(&request, Duration::from_secs(1));
         let response = call
-            .run::<AnswerBody>(async { panic!("a defect") })
+            .run::<ResponseBody>(async { panic!("a defect") })
             .await
             .unwrap();
         assert_eq!(
@@ -187,7 +187,7 @@ mod tests {
     async fn s_86_a_call_that_is_too_slow_answers_deadline_exceeded() {
         let request = Request::new(());
         let call = Call::of(&request, Duration::from_secs(1));
-        let response = call.run::<AnswerBody>(std::future::pending()).await.unwrap();
+        let response = call.run::<ResponseBody>(std::future::pending()).await.unwrap();
         let status = tonic::Status::from_header_map(response.headers()).unwrap();
         assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
     }

@@ -2,20 +2,18 @@
 //!
 //! [`Api`] is the whole of it as one `tower` service, for [`listener`](crate::listener) or any other HTTP/2 server.
 
-mod at_once;
 mod auth_service;
-mod begun;
 mod bulk;
-mod by_hand;
 mod call;
+mod call_counts;
 mod convert;
-mod counting;
+mod fast_path;
 mod readiness;
 mod status;
 mod user_service;
 mod watch;
 
-pub use at_once::AnswerBody;
+pub use fast_path::check::ResponseBody;
 pub use status::ERROR_DOMAIN;
 
 use crate::{
@@ -23,10 +21,13 @@ use crate::{
     metrics::{Calls, Method, ThreadCalls},
     pb::{DESCRIPTOR_SET, auth_service_server::AuthServiceServer, user_service_server::UserServiceServer},
 };
-use at_once::Hot;
 use auth_service::Sessions;
-use begun::Begun;
 use bytes::Bytes;
+use fast_path::{
+    bulk::FastBulk,
+    check::{self, Attempt},
+    peeked_body::Peeked,
+};
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use std::{
@@ -79,7 +80,7 @@ struct Parts {
     check: Method,
     sessions: AuthServiceServer<Sessions>,
     bulk: AuthServiceServer<Sessions>,
-    plain_bulk: bulk::Plain,
+    fast_bulk: FastBulk,
     rest: Routes,
     call_timeout: Duration,
     lifecycle: readiness::Lifecycle,
@@ -110,14 +111,14 @@ impl Api {
                     .add_service(v1alpha.max_decoding_message_size(MAX_MESSAGE_BYTES));
             }
         }
-        let calls = counting::calls();
+        let calls = call_counts::calls();
         let parts = Parts {
             auth: auth.clone(),
             counts: calls.for_thread(),
-            check: calls.method(at_once::CHECK),
+            check: calls.method(check::CHECK),
             sessions: AuthServiceServer::new(sessions.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             bulk: AuthServiceServer::new(sessions).max_decoding_message_size(bulk::MAX_MESSAGE_BYTES),
-            plain_bulk: bulk::Plain::new(auth.clone(), draining.subscribe()),
+            fast_bulk: FastBulk::new(auth.clone(), draining.subscribe()),
             rest: rest.routes().prepare(),
             call_timeout: options.call_timeout,
             lifecycle: readiness::Lifecycle::new(health, draining),
@@ -164,34 +165,36 @@ where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<tonic::codegen::StdError> + Send + 'static,
 {
-    type Response = Response<AnswerBody>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = ResponseFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // All parts are always ready: none of them limits or queues.
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Answering {
+    fn call(&mut self, mut request: Request<B>) -> ResponseFuture {
         let parts = &self.parts;
-        let (method, running) = match at_once::is_candidate(&request) {
+        let (method, running) = match check::is_candidate(&request) {
             true => {
                 // Whoever waits for the rest of the body polls it again, with a waker of its own.
-                let begun = Begun::read(request.body_mut(), &mut Context::from_waker(Waker::noop()));
-                let running = match begun.whole().map(|message| at_once::answer(&parts.auth, message)) {
-                    Some(Hot::Answered(response)) => {
-                        parts.counts.count(parts.check, counting::code_of(&response));
-                        return Answering(Stage::AtHand(response));
+                let peeked = Peeked::read(request.body_mut(), &mut Context::from_waker(Waker::noop()));
+                let running = match peeked.whole().map(|message| check::answer(&parts.auth, message)) {
+                    Some(Attempt::Ready(response)) => {
+                        parts.counts.count(parts.check, call_counts::code_of(&response));
+                        return ResponseFuture(Stage::Ready(response));
                     }
-                    Some(Hot::Waits(checking)) => call::Call::of(&request, parts.call_timeout).run(checking),
-                    Some(Hot::NotPlain) | None => parts.run(request.map(|rest| begun.before(rest))),
+                    Some(Attempt::Pending(checking)) => {
+                        call::Call::of(&request, parts.call_timeout).run(checking)
+                    }
+                    Some(Attempt::Declined) | None => parts.run(request.map(|rest| peeked.before(rest))),
                 };
                 (parts.check, running)
             }
             false => (self.calls.method(request.uri().path()), parts.run(request)),
         };
-        Answering(Stage::Running {
+        ResponseFuture(Stage::Running {
             running,
             method,
             counts: Arc::clone(&parts.counts),
@@ -209,8 +212,8 @@ impl Parts {
         let call = call::Call::of(&request, self.call_timeout);
         // The path alone decides, as it does for the generated code; a query never takes part.
         let path = request.uri().path();
-        if bulk::Plain::takes(&request) {
-            call.run(self.plain_bulk.clone().call(request))
+        if FastBulk::takes(&request) {
+            call.run(self.fast_bulk.clone().call(request))
         } else if bulk::is_path(path) {
             call.run(self.bulk.clone().call(request))
         } else if path.starts_with("/auth.v1.AuthService/") {
@@ -221,12 +224,12 @@ impl Parts {
     }
 }
 
-/// A call that is being answered.
-pub struct Answering(Stage);
+/// The response to a call, once it is there.
+pub struct ResponseFuture(Stage);
 
 enum Stage {
     /// Answered without waiting.
-    AtHand(Response<AnswerBody>),
+    Ready(Response<ResponseBody>),
     /// Under way; it counts when it is answered.
     Running {
         running: call::Running,
@@ -237,8 +240,8 @@ enum Stage {
     Done,
 }
 
-impl Future for Answering {
-    type Output = Result<Response<AnswerBody>, Infallible>;
+impl Future for ResponseFuture {
+    type Output = Result<Response<ResponseBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Stage::Running {
@@ -249,13 +252,13 @@ impl Future for Answering {
         {
             let answered = running.as_mut().poll(cx);
             if let Poll::Ready(Ok(response)) = &answered {
-                counts.count(*method, counting::code_of(response));
+                counts.count(*method, call_counts::code_of(response));
                 self.0 = Stage::Done;
             }
             return answered;
         }
         match std::mem::replace(&mut self.0, Stage::Done) {
-            Stage::AtHand(response) => Poll::Ready(Ok(response)),
+            Stage::Ready(response) => Poll::Ready(Ok(response)),
             Stage::Running { .. } | Stage::Done => Poll::Pending,
         }
     }

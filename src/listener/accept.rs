@@ -2,7 +2,7 @@
 
 use super::{
     admission::{Admission, Refusal},
-    worker::{Handover, Worker},
+    worker::{AcceptedConnection, Worker},
 };
 use crate::shutdown::Shutdown;
 use futures_util::future::join_all;
@@ -29,8 +29,8 @@ impl Acceptor {
     /// Accepts until the stop is ordered, then waits for the workers. Says how many requests were cut off.
     pub(super) async fn run(mut self) -> usize {
         let mut back_off = BACK_OFF.0;
-        let mut refused = Occasional::default();
-        let mut failed = Occasional::default();
+        let mut refused = LogThrottle::default();
+        let mut failed = LogThrottle::default();
         let mut next_worker = 0;
         loop {
             let accepted = tokio::select! {
@@ -42,11 +42,11 @@ impl Acceptor {
                 Ok((stream, peer)) => {
                     back_off = BACK_OFF.0;
                     match self.admission.admit(peer) {
-                        Ok(seat) => {
+                        Ok(permit) => {
                             // A socket that refuses its options is a closed one.
                             if let Ok(stream) = prepare(stream, self.user_timeout) {
-                                let handover = Handover { stream, peer, seat };
-                                next_worker = self.hand_over(handover, next_worker);
+                                let accepted = AcceptedConnection { stream, peer, permit };
+                                next_worker = self.hand_over(accepted, next_worker);
                             }
                         }
                         Err(refusal) => refused.note(|count| {
@@ -77,13 +77,13 @@ impl Acceptor {
     }
 
     /// Gives the connection to the least loaded worker, from `start` on among equals. Says where to start next.
-    fn hand_over(&self, handover: Handover, start: usize) -> usize {
+    fn hand_over(&self, accepted: AcceptedConnection, start: usize) -> usize {
         let count = self.workers.len();
         let chosen = (0..count)
             .map(|step| (start + step) % count)
             .min_by_key(|&index| self.workers.get(index).map_or(usize::MAX, Worker::load));
         if let Some(worker) = chosen.and_then(|index| self.workers.get(index)) {
-            worker.take(handover);
+            worker.take(accepted);
         }
         chosen.map_or(0, |index| index + 1)
     }
@@ -111,23 +111,23 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Tells of something that may happen often: at most once a second, with the number of times since it last did.
+/// Logs what may happen often: at most once a second, with the number of times since the last line.
 #[derive(Debug, Default)]
-struct Occasional {
-    told_at: Option<Instant>,
-    untold: u64,
+struct LogThrottle {
+    logged_at: Option<Instant>,
+    unlogged: u64,
 }
 
-impl Occasional {
-    fn note(&mut self, tell: impl FnOnce(u64)) {
-        self.untold += 1;
+impl LogThrottle {
+    fn note(&mut self, log: impl FnOnce(u64)) {
+        self.unlogged += 1;
         let is_due = self
-            .told_at
-            .is_none_or(|told_at| told_at.elapsed() >= Duration::from_secs(1));
+            .logged_at
+            .is_none_or(|logged_at| logged_at.elapsed() >= Duration::from_secs(1));
         if is_due {
-            tell(self.untold);
-            self.told_at = Some(Instant::now());
-            self.untold = 0;
+            log(self.unlogged);
+            self.logged_at = Some(Instant::now());
+            self.unlogged = 0;
         }
     }
 }

@@ -9,10 +9,10 @@ use std::{
 
 /// Counts the connections that are open. Cheap to clone: all clones count together.
 #[derive(Debug, Clone)]
-pub(super) struct Admission(Arc<Seats>);
+pub(super) struct Admission(Arc<Permits>);
 
 #[derive(Debug)]
-struct Seats {
+struct Permits {
     limit: usize,
     limit_per_source: usize,
     taken: Mutex<Taken>,
@@ -35,21 +35,21 @@ pub(super) enum Refusal {
 
 /// One connection's admission, given back on drop.
 #[derive(Debug)]
-pub(super) struct Seat {
-    seats: Arc<Seats>,
+pub(super) struct Permit {
+    permits: Arc<Permits>,
     source: IpAddr,
 }
 
 impl Admission {
     pub(super) fn new(limit: usize, limit_per_source: usize) -> Self {
-        Self(Arc::new(Seats {
+        Self(Arc::new(Permits {
             limit,
             limit_per_source,
             taken: Mutex::default(),
         }))
     }
 
-    pub(super) fn admit(&self, peer: SocketAddr) -> Result<Seat, Refusal> {
+    pub(super) fn admit(&self, peer: SocketAddr) -> Result<Permit, Refusal> {
         let source = source_of(peer.ip());
         let mut taken = self.0.taken.lock();
         if taken.in_all >= self.0.limit {
@@ -62,16 +62,16 @@ impl Admission {
         taken.by_source.insert(source, from_source + 1);
         taken.in_all += 1;
         drop(taken);
-        Ok(Seat {
-            seats: Arc::clone(&self.0),
+        Ok(Permit {
+            permits: Arc::clone(&self.0),
             source,
         })
     }
 }
 
-impl Drop for Seat {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let mut taken = self.seats.taken.lock();
+        let mut taken = self.permits.taken.lock();
         taken.in_all -= 1;
         if let Some(from_source) = taken.by_source.get_mut(&self.source) {
             *from_source -= 1;
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn s_81_a_source_may_not_take_every_seat_and_gives_its_own_back() {
+    fn s_81_a_source_may_not_take_every_permit_and_gives_its_own_back() {
         let admission = Admission::new(3, 2);
         let first = admission.admit(peer("10.0.0.1")).unwrap();
         let _second = admission.admit(peer("10.0.0.1")).unwrap();
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn s_81_an_ipv6_network_is_one_source() {
         let admission = Admission::new(9, 1);
-        let _seat = admission.admit(peer("2001:db8::1")).unwrap();
+        let _permit = admission.admit(peer("2001:db8::1")).unwrap();
         assert_eq!(
             admission.admit(peer("2001:db8::2")).unwrap_err(),
             Refusal::SourceFull

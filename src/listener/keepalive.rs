@@ -12,8 +12,8 @@ pub(super) struct Keepalive {
     pings: PingPong,
     interval: Duration,
     timeout: Duration,
-    heard_at: Instant,
-    is_asked: bool,
+    active_at: Instant,
+    is_ping_pending: bool,
     /// Until the client is to be asked; once it is, until it must have answered.
     alarm: Pin<Box<Sleep>>,
 }
@@ -24,36 +24,36 @@ impl Keepalive {
             pings,
             interval,
             timeout,
-            heard_at: Instant::now(),
-            is_asked: false,
+            active_at: Instant::now(),
+            is_ping_pending: false,
             alarm: Box::pin(sleep(interval)),
         }
     }
 
     /// Bytes have arrived.
-    pub(super) fn hear(&mut self) {
-        self.heard_at = Instant::now();
+    pub(super) fn note_activity(&mut self) {
+        self.active_at = Instant::now();
     }
 
     /// Asks when it is time; ready once the client has not answered in time. Must be polled after the connection, which reads the
     /// answers, and wakes the same task.
-    pub(super) fn poll_dead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_asked && matches!(self.pings.poll_pong(cx), Poll::Ready(Ok(_))) {
-            self.is_asked = false;
-            self.alarm.as_mut().reset(self.heard_at + self.interval);
+    pub(super) fn poll_timed_out(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_ping_pending && matches!(self.pings.poll_pong(cx), Poll::Ready(Ok(_))) {
+            self.is_ping_pending = false;
+            self.alarm.as_mut().reset(self.active_at + self.interval);
         }
         loop {
             ready!(self.alarm.as_mut().poll(cx));
-            if self.is_asked {
+            if self.is_ping_pending {
                 return Poll::Ready(());
             }
-            let due_at = self.heard_at + self.interval;
+            let due_at = self.active_at + self.interval;
             let now = Instant::now();
             if now < due_at {
                 self.alarm.as_mut().reset(due_at);
             } else {
                 // It fails only if the connection is closing, which needs no answer.
-                self.is_asked = self.pings.send_ping(Ping::opaque()).is_ok();
+                self.is_ping_pending = self.pings.send_ping(Ping::opaque()).is_ok();
                 self.alarm.as_mut().reset(now + self.timeout);
             }
         }

@@ -5,11 +5,11 @@
 //! core also answers more requests than one runtime over all cores.
 
 mod accept;
+mod activity_stream;
 mod admission;
 mod body;
 mod connection;
 mod descriptors;
-mod heard;
 mod keepalive;
 mod reply;
 mod request;
@@ -60,11 +60,11 @@ pub struct Options {
     pub keepalive_timeout: Duration,
     /// How old a connection may get, give or take a tenth; `None`: any age.
     pub connection_age: Option<Duration>,
-    /// How long requests may go on on a connection that was asked to leave for its age or its silence.
-    pub leaving_timeout: Duration,
-    /// How long a connection without a request may linger after it was asked to leave, so that the client hears of it and the
-    /// last answer gets through.
-    pub quiet_grace: Duration,
+    /// How long requests may go on on a connection that was asked to close for its age or its silence.
+    pub closing_timeout: Duration,
+    /// How long a connection without a request may linger after it was asked to close, so that the GOAWAY and the last answer
+    /// get through.
+    pub linger_timeout: Duration,
     /// How long open requests may take when the process stops.
     pub drain_timeout: Duration,
 }
@@ -84,8 +84,8 @@ impl Options {
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
             connection_age: None,
-            leaving_timeout: Duration::from_secs(30),
-            quiet_grace: Duration::from_secs(2),
+            closing_timeout: Duration::from_secs(30),
+            linger_timeout: Duration::from_secs(2),
             drain_timeout: Duration::from_secs(30),
         }
     }

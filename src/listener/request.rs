@@ -1,6 +1,6 @@
 //! What is served; and one request that hyper has read: told who sent it, and counted as open until its answer is out of our hands.
 
-use super::{Peer, body::RequestBody, connection::Presence};
+use super::{Peer, body::RequestBody, connection::ConnectionState};
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::{
@@ -47,7 +47,7 @@ where
 pub(super) fn counted<S: Serve>(
     service: S,
     peer: Peer,
-    presence: Arc<Presence>,
+    state: Arc<ConnectionState>,
 ) -> impl HyperService<
     Request<Incoming>,
     Response = Response<CountedBody<S::Body>>,
@@ -56,7 +56,7 @@ pub(super) fn counted<S: Serve>(
 > + Send
 + 'static {
     service_fn(move |mut request: Request<Incoming>| {
-        let open = OpenRequest::begin(&presence, request.version());
+        let open = OpenRequest::begin(&state, request.version());
         request.extensions_mut().insert(peer);
         let answer = service.clone().oneshot(request.map(RequestBody::from));
         async move {
@@ -68,23 +68,23 @@ pub(super) fn counted<S: Serve>(
 
 /// Counts a request as open until it is dropped.
 #[derive(Debug)]
-pub(super) struct OpenRequest(Arc<Presence>);
+pub(super) struct OpenRequest(Arc<ConnectionState>);
 
 impl OpenRequest {
-    fn begin(presence: &Arc<Presence>, version: http::Version) -> Self {
-        presence.request_begins(version);
-        Self::begun(presence)
+    fn begin(state: &Arc<ConnectionState>, version: http::Version) -> Self {
+        state.begin_request(version);
+        Self::begun(state)
     }
 
     /// For a request whose beginning is counted already.
-    pub(super) fn begun(presence: &Arc<Presence>) -> Self {
-        Self(Arc::clone(presence))
+    pub(super) fn begun(state: &Arc<ConnectionState>) -> Self {
+        Self(Arc::clone(state))
     }
 }
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.0.requests_end(1);
+        self.0.end_requests(1);
     }
 }
 

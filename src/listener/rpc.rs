@@ -5,9 +5,9 @@
 
 use super::{
     HEADER_BYTES, Options,
+    activity_stream::ActivityStream,
     body::RequestBody,
-    connection::Presence,
-    heard::Heard,
+    connection::ConnectionState,
     keepalive::Keepalive,
     reply::Reply,
     request::{OpenRequest, Serve},
@@ -40,7 +40,7 @@ const SEND_BUFFER_BYTES: usize = 400 * 1024;
 
 /// Requests that are answered before their answers are sent, and before it is another connection's turn. So few that the client
 /// works on the first ones while the next are being answered, so many that a write to the socket is shared by enough of them.
-const TURN: usize = 16;
+const MAX_REQUESTS_PER_TURN: usize = 16;
 
 /// How gRPC connections are spoken to.
 #[derive(Debug, Clone)]
@@ -66,45 +66,45 @@ impl Rpc {
         }
     }
 
-    /// Serves a connection to its end. Asked to leave, it finishes what is open.
+    /// Serves a connection to its end. Asked to close, it finishes what is open.
     pub(super) async fn serve<S: Serve>(
         self,
         socket: TcpStream,
         service: S,
-        presence: Arc<Presence>,
+        state: Arc<ConnectionState>,
     ) -> Result<(), Box<dyn StdError + Send + Sync>> {
-        let socket = Heard::new(socket, Arc::clone(&presence));
+        let socket = ActivityStream::new(socket, Arc::clone(&state));
         let mut connection = self.protocol.handshake(socket).await?;
         let keepalive = connection
             .ping_pong()
             .map(|pings| Keepalive::new(pings, self.keepalive_interval, self.keepalive_timeout));
-        let mut served = Served {
+        let mut served = RpcConnection {
             connection,
             service,
-            presence,
+            state,
             keepalive,
-            is_leaving: false,
+            is_closing: false,
             arrived: Vec::new(),
         };
         poll_fn(|cx| served.poll(cx)).await.map_err(Into::into)
     }
 }
 
-struct Served<S> {
-    connection: Connection<Heard, Bytes>,
+struct RpcConnection<S> {
+    connection: Connection<ActivityStream, Bytes>,
     service: S,
-    presence: Arc<Presence>,
+    state: Arc<ConnectionState>,
     /// `None` once it has given the client up.
     keepalive: Option<Keepalive>,
-    is_leaving: bool,
+    is_closing: bool,
     /// Requests that nobody has looked at.
     arrived: Vec<(Request<RecvStream>, SendResponse<Bytes>)>,
 }
 
-impl<S: Serve> Served<S> {
+impl<S: Serve> RpcConnection<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
-        if !self.is_leaving && self.presence.is_told_to_leave(cx) {
-            self.is_leaving = true;
+        if !self.is_closing && self.state.must_close(cx) {
+            self.is_closing = true;
             self.connection.graceful_shutdown();
         }
         let is_turn_over = loop {
@@ -115,15 +115,15 @@ impl<S: Serve> Served<S> {
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
                 Poll::Pending => break false,
             }
-            if self.arrived.len() >= TURN {
+            if self.arrived.len() >= MAX_REQUESTS_PER_TURN {
                 break true;
             }
         };
         if let Some(keepalive) = &mut self.keepalive {
-            if self.presence.has_heard() {
-                keepalive.hear();
+            if self.state.take_bytes_arrived() {
+                keepalive.note_activity();
             }
-            if keepalive.poll_dead(cx).is_ready() {
+            if keepalive.poll_timed_out(cx).is_ready() {
                 self.keepalive = None;
                 self.connection.abrupt_shutdown(Reason::NO_ERROR);
                 cx.waker().wake_by_ref();
@@ -140,7 +140,7 @@ impl<S: Serve> Served<S> {
     }
 
     fn answer_arrived(&mut self, cx: &mut Context<'_>) {
-        self.presence.requests_begin(self.arrived.len() as u64);
+        self.state.begin_requests(self.arrived.len() as u64);
         let mut ended = 0;
         let mut arrived = std::mem::take(&mut self.arrived);
         for (request, stream) in arrived.drain(..) {
@@ -149,7 +149,7 @@ impl<S: Serve> Served<S> {
             }
         }
         self.arrived = arrived;
-        self.presence.requests_end(ended);
+        self.state.end_requests(ended);
     }
 
     /// Answers a request at once if that can be done without waiting; ready then. Else a task of its own answers it.
@@ -167,22 +167,22 @@ impl<S: Serve> Served<S> {
                     // A client that breaks off is its own business.
                     Poll::Ready(Ok(()) | Err(_)) => Poll::Ready(()),
                     Poll::Pending => {
-                        self.go_on(reply);
+                        self.spawn(reply);
                         Poll::Pending
                     }
                 }
             }
             Poll::Pending => {
                 let answer = Box::pin(self.service.clone().oneshot(request));
-                self.go_on(Reply::new(answer, stream));
+                self.spawn(Reply::new(answer, stream));
                 Poll::Pending
             }
         }));
         outcome.unwrap_or(Poll::Ready(()))
     }
 
-    fn go_on<F: Future<Output = Result<(), h2::Error>> + Send + 'static>(&self, reply: F) {
-        let open = OpenRequest::begun(&self.presence);
+    fn spawn<F: Future<Output = Result<(), h2::Error>> + Send + 'static>(&self, reply: F) {
+        let open = OpenRequest::begun(&self.state);
         tokio::spawn(reply.map(move |outcome| {
             // A client that breaks off is its own business.
             if let Err(error) = outcome {

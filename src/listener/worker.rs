@@ -1,10 +1,10 @@
-//! A worker: one thread, one single-threaded runtime, and the patrol over its connections.
+//! A worker: one thread, one single-threaded runtime, and the reaper over its connections.
 
 use super::{
     HEADER_BYTES, Options, Peer, Protocol,
-    admission::Seat,
-    connection::{Presence, Watched},
-    heard::Heard,
+    activity_stream::ActivityStream,
+    admission::Permit,
+    connection::{ConnectionHandle, ConnectionState},
     request::{Serve, counted},
     rpc::Rpc,
 };
@@ -40,18 +40,18 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const DETACHED_WORK: Duration = Duration::from_secs(1);
 
 /// How long after its time limit a worker that does not come back is waited for.
-const LATE: Duration = Duration::from_secs(1);
+const OVERRUN: Duration = Duration::from_secs(1);
 
 /// A connection on its way to a worker.
-pub(super) struct Handover {
+pub(super) struct AcceptedConnection {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
-    pub(super) seat: Seat,
+    pub(super) permit: Permit,
 }
 
 /// The acceptor's end of a worker.
 pub(super) struct Worker {
-    connections: mpsc::UnboundedSender<(Handover, Load)>,
+    connections: mpsc::UnboundedSender<(AcceptedConnection, Load)>,
     load: Arc<AtomicUsize>,
     drained: oneshot::Receiver<usize>,
     drain_timeout: Duration,
@@ -78,16 +78,16 @@ impl Worker {
     }
 
     /// Takes a connection. If the worker is gone, the connection is closed.
-    pub(super) fn take(&self, handover: Handover) {
+    pub(super) fn take(&self, accepted: AcceptedConnection) {
         self.load.fetch_add(1, Ordering::Relaxed);
-        let _ = self.connections.send((handover, Load(Arc::clone(&self.load))));
+        let _ = self.connections.send((accepted, Load(Arc::clone(&self.load))));
     }
 
     /// Waits until the worker has closed its connections. Says how many requests it cut off.
     pub(super) async fn drained(self) -> usize {
         drop(self.connections);
         // A handler that blocks its thread must not keep the process.
-        let limit = self.drain_timeout + DETACHED_WORK + LATE;
+        let limit = self.drain_timeout + DETACHED_WORK + OVERRUN;
         tokio::time::timeout(limit, self.drained)
             .await
             .map_or(0, |drained| drained.unwrap_or(0))
@@ -104,10 +104,10 @@ pub(super) fn start<S: Serve>(
     let (sender, connections) = mpsc::unbounded_channel();
     let (done, drained) = oneshot::channel();
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    let patrol = Patrol {
+    let reaper = Reaper {
         server: Server::new(options),
         options: options.clone(),
-        watched: Vec::new(),
+        connections: Vec::new(),
     };
     let name = match options.protocol {
         Protocol::Rpc => format!("rpc-{number}"),
@@ -116,7 +116,7 @@ pub(super) fn start<S: Serve>(
     thread::Builder::new().name(name).spawn(move || {
         let cut_off = runtime.block_on(async move {
             let service = make_service();
-            patrol.run(connections, shutdown, service).await
+            reaper.run(connections, shutdown, service).await
         });
         // Nobody may be left to tell.
         let _ = done.send(cut_off);
@@ -144,7 +144,7 @@ impl Server {
                 let mut builder = auto::Builder::new(TokioExecutor::new());
                 builder
                     .http1()
-                    // hyper's own limit would also end the pause between two requests; the patrol keeps ours.
+                    // hyper's own limit would also end the pause between two requests; the reaper keeps ours.
                     .header_read_timeout(None)
                     .max_buf_size(HEADER_BYTES as usize)
                     .max_headers(HEADER_FIELDS);
@@ -163,16 +163,16 @@ impl Server {
 }
 
 /// A worker's view of its connections. Must run on the worker's runtime.
-struct Patrol {
+struct Reaper {
     server: Server,
     options: Options,
-    watched: Vec<Watched>,
+    connections: Vec<ConnectionHandle>,
 }
 
-impl Patrol {
+impl Reaper {
     async fn run<S: Serve>(
         mut self,
-        mut connections: mpsc::UnboundedReceiver<(Handover, Load)>,
+        mut accepted: mpsc::UnboundedReceiver<(AcceptedConnection, Load)>,
         mut shutdown: Shutdown,
         service: S,
     ) -> usize {
@@ -182,45 +182,45 @@ impl Patrol {
             tokio::select! {
                 biased;
                 () = shutdown.draining() => break,
-                handover = connections.recv() => match handover {
-                    Some(handover) => self.admit(handover, &service),
+                connection = accepted.recv() => match connection {
+                    Some(connection) => self.admit(connection, &service),
                     None => break,
                 },
-                _ = rounds.tick(), if !self.watched.is_empty() => {
-                    self.round(self.options.leaving_timeout);
+                _ = rounds.tick(), if !self.connections.is_empty() => {
+                    self.round(self.options.closing_timeout);
                 }
             }
         }
-        // The acceptor may have handed over one more before it heard of the stop.
-        connections.close();
-        while let Some(handover) = connections.recv().await {
-            self.admit(handover, &service);
+        // The acceptor may have handed over one more before it learned of the stop.
+        accepted.close();
+        while let Some(connection) = accepted.recv().await {
+            self.admit(connection, &service);
         }
         self.drain(shutdown).await
     }
 
-    /// How often the patrol goes round: often enough to keep every limit within a quarter of it, or half a second.
+    /// How often the reaper goes round: often enough to keep every limit within a quarter of it, or half a second.
     fn round_length(&self) -> Duration {
         let shortest = self
             .options
             .header_timeout
             .min(self.options.idle_timeout)
-            .min(self.options.quiet_grace);
+            .min(self.options.linger_timeout);
         (shortest / 4).clamp(Duration::from_millis(5), Duration::from_millis(500))
     }
 
-    fn round(&mut self, leaving_timeout: Duration) {
-        self.watched.retain(|connection| !connection.is_closed());
+    fn round(&mut self, closing_timeout: Duration) {
+        self.connections.retain(|connection| !connection.is_closed());
         let now = Instant::now();
-        for connection in &mut self.watched {
-            connection.inspect(now, &self.options, leaving_timeout);
+        for connection in &mut self.connections {
+            connection.inspect(now, &self.options, closing_timeout);
         }
     }
 
     async fn drain(mut self, mut shutdown: Shutdown) -> usize {
         let now = Instant::now();
-        for connection in &mut self.watched {
-            connection.leave(now);
+        for connection in &mut self.connections {
+            connection.start_closing(now);
         }
         let deadline = tokio::time::Instant::from_std(now + self.options.drain_timeout);
         let mut rounds = interval(Duration::from_millis(20));
@@ -232,20 +232,20 @@ impl Patrol {
                 _ = rounds.tick() => {}
             }
             self.round(self.options.drain_timeout);
-            if self.watched.is_empty() {
-                finish_detached_work(&mut shutdown).await;
+            if self.connections.is_empty() {
+                await_detached_work(&mut shutdown).await;
                 return 0;
             }
         }
-        let cut_off: u64 = self.watched.iter().map(Watched::open_requests).sum();
-        for connection in &self.watched {
+        let cut_off: u64 = self.connections.iter().map(ConnectionHandle::open_requests).sum();
+        for connection in &self.connections {
             connection.cut();
         }
         usize::try_from(cut_off).unwrap_or(usize::MAX)
     }
 
-    fn admit<S: Serve>(&mut self, (handover, load): (Handover, Load), service: &S) {
-        let Handover { stream, peer, seat } = handover;
+    fn admit<S: Serve>(&mut self, (accepted, load): (AcceptedConnection, Load), service: &S) {
+        let AcceptedConnection { stream, peer, permit } = accepted;
         let stream = match tokio::net::TcpStream::from_std(stream) {
             Ok(stream) => stream,
             Err(error) => {
@@ -253,32 +253,33 @@ impl Patrol {
                 return;
             }
         };
-        let presence = Arc::new(Presence::default());
+        let state = Arc::new(ConnectionState::default());
         let service = service.clone();
         let server = self.server.clone();
-        let attended = Arc::clone(&presence);
+        let task_state = Arc::clone(&state);
         let task = tokio::spawn(async move {
             let outcome: Result<(), Box<dyn StdError + Send + Sync>> = match server {
-                Server::Rpc(rpc) => rpc.serve(stream, service, attended).await,
+                Server::Rpc(rpc) => rpc.serve(stream, service, task_state).await,
                 Server::Web(builder) => {
-                    let service = counted(service, Peer { address: peer }, Arc::clone(&attended));
-                    let stream = TokioIo::new(Heard::new(stream, Arc::clone(&attended)));
-                    attended.attend(builder.serve_connection(stream, service)).await
+                    let service = counted(service, Peer { address: peer }, Arc::clone(&task_state));
+                    let stream = TokioIo::new(ActivityStream::new(stream, Arc::clone(&task_state)));
+                    task_state.drive(builder.serve_connection(stream, service)).await
                 }
             };
             // A client that breaks the protocol or goes away is its own business.
             if let Err(error) = outcome {
                 tracing::debug!(%error, %peer, "connection failed");
             }
-            drop((seat, load));
+            drop((permit, load));
         });
         let age_limit = self.options.connection_age.map(jittered);
-        self.watched.push(Watched::new(presence, task, age_limit));
+        self.connections
+            .push(ConnectionHandle::new(state, task, age_limit));
     }
 }
 
 /// Waits until nothing runs on this worker any more: what is left when its runtime goes is cut off in the middle.
-async fn finish_detached_work(shutdown: &mut Shutdown) {
+async fn await_detached_work(shutdown: &mut Shutdown) {
     let metrics = runtime::Handle::current().metrics();
     let idle = async {
         while metrics.num_alive_tasks() > 0 {

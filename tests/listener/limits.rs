@@ -27,7 +27,7 @@ async fn s_80_a_connection_that_says_nothing_is_closed() {
 }
 
 #[tokio::test]
-async fn s_80_a_connection_that_never_asks_anything_is_told_to_go() {
+async fn s_80_a_connection_that_never_asks_anything_is_asked_to_close() {
     let server = Server::start(Options {
         header_timeout: Duration::from_millis(200),
         ..options(Protocol::Rpc)
@@ -37,7 +37,7 @@ async fn s_80_a_connection_that_never_asks_anything_is_told_to_go() {
 }
 
 #[tokio::test]
-async fn s_80_an_idle_connection_is_told_to_go() {
+async fn s_80_an_idle_connection_is_asked_to_close() {
     let server = Server::start(Options {
         idle_timeout: Duration::from_millis(200),
         ..options(Protocol::Rpc)
@@ -200,7 +200,7 @@ async fn s_81_connections_over_the_limit_are_closed_and_the_others_go_on() {
     first.get("/").await.unwrap();
     drop(second.requests);
     in_time(second.connection).await.unwrap().unwrap();
-    // The server hears of the close a moment after the client has seen it.
+    // The server notices the close a moment after the client has seen it.
     in_time(async {
         loop {
             let stream = TcpStream::connect(server.address).await.unwrap();
@@ -244,10 +244,10 @@ async fn s_81_one_source_cannot_take_all_connections() {
 }
 
 #[tokio::test]
-async fn s_82_an_old_connection_is_told_to_go_and_finishes_its_request() {
+async fn s_82_an_old_connection_is_asked_to_close_and_finishes_its_request() {
     let mut server = Server::start(Options {
         connection_age: Some(Duration::from_millis(100)),
-        leaving_timeout: PATIENCE,
+        closing_timeout: PATIENCE,
         ..options(Protocol::Rpc)
     });
     let (requests, connection) = handshake(server.address).await;
@@ -275,7 +275,7 @@ async fn s_82_an_old_connection_is_told_to_go_and_finishes_its_request() {
 async fn a_request_cannot_keep_an_old_connection_for_ever() {
     let mut server = Server::start(Options {
         connection_age: Some(Duration::from_millis(50)),
-        leaving_timeout: Duration::from_millis(100),
+        closing_timeout: Duration::from_millis(100),
         ..options(Protocol::Rpc)
     });
     let client = Http2::connect(server.address).await;

@@ -175,7 +175,7 @@ fn options(protocol: Protocol) -> Options {
         workers: NonZeroUsize::new(2).unwrap(),
         header_timeout: PATIENCE * 3,
         drain_timeout: PATIENCE * 3,
-        quiet_grace: Duration::from_millis(100),
+        linger_timeout: Duration::from_millis(100),
         ..Options::new(protocol)
     }
 }

@@ -36,7 +36,7 @@ async fn the_worker_that_lost_its_connection_gets_the_next() {
     assert_ne!(worker_of(&second).await, of_first);
     drop(first.requests);
     crate::in_time(first.connection).await.unwrap().unwrap();
-    // The server may hear of the close after it has accepted the next connection, but not for ever.
+    // The server may notice the close after it has accepted the next connection, but not for ever.
     crate::in_time(async {
         loop {
             let next = Http2::connect(server.address).await;

@@ -38,7 +38,7 @@ pub(crate) async fn a_batch_answers_each_token_in_order(service: Service) {
 }
 
 /// A message that is not announced as plain takes another way through the service.
-pub(crate) async fn a_batch_gets_the_same_answer_by_hand_and_from_the_generated_code(service: Service) {
+pub(crate) async fn a_batch_has_the_same_response_on_both_paths(service: Service) {
     let user = service.here.quick_user("ann@example.com").await;
     let token = service.here.session_of(&user).await.session_token;
     let long = "x".repeat(200);

@@ -62,7 +62,7 @@ macro_rules! service_over {
                     lists_are_paged
                     a_session_is_rotated_with_and_without_grace
                     s_68_interleaved_checks_always_name_the_owner
-                    a_check_gets_the_same_answer_by_hand_and_from_the_generated_code
+                    a_check_has_the_same_response_on_both_paths
                 }
                 passwords {
                     s_16_a_changed_password_ends_the_other_sessions
@@ -98,7 +98,7 @@ macro_rules! service_over {
                 bulk {
                     a_batch_answers_each_token_in_order
                     a_batch_is_bounded
-                    a_batch_gets_the_same_answer_by_hand_and_from_the_generated_code
+                    a_batch_has_the_same_response_on_both_paths
                     a_stream_answers_message_by_message
                 }
                 watching {

@@ -353,7 +353,7 @@ pub(crate) async fn s_68_interleaved_checks_always_name_the_owner(service: Servi
 
 /// A check in its plain form is answered by hand, whether the store has the answer at hand or has to be waited for; one that is not
 /// announced as plain takes the way through the generated code.
-pub(crate) async fn a_check_gets_the_same_answer_by_hand_and_from_the_generated_code(service: Service) {
+pub(crate) async fn a_check_has_the_same_response_on_both_paths(service: Service) {
     let user = service.here.quick_user("ann@example.com").await;
     let token = service.here.session_of(&user).await.session_token;
     let dead = format!("ses_{}", "A".repeat(43));

@@ -1,6 +1,6 @@
 //! A socket that tells its connection when bytes arrive.
 
-use super::connection::Presence;
+use super::connection::ConnectionState;
 use std::{
     io::{self, IoSlice},
     pin::Pin,
@@ -14,18 +14,18 @@ use tokio::{
 
 /// A socket that tells its connection when bytes arrive.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub(super) struct ActivityStream {
     socket: TcpStream,
-    presence: Arc<Presence>,
+    state: Arc<ConnectionState>,
 }
 
-impl Heard {
-    pub(super) fn new(socket: TcpStream, presence: Arc<Presence>) -> Self {
-        Self { socket, presence }
+impl ActivityStream {
+    pub(super) fn new(socket: TcpStream, state: Arc<ConnectionState>) -> Self {
+        Self { socket, state }
     }
 }
 
-impl AsyncRead for Heard {
+impl AsyncRead for ActivityStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -34,13 +34,13 @@ impl AsyncRead for Heard {
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.socket).poll_read(cx, buffer);
         if buffer.filled().len() > before {
-            self.presence.bytes_arrive();
+            self.state.note_bytes();
         }
         outcome
     }
 }
 
-impl AsyncWrite for Heard {
+impl AsyncWrite for ActivityStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }

@@ -1,7 +1,6 @@
-//! The messages of the hot calls, read and written by hand: byte for byte what prost makes of them, without its allocations.
+//! A codec for the messages of the hot calls: byte for byte what prost makes of them, without its allocations.
 
-use super::convert;
-use crate::{auth::Checked, domain::AuthMethod, pb};
+use crate::{auth::Checked, domain::AuthMethod, grpc::convert, pb};
 use bytes::BufMut;
 
 /// `session_token`, and each of `session_tokens`, as the wire spells it: field 1, length-delimited.
@@ -21,11 +20,11 @@ const UUID_CHARS: usize = 36;
 /// A tag, a length, seconds as long as they can get and nanoseconds as long as they can get.
 const INSTANT_BYTES: usize = 2 + (1 + 10) + (1 + 5);
 
-/// An answer, at most: two ids, three instants or spans, and a method.
-const ANSWER_BYTES: usize = 2 * (2 + UUID_CHARS) + 3 * INSTANT_BYTES + 2;
+/// A response, at most: two ids, three instants or spans, and a method.
+const RESPONSE_BYTES: usize = 2 * (2 + UUID_CHARS) + 3 * INSTANT_BYTES + 2;
 
 /// What one check adds to a response with many, at most.
-pub(super) const CHECK_BYTES: usize = 2 * (1 + 2) + ANSWER_BYTES;
+pub(super) const CHECK_BYTES: usize = 2 * (1 + 2) + RESPONSE_BYTES;
 
 /// The one token of a `UserIdForSessionRequest`; `None` for a message that prost has to look at.
 pub(super) fn token_in(message: &[u8]) -> Option<&str> {
@@ -68,12 +67,12 @@ const SPARE_BYTES: usize = 8;
 const WORD_BITS: u32 = 35;
 
 /// An encoded `UserIdForSessionResponse`.
-pub(super) struct Answer {
-    bytes: [u8; ANSWER_BYTES + SPARE_BYTES],
+pub(super) struct EncodedResponse {
+    bytes: [u8; RESPONSE_BYTES + SPARE_BYTES],
     length: usize,
 }
 
-impl Answer {
+impl EncodedResponse {
     pub(super) fn of(checked: &Checked) -> Self {
         let Checked { session, at } = checked;
         let valid_until = session.valid_until();
@@ -85,17 +84,17 @@ impl Answer {
             AuthMethod::Caller => pb::AuthMethod::Caller,
         };
 
-        let mut answer = Self {
-            bytes: [0; ANSWER_BYTES + SPARE_BYTES],
+        let mut response = Self {
+            bytes: [0; RESPONSE_BYTES + SPARE_BYTES],
             length: 0,
         };
-        answer.put_uuid(1, session.user_id.as_uuid());
-        answer.put_uuid(2, session.id.as_uuid());
-        answer.put_instant(3, authenticated_at.seconds, authenticated_at.nanos);
-        answer.put(&[4 << 3, auth_method as u8]);
-        answer.put_instant(5, valid_until.seconds, valid_until.nanos);
-        answer.put_instant(6, valid_for.seconds, valid_for.nanos);
-        answer
+        response.put_uuid(1, session.user_id.as_uuid());
+        response.put_uuid(2, session.id.as_uuid());
+        response.put_instant(3, authenticated_at.seconds, authenticated_at.nanos);
+        response.put(&[4 << 3, auth_method as u8]);
+        response.put_instant(5, valid_until.seconds, valid_until.nanos);
+        response.put_instant(6, valid_for.seconds, valid_for.nanos);
+        response
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
@@ -160,9 +159,9 @@ impl Answer {
 pub(super) fn put_check(check: &Result<Checked, pb::ErrorReason>, buffer: &mut impl BufMut) {
     match check {
         Ok(checked) => {
-            let answer = Answer::of(checked);
-            let answer = answer.as_bytes();
-            match answer.len() {
+            let response = EncodedResponse::of(checked);
+            let response = response.as_bytes();
+            match response.len() {
                 length if length + 2 < ONE_BYTE => {
                     buffer.put_slice(&[CHECK_TAG, length as u8 + 2, FOUND_TAG, length as u8]);
                 }
@@ -174,7 +173,7 @@ pub(super) fn put_check(check: &Result<Checked, pb::ErrorReason>, buffer: &mut i
                     put_length(length, buffer);
                 }
             }
-            buffer.put_slice(answer);
+            buffer.put_slice(response);
         }
         Err(reason) => buffer.put_slice(&[CHECK_TAG, 2, FAILURE_TAG, *reason as u8]),
     }
@@ -190,7 +189,7 @@ fn put_length(length: usize, buffer: &mut impl BufMut) {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::grpc) mod tests {
     use super::*;
     use crate::domain::{LiveSession, SessionId, SessionSpan, Timestamp, UserId};
     use pb::session_check::Result as Found;
@@ -236,17 +235,17 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn an_answer_is_what_prost_would_encode(checked in checked()) {
+        fn a_response_is_what_prost_would_encode(checked in checked()) {
             let generated = pb::UserIdForSessionResponse::from(checked).encode_to_vec();
-            let by_hand = Answer::of(&checked);
-            prop_assert_eq!(by_hand.as_bytes(), &generated);
+            let encoded = EncodedResponse::of(&checked);
+            prop_assert_eq!(encoded.as_bytes(), &generated);
         }
 
         #[test]
         fn many_checks_are_what_prost_would_encode(checks in proptest::collection::vec(any_check(), 0..8)) {
-            let mut by_hand = Vec::new();
+            let mut encoded = Vec::new();
             for check in &checks {
-                put_check(check, &mut by_hand);
+                put_check(check, &mut encoded);
             }
             let generated = |check| pb::SessionCheck {
                 result: Some(match check {
@@ -255,7 +254,7 @@ pub(super) mod tests {
                 }),
             };
             let checks = checks.into_iter().map(generated).collect();
-            prop_assert_eq!(by_hand, pb::BatchUserIdForSessionResponse { checks }.encode_to_vec());
+            prop_assert_eq!(encoded, pb::BatchUserIdForSessionResponse { checks }.encode_to_vec());
         }
 
         #[test]
@@ -283,19 +282,19 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_longest_answer_fits() {
-        let mut answer = Answer {
-            bytes: [0; ANSWER_BYTES + SPARE_BYTES],
+    fn the_longest_response_fits() {
+        let mut response = EncodedResponse {
+            bytes: [0; RESPONSE_BYTES + SPARE_BYTES],
             length: 0,
         };
         for field in [1, 2] {
-            answer.put_uuid(field, &uuid::Uuid::max());
+            response.put_uuid(field, &uuid::Uuid::max());
         }
         for field in [3, 5, 6] {
-            answer.put_instant(field, i64::MIN, i32::MAX);
+            response.put_instant(field, i64::MIN, i32::MAX);
         }
-        answer.put(&[4 << 3, 0]);
-        assert_eq!(answer.length, ANSWER_BYTES);
+        response.put(&[4 << 3, 0]);
+        assert_eq!(response.length, RESPONSE_BYTES);
     }
 
     #[test]

@@ -1,12 +1,15 @@
-//! The hot call, answered where it arrives: no task, no box and no copy that the transport does not need.
+//! `UserIdForSession`, answered where it arrives: no task, no box and no copy that the transport does not need.
 //!
-//! This serves one case only: the whole request has arrived, and it is a plain `UserIdForSession`. If the store has the answer at
+//! This serves one case only: the whole request has arrived, and it is plain. If the store has the answer at
 //! hand, that is all; if it has to be waited for, the answer takes a box and a task. Everything else, from a slow body to a field
 //! that this version does not know, goes to the generated code. What all three answer is the same to the byte; a test of the
 //! service holds them together.
 
-use super::{by_hand, call::Panicked, status};
-use crate::auth::{Auth, AuthError, Checked};
+use super::codec;
+use crate::{
+    auth::{Auth, AuthError, Checked},
+    grpc::{call::Panicked, status},
+};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header::CONTENT_TYPE};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -20,13 +23,13 @@ use std::{
 use tonic::{Status, body::Body};
 
 /// The hot call's path.
-pub(super) const CHECK: &str = "/auth.v1.AuthService/UserIdForSession";
+pub(in crate::grpc) const CHECK: &str = "/auth.v1.AuthService/UserIdForSession";
 
 /// gRPC's frame around a message: a flag that says whether it is compressed, and its length.
 const FRAME_BYTES: usize = 5;
 
-/// The body of an answer: what the generated code makes, or one message that is already encoded.
-pub struct AnswerBody(Kind);
+/// The body of a response: what the generated code makes, or one message that is already encoded.
+pub struct ResponseBody(Kind);
 
 enum Kind {
     Generated(Body),
@@ -36,19 +39,19 @@ enum Kind {
     Nothing,
 }
 
-impl Default for AnswerBody {
+impl Default for ResponseBody {
     fn default() -> Self {
         Self(Kind::Nothing)
     }
 }
 
-impl From<Body> for AnswerBody {
+impl From<Body> for ResponseBody {
     fn from(body: Body) -> Self {
         Self(Kind::Generated(body))
     }
 }
 
-impl HttpBody for AnswerBody {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -91,7 +94,7 @@ impl HttpBody for AnswerBody {
 }
 
 /// Whether this may be the hot call in its plain form. Its body decides the rest.
-pub(super) fn is_candidate<B>(request: &Request<B>) -> bool {
+pub(in crate::grpc) fn is_candidate<B>(request: &Request<B>) -> bool {
     // A deadline needs no watch where nothing is waited for, but one that has passed must not be missed.
     let is_over = |(name, value): (&HeaderName, &HeaderValue)| {
         *name == "grpc-timeout" && value.as_bytes().starts_with(b"0")
@@ -100,7 +103,7 @@ pub(super) fn is_candidate<B>(request: &Request<B>) -> bool {
 }
 
 /// Whether the messages of this call are neither compressed nor something else than protobuf.
-pub(super) fn has_plain_messages<B>(request: &Request<B>) -> bool {
+pub(in crate::grpc) fn has_plain_messages<B>(request: &Request<B>) -> bool {
     let is_plain =
         |value: &HeaderValue| matches!(value.as_bytes(), b"application/grpc" | b"application/grpc+proto");
     // There are few, so looking at all of them is less work than looking two of them up.
@@ -116,41 +119,41 @@ pub(super) fn has_plain_messages<B>(request: &Request<B>) -> bool {
 }
 
 /// What a request whose body is one frame comes to.
-pub(super) enum Hot<C> {
+pub(in crate::grpc) enum Attempt<C> {
     /// The store had the answer at hand.
-    Answered(Response<AnswerBody>),
+    Ready(Response<ResponseBody>),
     /// The store has to be asked.
-    Waits(C),
+    Pending(C),
     /// The generated code has to see it.
-    NotPlain,
+    Declined,
 }
 
 /// Answers a request whose body is this one frame, as far as that can be done without waiting.
-pub(super) fn answer(
+pub(in crate::grpc) fn answer(
     auth: &Auth,
     frame: &Bytes,
-) -> Hot<impl Future<Output = Result<Response<AnswerBody>, Infallible>> + Send + 'static> {
+) -> Attempt<impl Future<Output = Result<Response<ResponseBody>, Infallible>> + Send + 'static> {
     let Some(token) = token_in(frame) else {
-        return Hot::NotPlain;
+        return Attempt::Declined;
     };
     match panic::catch_unwind(AssertUnwindSafe(|| auth.check_at_once(token))) {
-        Ok(Some(checked)) => Hot::Answered(response(checked)),
+        Ok(Some(checked)) => Attempt::Ready(response(checked)),
         Ok(None) => {
             let (auth, frame) = (auth.clone(), frame.clone());
-            Hot::Waits(async move {
+            Attempt::Pending(async move {
                 // There is one: it was found above. What is kept is the frame, which is not copied.
                 let token = token_in(&frame).unwrap_or_default();
                 Ok(response(auth.check(token).await))
             })
         }
-        Err(_) => Hot::Answered(status::internal(&Panicked).into_http()),
+        Err(_) => Attempt::Ready(status::internal(&Panicked).into_http()),
     }
 }
 
-fn response(checked: Result<Checked, AuthError>) -> Response<AnswerBody> {
+fn response(checked: Result<Checked, AuthError>) -> Response<ResponseBody> {
     match checked {
         Ok(checked) => {
-            let mut response = Response::new(AnswerBody(Kind::Message(encode(&checked))));
+            let mut response = Response::new(ResponseBody(Kind::Message(encode(&checked))));
             response
                 .headers_mut()
                 .insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -166,18 +169,18 @@ fn token_in(frame: &[u8]) -> Option<&str> {
     let &[flag, a, b, c, d] = header else { return None };
     let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?;
     (flag == 0 && length == message.len())
-        .then(|| by_hand::token_in(message))
+        .then(|| codec::token_in(message))
         .flatten()
 }
 
 /// The framed `UserIdForSessionResponse`.
 fn encode(checked: &Checked) -> Bytes {
-    let answer = by_hand::Answer::of(checked);
-    let answer = answer.as_bytes();
-    let mut buffer = BytesMut::with_capacity(FRAME_BYTES + answer.len());
+    let response = codec::EncodedResponse::of(checked);
+    let response = response.as_bytes();
+    let mut buffer = BytesMut::with_capacity(FRAME_BYTES + response.len());
     buffer.put_u8(0);
-    buffer.put_u32(u32::try_from(answer.len()).unwrap_or(u32::MAX));
-    buffer.put_slice(answer);
+    buffer.put_u32(u32::try_from(response.len()).unwrap_or(u32::MAX));
+    buffer.put_slice(response);
     buffer.freeze()
 }
 
@@ -195,7 +198,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_answer_is_what_the_generated_code_would_encode(checked in by_hand::tests::checked()) {
+        fn a_response_is_what_the_generated_code_would_encode(checked in codec::tests::checked()) {
             let generated = pb::UserIdForSessionResponse::from(checked).encode_to_vec();
             prop_assert_eq!(encode(&checked), framed(&generated));
         }

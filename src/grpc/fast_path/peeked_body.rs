@@ -11,16 +11,16 @@ type Read<B> = Option<Result<Frame<Bytes>, <B as Body>::Error>>;
 
 /// What has been read of a body without waiting: at most two frames, because clients send a message either in one frame that
 /// ends the body, or in one that is followed by an empty one.
-pub(super) struct Begun<B: Body<Data = Bytes>> {
+pub(in crate::grpc) struct Peeked<B: Body<Data = Bytes>> {
     first: Read<B>,
     second: Read<B>,
     /// Whether nothing comes after them.
     is_all: bool,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Begun<B> {
+impl<B: Body<Data = Bytes> + Unpin> Peeked<B> {
     /// Reads what is there.
-    pub(super) fn read(body: &mut B, cx: &mut Context<'_>) -> Self {
+    pub(in crate::grpc) fn read(body: &mut B, cx: &mut Context<'_>) -> Self {
         let mut ready = || match Pin::new(&mut *body).poll_frame(cx) {
             Poll::Ready(frame) => (frame, body.is_end_stream()),
             Poll::Pending => (None, false),
@@ -38,7 +38,7 @@ impl<B: Body<Data = Bytes> + Unpin> Begun<B> {
     }
 
     /// The body's bytes, if they are whole and in one piece.
-    pub(super) fn whole(&self) -> Option<&Bytes> {
+    pub(in crate::grpc) fn whole(&self) -> Option<&Bytes> {
         let is_empty = |frame: &Frame<Bytes>| frame.data_ref().is_some_and(Bytes::is_empty);
         let is_last = match &self.second {
             None => true,
@@ -52,21 +52,21 @@ impl<B: Body<Data = Bytes> + Unpin> Begun<B> {
     }
 
     /// The body as it was before it was read from.
-    pub(super) fn before(self, rest: B) -> Whole<B> {
-        Whole { begun: self, rest }
+    pub(in crate::grpc) fn before(self, rest: B) -> PeekedBody<B> {
+        PeekedBody { peeked: self, rest }
     }
 }
 
 /// A body put together again.
-pub(super) struct Whole<B: Body<Data = Bytes>> {
-    begun: Begun<B>,
+pub(in crate::grpc) struct PeekedBody<B: Body<Data = Bytes>> {
+    peeked: Peeked<B>,
     rest: B,
 }
 
 // Nothing in it is ever pinned: the frames are moved out, and the rest is `Unpin` by itself.
-impl<B: Body<Data = Bytes> + Unpin> Unpin for Whole<B> {}
+impl<B: Body<Data = Bytes> + Unpin> Unpin for PeekedBody<B> {}
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Whole<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for PeekedBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -74,15 +74,15 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Whole<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let Self { begun, rest } = self.get_mut();
-        match begun.first.take().or_else(|| begun.second.take()) {
+        let Self { peeked, rest } = self.get_mut();
+        match peeked.first.take().or_else(|| peeked.second.take()) {
             Some(frame) => Poll::Ready(Some(frame)),
             None => Pin::new(rest).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.begun.first.is_none() && self.begun.second.is_none() && self.rest.is_end_stream()
+        self.peeked.first.is_none() && self.peeked.second.is_none() && self.rest.is_end_stream()
     }
 }
 
@@ -102,12 +102,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_was_begun_reads_as_if_it_had_not_been() {
+    async fn a_peeked_body_reads_as_if_nobody_had_peeked() {
         let bodies: [&[&[u8]]; 4] = [&[], &[b"a"], &[b"a", b""], &[b"a", b"b", b"c"]];
         for frames in bodies {
             let mut rest = body(frames);
-            let begun = Begun::read(&mut rest, &mut Context::from_waker(noop_waker_ref()));
-            let read = begun.before(rest).collect().await.unwrap().to_bytes();
+            let peeked = Peeked::read(&mut rest, &mut Context::from_waker(noop_waker_ref()));
+            let read = peeked.before(rest).collect().await.unwrap().to_bytes();
             assert_eq!(read, frames.concat());
         }
     }
