@@ -524,8 +524,8 @@ impl Watch {
 
 fn is_found(store: &EmbeddedStore, digest: &TokenDigest, now: Timestamp) -> bool {
     match store.check(digest, now) {
-        sessiond::store::Answer::Now(Ok(found)) => found.is_some(),
-        sessiond::store::Answer::Now(Err(_)) | sessiond::store::Answer::Later(_) => false,
+        sessiond::store::Lookup::Ready(Ok(found)) => found.is_some(),
+        sessiond::store::Lookup::Ready(Err(_)) | sessiond::store::Lookup::Pending(_) => false,
     }
 }
 

@@ -294,7 +294,7 @@ impl Ask for Found {
     fn ask(&self, number: usize) -> BoxFuture<'_, Outcome> {
         Box::pin(async move {
             let digest = TokenDigest::of_presented(self.tokens.text(number)).ok_or("no token")?;
-            match self.store.check(&digest, self.clock.now()).get().await? {
+            match self.store.check(&digest, self.clock.now()).wait().await? {
                 Some(_) => Ok(()),
                 None => Err("a check that found nobody".into()),
             }

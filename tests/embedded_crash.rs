@@ -225,7 +225,7 @@ fn f_01_what_was_acknowledged_survives_every_kill() {
         );
         for (digest, said) in &mut said {
             let is_alive = runtime
-                .block_on(store.check(digest, START).get())
+                .block_on(store.check(digest, START).wait())
                 .unwrap()
                 .is_some();
             match said {

@@ -80,7 +80,7 @@ async fn log_in(store: &EmbeddedStore, user: UserId, now: Timestamp) -> NewSessi
 }
 
 async fn check(store: &EmbeddedStore, digest: &TokenDigest, now: Timestamp) -> Option<LiveSession> {
-    store.check(digest, now).get().await.unwrap()
+    store.check(digest, now).wait().await.unwrap()
 }
 
 async fn get(store: &EmbeddedStore, digest: &TokenDigest, now: Timestamp) -> Option<Session> {

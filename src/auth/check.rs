@@ -3,7 +3,7 @@
 use super::{Auth, AuthError};
 use crate::{
     domain::{LiveSession, Session, Timestamp, TokenDigest, User},
-    store::{Answer, SessionKey, StoreError},
+    store::{Lookup, SessionKey, StoreError},
 };
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use std::time::Duration;
@@ -40,8 +40,8 @@ impl Auth {
         };
         let now = self.parts.clock.now();
         match self.parts.sessions.check(&digest, now) {
-            Answer::Now(found) => self.judge(found, &digest, now),
-            Answer::Later(found) => {
+            Lookup::Ready(found) => self.judge(found, &digest, now),
+            Lookup::Pending(found) => {
                 let found = found.await;
                 self.judge_late(found, &digest)
             }
@@ -55,8 +55,8 @@ impl Auth {
         };
         let now = self.parts.clock.now();
         match self.parts.sessions.check(&digest, now) {
-            Answer::Now(found) => Some(self.judge(found, &digest, now)),
-            Answer::Later(_) => None,
+            Lookup::Ready(found) => Some(self.judge(found, &digest, now)),
+            Lookup::Pending(_) => None,
         }
     }
 
@@ -76,8 +76,8 @@ impl Auth {
             let result = match digest {
                 None => Err(AuthError::InvalidSession),
                 Some(digest) => match self.parts.sessions.check(digest, now) {
-                    Answer::Now(found) => self.judge(found, digest, now),
-                    Answer::Later(found) => {
+                    Lookup::Ready(found) => self.judge(found, digest, now),
+                    Lookup::Pending(found) => {
                         waiting.push(async move { (index, digest, found.await) });
                         // Holds the place.
                         Err(AuthError::InvalidSession)

@@ -4,7 +4,7 @@ use super::convert::wire_duration;
 use crate::{
     domain::Revocation,
     pb::{self, watch_revocations_response::Event},
-    store::{Cursor, RevocationLog, Revocations, Told, monotonic_millis},
+    store::{Cursor, RevocationEvent, RevocationLog, Revocations, monotonic_millis},
 };
 use futures_util::{Stream, StreamExt as _, stream};
 use std::{collections::VecDeque, pin::Pin, time::Duration};
@@ -70,7 +70,7 @@ impl Subscriber {
         }
     }
 
-    fn tell(&mut self, told: Vec<(Cursor, Told)>) {
+    fn tell(&mut self, told: Vec<(Cursor, RevocationEvent)>) {
         self.unsent.extend(
             told.into_iter()
                 .map(|(cursor, told)| message(cursor, event(told))),
@@ -102,17 +102,19 @@ fn message(cursor: Cursor, event: Event) -> pb::WatchRevocationsResponse {
     }
 }
 
-fn event(told: Told) -> Event {
+fn event(told: RevocationEvent) -> Event {
     match told {
-        Told::Forget => Event::ForgetEverything(pb::ForgetEverything {}),
-        Told::Revoked(Revocation::Everyone) => Event::Everyone(pb::EveryoneRevoked {}),
-        Told::Revoked(Revocation::User { user, except }) => Event::User(pb::UserRevoked {
+        RevocationEvent::Forget => Event::ForgetEverything(pb::ForgetEverything {}),
+        RevocationEvent::Revoked(Revocation::Everyone) => Event::Everyone(pb::EveryoneRevoked {}),
+        RevocationEvent::Revoked(Revocation::User { user, except }) => Event::User(pb::UserRevoked {
             user_id: user.to_string(),
             except_session_id: except.map(|id| id.to_string()).unwrap_or_default(),
         }),
-        Told::Revoked(Revocation::Session { session, user }) => Event::Session(pb::SessionRevoked {
-            session_id: session.to_string(),
-            user_id: user.to_string(),
-        }),
+        RevocationEvent::Revoked(Revocation::Session { session, user }) => {
+            Event::Session(pb::SessionRevoked {
+                session_id: session.to_string(),
+                user_id: user.to_string(),
+            })
+        }
     }
 }

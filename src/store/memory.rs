@@ -1,8 +1,8 @@
 //! Users and sessions in this process's memory, gone with it.
 
 use super::{
-    Answer, Created, Epoch, Inserted, NewSession, ReplacedHash, RevocationLog, Rotation, SessionKey,
-    SessionStore, StoreError, Updated, UserRecord, UserStore, WalkPlace, Walked,
+    Created, Epoch, Inserted, Lookup, NewSession, Operation, ReplacedHash, RevocationLog, Rotation,
+    ScanCursor, ScanPage, SessionKey, SessionStore, StoreError, Updated, UserRecord, UserStore,
     index::{Creation, Found, IndexWriter, Leftovers, SHARDS, SessionIndex, new_log},
 };
 use crate::domain::{
@@ -99,8 +99,8 @@ impl MemoryStore {
 
 #[async_trait]
 impl SessionStore for MemoryStore {
-    fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Answer<'a, Option<LiveSession>> {
-        Answer::Now(Ok(self.index.find(digest, now).map(|found| found.live)))
+    fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Lookup<'a, Option<LiveSession>> {
+        Lookup::Ready(Ok(self.index.find(digest, now).map(|found| found.live)))
     }
 
     fn touch(&self, session: &LiveSession, digest: &TokenDigest, at: Timestamp) {
@@ -140,7 +140,7 @@ impl SessionStore for MemoryStore {
                 self.forget_details(ended.into_iter().map(|ended| ended.row));
                 Ok(Created::Yes)
             }
-            Err(refused) => Err(StoreError::new("creating a session", refused)),
+            Err(refused) => Err(StoreError::new(Operation::Create, refused)),
         }
     }
 
@@ -148,7 +148,7 @@ impl SessionStore for MemoryStore {
         let mut writer = self.writer.lock();
         let moved = writer
             .rotate(&rotation, now)
-            .map_err(|refused| StoreError::new("rotating a session", refused))?;
+            .map_err(|refused| StoreError::new(Operation::Rotate, refused))?;
         writer.commit(&self.revocations);
         // Still under the lock, so nobody has ended the session since.
         Ok(moved.map(|moved| {
@@ -240,8 +240,8 @@ impl SessionStore for MemoryStore {
         Ok(freed as u64)
     }
 
-    async fn walk(&self, from: WalkPlace, now: Timestamp) -> Result<Walked, StoreError> {
-        Ok(self.index.walk_shard(from, now))
+    async fn scan(&self, from: ScanCursor, now: Timestamp) -> Result<ScanPage, StoreError> {
+        Ok(self.index.scan_shard(from, now))
     }
 
     async fn count(&self, _now: Timestamp) -> Result<u64, StoreError> {
@@ -266,7 +266,7 @@ impl UserStore for MemoryStore {
             return Ok(Inserted::EmailTaken);
         }
         if users.by_id.contains_key(&record.user.id) {
-            return Err(StoreError::new("inserting a user", "another user has this id"));
+            return Err(StoreError::new(Operation::InsertUser, "another user has this id"));
         }
         users.by_email.insert(key.clone(), record.user.id);
         users.by_id.insert(record.user.id, record.clone());

@@ -3,14 +3,14 @@
 //! A store keeps and finds; it decides nothing that [`domain`](crate::domain) decides. Nothing above this module knows which
 //! store it has. `tests/store_contract` holds every promise written here against every store.
 //!
-//! # Promises of every verb
+//! # Promises of every operation
 //!
-//! - `Ok` means done, and kept as the store's kind promises (embedded: on disk). What a verb has acknowledged is what every
-//!   verb that starts later sees, through any process that shares the store.
+//! - `Ok` means done, and kept as the store's kind promises (embedded: on disk). What an operation has acknowledged is what every
+//!   operation that starts later sees, through any process that shares the store.
 //! - `Err(StoreError)` means that the store cannot tell: the change may have happened or not. It is never an answer.
-//! - A verb is atomic: others see all of it or nothing. A caller that stops waiting (drops the future) leaves nothing half done.
+//! - An operation is atomic: others see all of it or nothing. A caller that stops waiting (drops the future) leaves nothing half done.
 //! - Absence is `None` or `false`, never an error.
-//! - Every verb answers within a few seconds; a store that is cut off or hangs is [`StoreError`], not silence.
+//! - Every operation answers within a few seconds; a store that is cut off or hangs is [`StoreError`], not silence.
 
 use crate::domain::{
     EmailKey, LiveSession, PasswordHash, Session, SessionId, Timestamp, TokenDigest, User, UserId,
@@ -18,39 +18,111 @@ use crate::domain::{
 use async_trait::async_trait;
 use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 
-mod copying;
+mod batcher;
+mod copy;
 mod embedded;
-mod gathering;
 mod index;
-mod lanes;
 mod memory;
 mod postgres;
 pub mod redis;
 mod revocations;
+mod thread_connections;
 
-pub use copying::{CopyError, CopyProgress, copy_sessions, copy_users};
+pub use copy::{CopyError, CopyProgress, copy_sessions, copy_users};
 pub use embedded::{EmbeddedStore, ExistingData, OpenError};
 pub use memory::MemoryStore;
 pub use postgres::{
     InvalidPostgresUrl, PostgresConfig, PostgresConnectError, PostgresStore, PostgresTlsError, PostgresUrl,
 };
 pub(crate) use revocations::monotonic_millis;
-pub use revocations::{Cursor, RevocationLog, Revocations, Told};
+pub use revocations::{Cursor, RevocationEvent, RevocationLog, Revocations};
+
+/// What a store was asked for, as a [`StoreError`] tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// [`SessionStore::check`].
+    Check,
+    /// [`SessionStore::get`].
+    Get,
+    /// [`SessionStore::epoch`].
+    ReadEpoch,
+    /// [`SessionStore::create`].
+    Create,
+    /// [`SessionStore::rotate`].
+    Rotate,
+    /// [`SessionStore::destroy`].
+    Destroy,
+    /// [`SessionStore::list`].
+    ListSessions,
+    /// [`SessionStore::revoke_user`].
+    RevokeUser,
+    /// [`SessionStore::revoke_everyone`].
+    RevokeEveryone,
+    /// [`SessionStore::sweep`].
+    Sweep,
+    /// [`SessionStore::scan`].
+    Scan,
+    /// [`SessionStore::count`].
+    CountSessions,
+    /// [`SessionStore::ping`] or [`UserStore::ping`].
+    Ping,
+    /// [`UserStore::insert`].
+    InsertUser,
+    /// [`UserStore::by_id`] or [`UserStore::by_email`].
+    ReadUser,
+    /// [`UserStore::list`].
+    ListUsers,
+    /// [`UserStore::update`].
+    UpdateUser,
+    /// [`UserStore::replace_password`].
+    ReplacePassword,
+    /// [`UserStore::delete`].
+    DeleteUser,
+    /// [`UserStore::count`].
+    CountUsers,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Check => "checking a session",
+            Self::Get => "reading a session",
+            Self::ReadEpoch => "reading a user's epoch",
+            Self::Create => "creating a session",
+            Self::Rotate => "rotating a session's token",
+            Self::Destroy => "destroying a session",
+            Self::ListSessions => "listing a user's sessions",
+            Self::RevokeUser => "revoking a user's sessions",
+            Self::RevokeEveryone => "revoking everyone's sessions",
+            Self::Sweep => "sweeping sessions",
+            Self::Scan => "scanning sessions",
+            Self::CountSessions => "counting sessions",
+            Self::Ping => "answering a ping",
+            Self::InsertUser => "inserting a user",
+            Self::ReadUser => "reading a user",
+            Self::ListUsers => "listing users",
+            Self::UpdateUser => "updating a user",
+            Self::ReplacePassword => "replacing a password",
+            Self::DeleteUser => "deleting a user",
+            Self::CountUsers => "counting users",
+        })
+    }
+}
 
 /// The store cannot be asked now, or did not answer as it should: nobody can tell what the answer is.
 ///
-/// Says what was being done; the cause, for the log, is its source.
+/// Names the operation that failed; the cause, for the log, is its source.
 #[derive(Debug)]
 pub struct StoreError {
-    doing: &'static str,
+    operation: Operation,
     source: Box<dyn StdError + Send + Sync>,
 }
 
 impl StoreError {
-    /// A failure while `doing` something: "reading a session".
-    pub fn new(doing: &'static str, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    /// A failure of `operation`.
+    pub fn new(operation: Operation, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self {
-            doing,
+            operation,
             source: source.into(),
         }
     }
@@ -58,7 +130,7 @@ impl StoreError {
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the store failed at {}", self.doing)
+        write!(f, "the store failed at {}", self.operation)
     }
 }
 
@@ -68,25 +140,25 @@ impl StdError for StoreError {
     }
 }
 
-/// An answer that a store has at hand, or will have.
+/// The answer to [`SessionStore::check`]: at hand, or on its way.
 ///
-/// The hot verb returns it so that a store that answers from memory allocates and awaits nothing.
-pub enum Answer<'a, T> {
-    /// Here it is.
-    Now(Result<T, StoreError>),
-    /// It takes a round trip. Nothing has been sent yet: who drops it has asked nothing.
-    Later(Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>),
+/// So a store that answers from memory allocates and awaits nothing.
+pub enum Lookup<'a, T> {
+    /// The answer.
+    Ready(Result<T, StoreError>),
+    /// The answer takes a round trip. The future is lazy: dropping it sends nothing.
+    Pending(Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>),
 }
 
-impl<T> Answer<'_, T> {
-    /// The answer, waited for if need be.
+impl<T> Lookup<'_, T> {
+    /// Waits for the answer, if it is not at hand.
     ///
     /// # Errors
     /// The store's.
-    pub async fn get(self) -> Result<T, StoreError> {
+    pub async fn wait(self) -> Result<T, StoreError> {
         match self {
-            Self::Now(answer) => answer,
-            Self::Later(answer) => answer.await,
+            Self::Ready(answer) => answer,
+            Self::Pending(answer) => answer.await,
         }
     }
 }
@@ -232,41 +304,41 @@ pub enum SessionKey {
     Id(SessionId),
 }
 
-/// Where a walk over all sessions goes on: the store's own affair. The default is where it begins.
+/// Where a scan of all sessions goes on, as the store spells it. The default is the beginning.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct WalkPlace(Vec<u8>);
+pub struct ScanCursor(Vec<u8>);
 
-impl WalkPlace {
-    /// A place as a store spells it.
+impl ScanCursor {
+    /// A cursor as a store spells it.
     fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(bytes.into())
     }
 
-    /// A place that a store spells as a number; the beginning is 0.
+    /// A cursor that a store spells as a number; the beginning is 0.
     fn number(&self) -> u64 {
         self.0.as_slice().try_into().map_or(0, u64::from_be_bytes)
     }
 }
 
-impl From<u64> for WalkPlace {
+impl From<u64> for ScanCursor {
     fn from(number: u64) -> Self {
         Self::new(number.to_be_bytes())
     }
 }
 
-/// A few steps of a walk over all sessions.
+/// One page of a scan of all sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Walked {
+pub struct ScanPage {
     /// What the sessions' tokens are known by.
     pub digests: Vec<TokenDigest>,
-    /// Where the walk goes on; `None`: that was all.
-    pub next: Option<WalkPlace>,
+    /// Where the scan goes on; `None`: that was the last page.
+    pub next: Option<ScanCursor>,
 }
 
 /// Where sessions live.
 ///
 /// A session *lives* from its creation until it is destroyed, replaced, evicted, revoked or expired; then it never lives again.
-/// Only [`create`](Self::create) brings one to life: no other verb can insert. Every verb that ends or rotates sessions, and
+/// Only [`create`](Self::create) brings one to life: no other operation can insert. Every operation that ends or rotates sessions, and
 /// `create` for those that it ends, publishes a [`Revocation`](crate::domain::Revocation) to
 /// [`revocations`](Self::revocations) before it is acknowledged.
 ///
@@ -274,11 +346,11 @@ pub struct Walked {
 /// [`LiveSession::is_expired`].
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {
-    /// The session that a token with this digest proves, if it lives. The hot verb.
+    /// The session that a token with this digest proves, if it lives. By far the most frequent operation.
     ///
     /// An old token proves its session until the end of its grace. The answer's `last_seen_at` may lag behind by
     /// [`last_seen_slack`](crate::domain::last_seen_slack).
-    fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Answer<'a, Option<LiveSession>>;
+    fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Lookup<'a, Option<LiveSession>>;
 
     /// Notes that a session was checked at `at`. Never waits, never fails, never lowers what is noted, and never brings a session
     /// back. Written down within half of the session's [`last_seen_slack`](crate::domain::last_seen_slack) where the process
@@ -329,12 +401,12 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Ends everyone's sessions and moves every user's epoch. Says how many living sessions ended.
     async fn revoke_everyone(&self, now: Timestamp) -> Result<u64, StoreError>;
 
-    /// Frees the space of up to `limit` sessions that have ended, and says how many. Changes no answer of any verb.
+    /// Frees the space of up to `limit` sessions that have ended, and says how many. Changes no answer of any operation.
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError>;
 
-    /// Some of the living sessions, for a copy of them all into another store: the walk begins at the default place and goes on
-    /// where the last call says. What lives during the whole walk and keeps its token is given at least once, in no order.
-    async fn walk(&self, from: WalkPlace, now: Timestamp) -> Result<Walked, StoreError>;
+    /// Some of the living sessions, for a copy of them all into another store: the scan begins at the default cursor and goes on
+    /// where the last page says. What lives during the whole scan and keeps its token is given at least once, in no order.
+    async fn scan(&self, from: ScanCursor, now: Timestamp) -> Result<ScanPage, StoreError>;
 
     /// How many sessions live. Sessions that expired within the last sweep may still be counted.
     async fn count(&self, now: Timestamp) -> Result<u64, StoreError>;
@@ -345,7 +417,7 @@ pub trait SessionStore: Send + Sync + 'static {
     /// What has been revoked, by this process and by any other that shares the store.
     fn revocations(&self) -> &RevocationLog;
 
-    /// Leaves nothing running on the threads that ask but what they are waiting for, now and from now on: they are about to end.
-    /// Every verb goes on working.
-    fn leave_threads(&self) {}
+    /// Closes the connections that belong to single threads, which are about to end, and opens no more of them. What is under way
+    /// on them is still answered, and every operation goes on working over the shared connections.
+    fn close_thread_connections(&self) {}
 }

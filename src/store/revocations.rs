@@ -53,7 +53,7 @@ pub struct InvalidCursor;
 
 /// What a reader of the log is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+pub enum RevocationEvent {
     /// These sessions ended.
     Revoked(Revocation),
     /// Something was missed: whatever was remembered may be wrong.
@@ -239,7 +239,7 @@ impl Revocations {
     /// What came since, with the cursor after each: waits for at least one, gives at most `limit`.
     ///
     /// Cancel-safe: a dropped call has told nothing.
-    pub async fn next(&mut self, limit: usize) -> Vec<(Cursor, Told)> {
+    pub async fn next(&mut self, limit: usize) -> Vec<(Cursor, RevocationEvent)> {
         loop {
             // Marked before looking: an entry that arrives after the look wakes the wait below.
             self.changed.borrow_and_update();
@@ -253,11 +253,11 @@ impl Revocations {
     }
 
     /// As [`next`](Self::next), without waiting: empty if nothing came.
-    pub fn ready(&mut self, limit: usize) -> Vec<(Cursor, Told)> {
+    pub fn ready(&mut self, limit: usize) -> Vec<(Cursor, RevocationEvent)> {
         let ring = self.log.shared.ring.lock();
         if self.at.log != ring.log || self.at.sequence < ring.floor {
             self.at = ring.cursor();
-            return vec![(self.at, Told::Forget)];
+            return vec![(self.at, RevocationEvent::Forget)];
         }
         let start = ring
             .entries
@@ -272,7 +272,7 @@ impl Revocations {
                         log: ring.log,
                         sequence,
                     },
-                    Told::Revoked(revocation),
+                    RevocationEvent::Revoked(revocation),
                 )
             })
             .collect();
@@ -295,7 +295,7 @@ mod tests {
         }
     }
 
-    fn revoked(told: &[(Cursor, Told)]) -> Vec<Told> {
+    fn revoked(told: &[(Cursor, RevocationEvent)]) -> Vec<RevocationEvent> {
         told.iter().map(|(_, told)| *told).collect()
     }
 
@@ -304,12 +304,15 @@ mod tests {
         let log = RevocationLog::in_process(7);
         log.publish(user(1));
         let mut reader = log.read(None);
-        assert_eq!(revoked(&reader.next(10).await), [Told::Forget]);
+        assert_eq!(revoked(&reader.next(10).await), [RevocationEvent::Forget]);
         log.publish(user(2));
         log.publish(user(3));
         assert_eq!(
             revoked(&reader.next(10).await),
-            [Told::Revoked(user(2)), Told::Revoked(user(3))]
+            [
+                RevocationEvent::Revoked(user(2)),
+                RevocationEvent::Revoked(user(3))
+            ]
         );
     }
 
@@ -320,7 +323,10 @@ mod tests {
         let cursor = log.head();
         log.publish(user(2));
         let mut reader = log.read(Some(cursor.to_string().parse().unwrap()));
-        assert_eq!(revoked(&reader.next(10).await), [Told::Revoked(user(2))]);
+        assert_eq!(
+            revoked(&reader.next(10).await),
+            [RevocationEvent::Revoked(user(2))]
+        );
     }
 
     #[tokio::test]
@@ -330,9 +336,12 @@ mod tests {
         for _ in 0..=KEPT_ENTRIES {
             log.publish(user(1));
         }
-        assert_eq!(revoked(&reader.next(10).await), [Told::Forget]);
+        assert_eq!(revoked(&reader.next(10).await), [RevocationEvent::Forget]);
         log.publish(user(2));
-        assert_eq!(revoked(&reader.next(10).await), [Told::Revoked(user(2))]);
+        assert_eq!(
+            revoked(&reader.next(10).await),
+            [RevocationEvent::Revoked(user(2))]
+        );
     }
 
     #[tokio::test]
@@ -340,7 +349,7 @@ mod tests {
         let log = RevocationLog::following(Cursor { log: 1, sequence: 5 });
         let mut reader = log.read(Some(log.head()));
         log.restart(Cursor { log: 2, sequence: 5 });
-        assert_eq!(revoked(&reader.next(10).await), [Told::Forget]);
+        assert_eq!(revoked(&reader.next(10).await), [RevocationEvent::Forget]);
     }
 
     #[test]

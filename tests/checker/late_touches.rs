@@ -65,7 +65,7 @@ async fn late_touches_revive_nothing(store: impl SessionStore) {
     let seen_at = created_at.after(millis(600));
     sleep(millis(1000)).await;
     store.touch(&live, &digest, seen_at);
-    let seen = async || store.check(&digest, clock.now()).get().await.unwrap().unwrap();
+    let seen = async || store.check(&digest, clock.now()).wait().await.unwrap().unwrap();
     while seen().await.last_seen_at != seen_at {
         sleep(millis(10)).await;
     }
@@ -73,10 +73,10 @@ async fn late_touches_revive_nothing(store: impl SessionStore) {
     // Made while the session lived, and written down when it was over: others have been told so.
     let expires_at = seen_at.after(IDLE);
     sleep(expires_at.since(clock.now()) + millis(50)).await;
-    assert_eq!(store.check(&digest, clock.now()).get().await.unwrap(), None);
+    assert_eq!(store.check(&digest, clock.now()).wait().await.unwrap(), None);
     store.touch(&live, &digest, expires_at.before(millis(1)));
     sleep(millis(500)).await;
-    assert_eq!(store.check(&digest, clock.now()).get().await.unwrap(), None);
+    assert_eq!(store.check(&digest, clock.now()).wait().await.unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -112,7 +112,7 @@ async fn is_told_that_it_is_over(
 ) -> bool {
     let live = of.session.live;
     match asks {
-        Asks::Check => store.check(&of.digest, now).get().await.unwrap().is_none(),
+        Asks::Check => store.check(&of.digest, now).wait().await.unwrap().is_none(),
         Asks::Get => store.get(&of.digest, now).await.unwrap().is_none(),
         Asks::List => store.list(live.user_id, None, 10, now).await.unwrap().is_empty(),
         Asks::DestroyByToken => {
@@ -151,14 +151,19 @@ async fn a_check_that_was_held_up_revives_nothing(store: impl SessionStore) {
         assert_eq!(store.create(new.clone(), created_at).await.unwrap(), Created::Yes);
         let over_at = created_at.after(IDLE);
         let checked_at = over_at.before(millis(1));
-        let found = store.check(&new.digest, checked_at).get().await.unwrap().unwrap();
+        let found = store
+            .check(&new.digest, checked_at)
+            .wait()
+            .await
+            .unwrap()
+            .unwrap();
         assert!(
             is_told_that_it_is_over(&store, asks, &new, over_at).await,
             "{asks:?}"
         );
         store.touch(&found, &new.digest, checked_at);
         for now in [over_at, over_at.after(millis(1))] {
-            let found = store.check(&new.digest, now).get().await.unwrap();
+            let found = store.check(&new.digest, now).wait().await.unwrap();
             assert_eq!(found, None, "back after {asks:?}");
         }
         let listed = store.list(new.session.live.user_id, None, 10, over_at).await;
@@ -230,7 +235,7 @@ async fn a_late_answer_revives_nothing(store: impl SessionStore) {
         assert!(matches!(checked, Err(AuthError::InvalidSession)), "{checked:?}");
         // As long as a touch may be on its way.
         sleep(millis(500)).await;
-        assert_eq!(store.check(&token.digest(), over_at).get().await.unwrap(), None);
+        assert_eq!(store.check(&token.digest(), over_at).wait().await.unwrap(), None);
     }
 }
 

@@ -5,8 +5,8 @@ use parking_lot::Mutex;
 use sessiond::{
     domain::{LiveSession, Session, SessionId, SessionSpan, Timestamp, TokenDigest, UserId},
     store::{
-        Answer, Created, Epoch, MemoryStore, NewSession, RevocationLog, Rotation, SessionKey, SessionStore,
-        StoreError, Told, WalkPlace, Walked,
+        Created, Epoch, Lookup, MemoryStore, NewSession, RevocationEvent, RevocationLog, Rotation,
+        ScanCursor, ScanPage, SessionKey, SessionStore, StoreError,
     },
 };
 use std::{
@@ -108,8 +108,8 @@ impl LyingStore {
 
     fn look_up(&self, digest: &TokenDigest, now: Timestamp) -> Option<LiveSession> {
         let look = |now| match self.honest.check(digest, now) {
-            Answer::Now(found) => found.unwrap(),
-            Answer::Later(_) => unreachable!("the memory store answers at once"),
+            Lookup::Ready(found) => found.unwrap(),
+            Lookup::Pending(_) => unreachable!("the memory store answers at once"),
         };
         match self.bug {
             Bug::None | Bug::LostDestroy | Bug::Resurrection | Bug::UntoldRevocation | Bug::SilentLog => {
@@ -150,8 +150,8 @@ impl LyingStore {
 
 #[async_trait]
 impl SessionStore for LyingStore {
-    fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Answer<'a, Option<LiveSession>> {
-        Answer::Now(Ok(self.look_up(digest, now)))
+    fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Lookup<'a, Option<LiveSession>> {
+        Lookup::Ready(Ok(self.look_up(digest, now)))
     }
 
     fn touch(&self, session: &LiveSession, digest: &TokenDigest, at: Timestamp) {
@@ -183,7 +183,7 @@ impl SessionStore for LyingStore {
         if let SessionKey::Token(digest) = key {
             if self.bug == Bug::LostDestroy
                 && self.is_turn(4)
-                && let Some(session) = self.honest.check(&digest, now).get().await?
+                && let Some(session) = self.honest.check(&digest, now).wait().await?
             {
                 return Ok(Some((session.id, session.user_id)));
             }
@@ -219,8 +219,8 @@ impl SessionStore for LyingStore {
         self.honest.sweep(now, limit).await
     }
 
-    async fn walk(&self, from: WalkPlace, now: Timestamp) -> Result<Walked, StoreError> {
-        self.honest.walk(from, now).await
+    async fn scan(&self, from: ScanCursor, now: Timestamp) -> Result<ScanPage, StoreError> {
+        self.honest.scan(from, now).await
     }
 
     async fn count(&self, now: Timestamp) -> Result<u64, StoreError> {
@@ -244,8 +244,10 @@ fn half_of(whole: &RevocationLog) -> RevocationLog {
         loop {
             for (cursor, entry) in entries.next(100).await {
                 match entry {
-                    Told::Revoked(revocation) if cursor.sequence % 2 == 0 => copied.publish(revocation),
-                    Told::Revoked(_) | Told::Forget => {}
+                    RevocationEvent::Revoked(revocation) if cursor.sequence % 2 == 0 => {
+                        copied.publish(revocation)
+                    }
+                    RevocationEvent::Revoked(_) | RevocationEvent::Forget => {}
                 }
             }
         }
@@ -267,8 +269,8 @@ fn silent_for_a_while(whole: &RevocationLog) -> RevocationLog {
             let complete_until = whole.complete_until();
             for (cursor, entry) in entries.ready(usize::MAX) {
                 match entry {
-                    Told::Revoked(revocation) => copied.publish_at(cursor.sequence, revocation),
-                    Told::Forget => unreachable!("fewer entries come than the log keeps"),
+                    RevocationEvent::Revoked(revocation) => copied.publish_at(cursor.sequence, revocation),
+                    RevocationEvent::Forget => unreachable!("fewer entries come than the log keeps"),
                 }
             }
             copied.confirm(complete_until);

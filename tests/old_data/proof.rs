@@ -69,7 +69,7 @@ async fn prove_sessions(manifest: &Manifest, sessions: &dyn SessionStore, now: T
         for token in &known.tokens {
             let found = sessions.get(&digest(token), now).await.unwrap().unwrap();
             assert_eq!(KnownSession::of(&found, &known.tokens), *known);
-            let live = sessions.check(&digest(token), now).get().await.unwrap();
+            let live = sessions.check(&digest(token), now).wait().await.unwrap();
             assert_eq!(live, Some(found.live));
         }
     }
@@ -96,7 +96,7 @@ async fn prove_sessions(manifest: &Manifest, sessions: &dyn SessionStore, now: T
 
 async fn prove_dead(token: &str, why: &str, sessions: &dyn SessionStore, now: Timestamp) {
     let digest = digest(token);
-    assert_eq!(sessions.check(&digest, now).get().await.unwrap(), None, "{why}");
+    assert_eq!(sessions.check(&digest, now).wait().await.unwrap(), None, "{why}");
     assert_eq!(sessions.get(&digest, now).await.unwrap(), None, "{why}");
 }
 

@@ -4,7 +4,7 @@ use crate::{
     postgres_server::PostgresServer,
     samples::{check, config, database, log_in, start, within},
 };
-use sessiond::store::{PostgresStore, SessionKey, SessionStore as _, Told};
+use sessiond::store::{PostgresStore, RevocationEvent, SessionKey, SessionStore as _};
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,7 +63,9 @@ async fn f_16_the_standby_is_never_asked_and_takes_over_without_reviving_anythin
     // Not every standby is synchronous: what the old primary told may be lost, so nobody goes on from there.
     within(Duration::from_secs(5), "the log's restart", async || {
         let told = reader.ready(1000);
-        told.iter().any(|(_, told)| *told == Told::Forget).then_some(())
+        told.iter()
+            .any(|(_, told)| *told == RevocationEvent::Forget)
+            .then_some(())
     })
     .await;
     within(Duration::from_secs(5), "a log-in", async || {

@@ -6,7 +6,7 @@ use crate::{
 };
 use sessiond::{
     domain::{Revocation, UserId},
-    store::{PostgresStore, Revocations, SessionKey, SessionStore as _, Told},
+    store::{PostgresStore, RevocationEvent, Revocations, SessionKey, SessionStore as _},
 };
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ fn reader(store: &PostgresStore) -> Revocations {
     log.read(Some(log.head()))
 }
 
-async fn next(reader: &mut Revocations) -> Told {
+async fn next(reader: &mut Revocations) -> RevocationEvent {
     let told = tokio::time::timeout(Duration::from_secs(5), reader.next(1)).await;
     told.expect("something is told in time")[0].1
 }
 
-fn of_user(user: UserId) -> Told {
-    Told::Revoked(Revocation::User { user, except: None })
+fn of_user(user: UserId) -> RevocationEvent {
+    RevocationEvent::Revoked(Revocation::User { user, except: None })
 }
 
 const WRITE: &str = "INSERT INTO sessiond.unnumbered_revocations (is_one, user_id) VALUES (false, $1)";
@@ -76,7 +76,7 @@ async fn a_process_that_was_cut_off_is_told_what_it_missed_and_need_not_forget()
     .await;
     assert!(ended.is_some());
     for reader in &mut readers {
-        let told = Told::Revoked(Revocation::Session {
+        let told = RevocationEvent::Revoked(Revocation::Session {
             session: live.id,
             user: live.user_id,
         });
@@ -96,7 +96,7 @@ async fn a_process_that_missed_what_is_no_longer_kept_is_told_to_forget() {
         "BEGIN; UPDATE sessiond.revocation_log SET sequence = sequence + 7;
          INSERT INTO sessiond.revocations SELECT sequence, false FROM sessiond.revocation_log; COMMIT",
     );
-    assert_eq!(next(&mut reader).await, Told::Forget);
+    assert_eq!(next(&mut reader).await, RevocationEvent::Forget);
     client(&url)
         .await
         .execute(WRITE, &[user.as_uuid()])
@@ -117,7 +117,7 @@ async fn f_16_the_log_of_a_server_with_another_past_is_another_log() {
         "UPDATE sessiond.revocation_log SET origin = '1/00000001'",
     );
     for reader in &mut readers {
-        assert_eq!(next(reader).await, Told::Forget);
+        assert_eq!(next(reader).await, RevocationEvent::Forget);
     }
     let after = store.revocations().head();
     assert_ne!(after.log, before.log);

@@ -7,7 +7,6 @@
 
 mod failing_over;
 mod following;
-mod lanes;
 mod network;
 #[path = "../support/postgres.rs"]
 mod postgres_server;
@@ -17,6 +16,7 @@ mod reading;
 mod samples;
 mod starting;
 mod sweeping;
+mod thread_connections;
 mod touching;
 mod trouble;
 mod verifying;

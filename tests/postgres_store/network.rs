@@ -185,5 +185,5 @@ async fn what_is_told_while_a_process_is_cut_off_reaches_it_afterwards() {
         session: live.id,
         user: live.user_id,
     };
-    assert_eq!(told[0].1, sessiond::store::Told::Revoked(ended));
+    assert_eq!(told[0].1, sessiond::store::RevocationEvent::Revoked(ended));
 }

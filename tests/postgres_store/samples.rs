@@ -72,7 +72,7 @@ pub(crate) async fn check(
     digest: &TokenDigest,
     now: Timestamp,
 ) -> Result<Option<LiveSession>, StoreError> {
-    store.check(digest, now).get().await
+    store.check(digest, now).wait().await
 }
 
 /// Asks again until the answer is there, and says how long that took.

@@ -7,13 +7,13 @@
 
 mod failover;
 mod keys;
-mod lanes;
 #[path = "../support/proxy.rs"]
 mod proxy;
 #[path = "../support/redis.rs"]
 mod redis_server;
 mod samples;
 mod starting;
+mod thread_connections;
 mod trouble;
 mod unfinished;
 mod verifying;

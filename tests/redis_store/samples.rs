@@ -84,7 +84,7 @@ pub(crate) async fn check(
     digest: &TokenDigest,
     now: Timestamp,
 ) -> Result<Option<LiveSession>, StoreError> {
-    store.check(digest, now).get().await
+    store.check(digest, now).wait().await
 }
 
 pub(crate) async fn lives(store: &RedisStore, digest: &TokenDigest, now: Timestamp) -> bool {

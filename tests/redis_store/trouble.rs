@@ -10,7 +10,7 @@ use crate::{
 use futures_util::future::join_all;
 use sessiond::{
     domain::{Revocation, Timestamp},
-    store::{NewSession, Rotation, SessionKey, SessionStore, StoreError, Told, redis::RedisStore},
+    store::{NewSession, RevocationEvent, Rotation, SessionKey, SessionStore, StoreError, redis::RedisStore},
 };
 use std::{
     net::SocketAddr,
@@ -323,7 +323,7 @@ async fn readers_of_the_log_forget_when_the_server_starts_again() {
     let told = tokio::time::timeout(Duration::from_secs(10), reader.next(10))
         .await
         .unwrap();
-    assert_eq!(told[0].1, Told::Forget);
+    assert_eq!(told[0].1, RevocationEvent::Forget);
     let new = recovers(&store).await;
     store
         .destroy(SessionKey::Token(new.digest), now)
@@ -336,7 +336,7 @@ async fn readers_of_the_log_forget_when_the_server_starts_again() {
     };
     loop {
         let told = tokio::time::timeout(RECOVERY, reader.next(1)).await.unwrap();
-        if told[0].1 == Told::Revoked(expected) {
+        if told[0].1 == RevocationEvent::Revoked(expected) {
             break;
         }
     }
@@ -386,7 +386,7 @@ async fn a_log_whose_entries_are_gone_is_not_skipped_in_silence() {
     let told = tokio::time::timeout(Duration::from_secs(10), reader.next(10))
         .await
         .unwrap();
-    assert_eq!(told[0].1, Told::Forget);
+    assert_eq!(told[0].1, RevocationEvent::Forget);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

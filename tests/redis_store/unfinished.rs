@@ -9,7 +9,7 @@ use crate::{
 use sessiond::{
     domain::{Revocation, Timestamp, TokenDigest},
     store::{
-        Created, NewSession, Revocations, Rotation, SessionKey, SessionStore, StoreError, Told,
+        Created, NewSession, RevocationEvent, Revocations, Rotation, SessionKey, SessionStore, StoreError,
         redis::RedisStore,
     },
 };
@@ -69,7 +69,7 @@ fn cuts() -> impl Iterator<Item = usize> {
 async fn hears(reader: &mut Revocations, expected: Revocation) {
     loop {
         let told = tokio::time::timeout(Duration::from_secs(5), reader.next(1)).await;
-        if told.expect("the end of a session is told")[0].1 == Told::Revoked(expected) {
+        if told.expect("the end of a session is told")[0].1 == RevocationEvent::Revoked(expected) {
             return;
         }
     }

@@ -10,7 +10,7 @@ use crate::{
 use futures_util::future::join_all;
 use sessiond::{
     domain::{SessionId, Timestamp, TokenDigest},
-    store::{Created, NewSession, SessionKey, SessionStore, WalkPlace},
+    store::{Created, NewSession, ScanCursor, SessionKey, SessionStore},
 };
 use std::collections::BTreeSet;
 
@@ -237,19 +237,19 @@ pub(crate) async fn parallel_sweeps_free_each_session_once(store: Sessions) {
     assert_eq!(freed, 30);
 }
 
-/// Every digest that a walk from the beginning gives.
-async fn walked(store: &dyn SessionStore, now: Timestamp) -> BTreeSet<TokenDigest> {
+/// Every digest that a scan from the beginning gives.
+async fn scanned(store: &dyn SessionStore, now: Timestamp) -> BTreeSet<TokenDigest> {
     let mut digests = BTreeSet::new();
-    let mut place = Some(WalkPlace::default());
-    while let Some(here) = place {
-        let walked = store.walk(here, now).await.unwrap();
-        digests.extend(walked.digests);
-        place = walked.next;
+    let mut cursor = Some(ScanCursor::default());
+    while let Some(at) = cursor {
+        let page = store.scan(at, now).await.unwrap();
+        digests.extend(page.digests);
+        cursor = page.next;
     }
     digests
 }
 
-pub(crate) async fn a_walk_gives_every_living_session_and_no_other(store: Sessions) {
+pub(crate) async fn a_scan_gives_every_living_session_and_no_other(store: Sessions) {
     let now = start();
     let mut expected = BTreeSet::new();
     for n in 0..60 {
@@ -267,14 +267,14 @@ pub(crate) async fn a_walk_gives_every_living_session_and_no_other(store: Sessio
             _ => drop(expected.insert(new.digest)),
         }
     }
-    assert_eq!(walked(&*store.there, now).await, expected);
-    assert_eq!(walked(&*store.there, now.after(LIFETIME)).await, BTreeSet::new());
+    assert_eq!(scanned(&*store.there, now).await, expected);
+    assert_eq!(scanned(&*store.there, now.after(LIFETIME)).await, BTreeSet::new());
     store.here.revoke_everyone(now).await.unwrap();
     let again = log_in(&*store.here, user_id(), now).await;
-    for digest in walked(&*store.there, now).await {
+    for digest in scanned(&*store.there, now).await {
         // A store may still give what everyone's revocation has ended; asking for it decides.
         let is_alive = store.there.get(&digest, now).await.unwrap().is_some();
         assert_eq!(is_alive, digest == again.digest);
     }
-    assert!(walked(&*store.there, now).await.contains(&again.digest));
+    assert!(scanned(&*store.there, now).await.contains(&again.digest));
 }

@@ -10,7 +10,7 @@
 )]
 
 mod checking;
-mod copying;
+mod copy;
 mod creating;
 mod ending;
 mod finding;
@@ -132,7 +132,7 @@ macro_rules! session_promises {
                 a_sweep_frees_no_more_than_its_limit_and_in_the_end_everything
                 a_sweep_leaves_what_a_revocation_said_in_force
                 parallel_sweeps_free_each_session_once
-                a_walk_gives_every_living_session_and_no_other
+                a_scan_gives_every_living_session_and_no_other
             }
             telling {
                 s_13_a_destroyed_session_is_told

@@ -99,7 +99,7 @@ pub(crate) async fn check(
     digest: &TokenDigest,
     now: Timestamp,
 ) -> Option<LiveSession> {
-    store.check(digest, now).get().await.unwrap()
+    store.check(digest, now).wait().await.unwrap()
 }
 
 /// Whether a token proves a session, which both reads have to agree about.

@@ -10,7 +10,7 @@ use crate::{
 use futures_util::{FutureExt as _, future::join_all};
 use sessiond::{
     domain::Revocation,
-    store::{Created, NewSession, Revocations, Rotation, SessionKey, SessionStore, Told},
+    store::{Created, NewSession, RevocationEvent, Revocations, Rotation, SessionKey, SessionStore},
 };
 
 type Sessions = Opened<dyn SessionStore>;
@@ -49,8 +49,8 @@ async fn hears(reader: &mut Revocations, expected: &[Revocation], store: &Sessio
         };
         for (_, told) in told.unwrap_or_else(|| panic!("not told in time: {missing:?}")) {
             match told {
-                Told::Revoked(revocation) => missing.retain(|missing| *missing != revocation),
-                Told::Forget => panic!("the reader was told to forget"),
+                RevocationEvent::Revoked(revocation) => missing.retain(|missing| *missing != revocation),
+                RevocationEvent::Forget => panic!("the reader was told to forget"),
             }
         }
     }
@@ -184,7 +184,7 @@ pub(crate) async fn a_refused_creation_is_not_told(store: Sessions) {
     store.here.revoke_everyone(now).await.unwrap();
     for reader in &mut readers {
         let told = tokio::time::timeout(secs(5), reader.next(1)).await.unwrap();
-        assert_eq!(told[0].1, Told::Revoked(Revocation::Everyone));
+        assert_eq!(told[0].1, RevocationEvent::Revoked(Revocation::Everyone));
     }
 }
 

@@ -79,7 +79,7 @@ pub(crate) async fn serve(mut config: ServiceConfig) -> Result<(), Failure> {
 
     shutdown.draining().await;
     // A worker ends when nothing runs on it any more.
-    opened.sessions.leave_threads();
+    opened.sessions.close_thread_connections();
     api.drain().await;
     let cut_off: usize = join_all(servings.into_iter().map(Serving::drained))
         .await

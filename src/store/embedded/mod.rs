@@ -20,8 +20,8 @@ mod user_rows;
 mod writer;
 
 use super::{
-    Answer, Created, Epoch, Inserted, NewSession, ReplacedHash, RevocationLog, Rotation, SessionKey,
-    SessionStore, StoreError, Updated, UserRecord, UserStore, WalkPlace, Walked,
+    Created, Epoch, Inserted, Lookup, NewSession, Operation, ReplacedHash, RevocationLog, Rotation,
+    ScanCursor, ScanPage, SessionKey, SessionStore, StoreError, Updated, UserRecord, UserStore,
     index::{EveryoneRevoked, Found, SHARDS, SessionIndex, new_log},
 };
 use crate::domain::{
@@ -165,33 +165,33 @@ impl EmbeddedStore {
     /// Has the writer do something, and waits for it. A caller that stops waiting changes nothing about it.
     async fn ask<T>(
         &self,
-        doing: &'static str,
+        operation: Operation,
         verb: impl FnOnce(Reply<T>) -> Verb,
     ) -> Result<T, StoreError> {
         let (reply, answer) = Reply::here();
         self.verbs.try_send(verb(reply)).map_err(|error| match error {
-            TrySendError::Full(_) => StoreError::new(doing, "too many writes are waiting for the disk"),
-            TrySendError::Disconnected(_) => StoreError::new(doing, "the store is closed"),
+            TrySendError::Full(_) => StoreError::new(operation, "too many writes are waiting for the disk"),
+            TrySendError::Disconnected(_) => StoreError::new(operation, "the store is closed"),
         })?;
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(StoreError::new(doing, "the store is closed")),
-            Err(_) => Err(StoreError::new(doing, "the disk does not answer")),
+            Ok(Err(_)) => Err(StoreError::new(operation, "the store is closed")),
+            Err(_) => Err(StoreError::new(operation, "the disk does not answer")),
         }
     }
 
     /// A session with what the file has of it; `None` if the file no longer has it.
-    fn with_details(&self, doing: &'static str, found: &Found) -> Result<Option<Session>, StoreError> {
-        let details = self
-            .readers
-            .read(doing, |connection| session_rows::details(connection, found.row))?;
+    fn with_details(&self, operation: Operation, found: &Found) -> Result<Option<Session>, StoreError> {
+        let details = self.readers.read(operation, |connection| {
+            session_rows::details(connection, found.row)
+        })?;
         Ok(details.map(|details| details.with(found.live)))
     }
 
     /// Looks again for as long as the file is ahead of memory: a session's end that is committed and not shown yet.
     async fn once_shown<T>(
         &self,
-        doing: &'static str,
+        operation: Operation,
         look: impl Fn() -> Result<Option<T>, StoreError>,
     ) -> Result<T, StoreError> {
         let give_up = Instant::now() + SHOWN_WITHIN;
@@ -200,7 +200,7 @@ impl EmbeddedStore {
                 return Ok(seen);
             }
             if Instant::now() > give_up {
-                return Err(StoreError::new(doing, "a living session has no row"));
+                return Err(StoreError::new(operation, "a living session has no row"));
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -226,9 +226,9 @@ impl Drop for EmbeddedStore {
 
 #[async_trait]
 impl SessionStore for EmbeddedStore {
-    fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Answer<'a, Option<LiveSession>> {
+    fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Lookup<'a, Option<LiveSession>> {
         self.state.note_time(now);
-        Answer::Now(Ok(self.index.find(digest, now).map(|found| found.live)))
+        Lookup::Ready(Ok(self.index.find(digest, now).map(|found| found.live)))
     }
 
     fn touch(&self, session: &LiveSession, digest: &TokenDigest, at: Timestamp) {
@@ -245,10 +245,10 @@ impl SessionStore for EmbeddedStore {
     }
 
     async fn get(&self, digest: &TokenDigest, now: Timestamp) -> Result<Option<Session>, StoreError> {
-        const DOING: &str = "reading a session";
-        self.once_shown(DOING, || match self.index.find(digest, now) {
+        const OPERATION: Operation = Operation::Get;
+        self.once_shown(OPERATION, || match self.index.find(digest, now) {
             None => Ok(Some(None)),
-            Some(found) => Ok(self.with_details(DOING, &found)?.map(Some)),
+            Some(found) => Ok(self.with_details(OPERATION, &found)?.map(Some)),
         })
         .await
     }
@@ -260,13 +260,13 @@ impl SessionStore for EmbeddedStore {
     async fn create(&self, new: NewSession, now: Timestamp) -> Result<Created, StoreError> {
         self.state.note_time(now);
         let verb = |reply| Verb::Create(Box::new(new), now, reply);
-        self.ask("creating a session", verb).await
+        self.ask(Operation::Create, verb).await
     }
 
     async fn rotate(&self, rotation: Rotation, now: Timestamp) -> Result<Option<Session>, StoreError> {
         self.state.note_time(now);
         let verb = |reply| Verb::Rotate(rotation, now, reply);
-        self.ask("rotating a session", verb).await
+        self.ask(Operation::Rotate, verb).await
     }
 
     async fn destroy(
@@ -276,7 +276,7 @@ impl SessionStore for EmbeddedStore {
     ) -> Result<Option<(SessionId, UserId)>, StoreError> {
         self.state.note_time(now);
         let verb = |reply| Verb::Destroy(key, now, reply);
-        self.ask("destroying a session", verb).await
+        self.ask(Operation::Destroy, verb).await
     }
 
     async fn list(
@@ -286,12 +286,12 @@ impl SessionStore for EmbeddedStore {
         limit: u32,
         now: Timestamp,
     ) -> Result<Vec<Session>, StoreError> {
-        const DOING: &str = "listing sessions";
-        self.once_shown(DOING, || {
+        const OPERATION: Operation = Operation::ListSessions;
+        self.once_shown(OPERATION, || {
             let found = self.index.list(user, before, limit as usize, now);
             found
                 .iter()
-                .map(|found| self.with_details(DOING, found))
+                .map(|found| self.with_details(OPERATION, found))
                 .collect()
         })
         .await
@@ -305,25 +305,25 @@ impl SessionStore for EmbeddedStore {
     ) -> Result<u64, StoreError> {
         self.state.note_time(now);
         let verb = |reply| Verb::RevokeUser(user, except, now, reply);
-        self.ask("revoking a user's sessions", verb).await
+        self.ask(Operation::RevokeUser, verb).await
     }
 
     async fn revoke_everyone(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.state.note_time(now);
-        let revoked = self
-            .ask("revoking everyone's sessions", Verb::RevokeEveryone)
-            .await?;
+        let revoked = self.ask(Operation::RevokeEveryone, Verb::RevokeEveryone).await?;
         Ok(self.count_ended(&revoked, now).await)
     }
 
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        const DOING: &str = "sweeping";
+        const OPERATION: Operation = Operation::Sweep;
         let limit = limit as usize;
         let mut freed = 0;
         let mut are_rows_left = true;
         while are_rows_left && freed < limit {
             let at_once = REAPED_AT_ONCE.min(limit - freed);
-            let reaped = self.ask(DOING, |reply| Verb::ReapRows(at_once, reply)).await?;
+            let reaped = self
+                .ask(OPERATION, |reply| Verb::ReapRows(at_once, reply))
+                .await?;
             are_rows_left = reaped == at_once;
             freed += reaped;
         }
@@ -338,7 +338,9 @@ impl SessionStore for EmbeddedStore {
                 let leftovers = self.index.leftovers(shard, now, at_once);
                 is_swept = leftovers.sessions.len() < at_once;
                 if !leftovers.is_empty() {
-                    freed += self.ask(DOING, |reply| Verb::Reap(leftovers, now, reply)).await?;
+                    freed += self
+                        .ask(OPERATION, |reply| Verb::Reap(leftovers, now, reply))
+                        .await?;
                 }
             }
             if turn % SHARDS_AT_ONCE == 0 {
@@ -348,8 +350,8 @@ impl SessionStore for EmbeddedStore {
         Ok(freed as u64)
     }
 
-    async fn walk(&self, from: WalkPlace, now: Timestamp) -> Result<Walked, StoreError> {
-        Ok(self.index.walk_shard(from, now))
+    async fn scan(&self, from: ScanCursor, now: Timestamp) -> Result<ScanPage, StoreError> {
+        Ok(self.index.scan_shard(from, now))
     }
 
     async fn count(&self, _now: Timestamp) -> Result<u64, StoreError> {
@@ -367,16 +369,16 @@ impl SessionStore for EmbeddedStore {
 
 impl EmbeddedStore {
     fn can_write_and_read(&self) -> Result<(), StoreError> {
-        const DOING: &str = "answering a ping";
+        const OPERATION: Operation = Operation::Ping;
         if self.state.is_broken() {
-            return Err(StoreError::new(DOING, writer::NotWritten::Broken));
+            return Err(StoreError::new(OPERATION, writer::NotWritten::Broken));
         }
         let is_running = |writer: &JoinHandle<()>| !writer.is_finished();
         if !self.writer.lock().as_ref().is_some_and(is_running) {
-            return Err(StoreError::new(DOING, "the store is closed"));
+            return Err(StoreError::new(OPERATION, "the store is closed"));
         }
         self.readers
-            .read(DOING, |connection| mark_rows::everyone(connection).map(drop))
+            .read(OPERATION, |connection| mark_rows::everyone(connection).map(drop))
     }
 }
 
@@ -385,7 +387,7 @@ impl UserStore for EmbeddedStore {
     async fn insert(&self, record: &UserRecord) -> Result<Inserted, StoreError> {
         let record = Box::new(record.clone());
         let verb = |reply| Verb::InsertUser(record, reply);
-        self.ask("inserting a user", verb).await
+        self.ask(Operation::InsertUser, verb).await
     }
 
     async fn by_id(&self, id: UserId) -> Result<Option<UserRecord>, StoreError> {
@@ -395,7 +397,7 @@ impl UserStore for EmbeddedStore {
         };
         let record = self
             .readers
-            .read("reading a user", |connection| user_rows::by_id(connection, id))?;
+            .read(Operation::ReadUser, |connection| user_rows::by_id(connection, id))?;
         if let Some(record) = &record {
             self.state.users.keep(&missed, record);
         }
@@ -403,13 +405,13 @@ impl UserStore for EmbeddedStore {
     }
 
     async fn by_email(&self, key: &EmailKey) -> Result<Option<UserRecord>, StoreError> {
-        self.readers.read("reading a user", |connection| {
+        self.readers.read(Operation::ReadUser, |connection| {
             user_rows::by_email(connection, key)
         })
     }
 
     async fn list(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
-        self.readers.read("listing users", |connection| {
+        self.readers.read(Operation::ListUsers, |connection| {
             user_rows::list(connection, after, limit)
         })
     }
@@ -417,7 +419,7 @@ impl UserStore for EmbeddedStore {
     async fn update(&self, user: &User, expected_version: u64) -> Result<Updated, StoreError> {
         let user = Box::new(user.clone());
         let verb = |reply| Verb::UpdateUser(user, expected_version, reply);
-        self.ask("updating a user", verb).await
+        self.ask(Operation::UpdateUser, verb).await
     }
 
     async fn replace_password(
@@ -432,21 +434,21 @@ impl UserStore for EmbeddedStore {
         };
         let hash = hash.clone();
         let verb = |reply| Verb::ReplacePassword(id, expected, hash, reply);
-        self.ask("replacing a password", verb).await
+        self.ask(Operation::ReplacePassword, verb).await
     }
 
     async fn delete(&self, id: UserId) -> Result<bool, StoreError> {
-        self.ask("deleting a user", |reply| Verb::DeleteUser(id, reply))
+        self.ask(Operation::DeleteUser, |reply| Verb::DeleteUser(id, reply))
             .await
     }
 
     async fn count(&self) -> Result<u64, StoreError> {
-        const DOING: &str = "counting users";
+        const OPERATION: Operation = Operation::CountUsers;
         let readers = Arc::clone(&self.readers);
         // The one read that takes longer the more there is.
-        tokio::task::spawn_blocking(move || readers.read(DOING, user_rows::count))
+        tokio::task::spawn_blocking(move || readers.read(OPERATION, user_rows::count))
             .await
-            .map_err(|error| StoreError::new(DOING, error))?
+            .map_err(|error| StoreError::new(OPERATION, error))?
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
 //! Connections that read, lent out one call at a time. Readers never wait for the writer, nor it for them.
 
 use super::open::open_to_read;
-use crate::store::StoreError;
+use crate::store::{Operation, StoreError};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use std::{error::Error as StdError, path::PathBuf};
@@ -26,15 +26,15 @@ impl Readers {
     /// Reads, on this thread: a few microseconds for a row, which is less than handing it to another would take.
     pub(super) fn read<T>(
         &self,
-        doing: &'static str,
+        operation: Operation,
         read: impl FnOnce(&Connection) -> Result<T, Box<dyn StdError + Send + Sync>>,
     ) -> Result<T, StoreError> {
         let idle = self.idle.lock().pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => open_to_read(&self.path).map_err(|error| StoreError::new(doing, error))?,
+            None => open_to_read(&self.path).map_err(|error| StoreError::new(operation, error))?,
         };
-        let answer = read(&connection).map_err(|error| StoreError::new(doing, error))?;
+        let answer = read(&connection).map_err(|error| StoreError::new(operation, error))?;
         // One that failed is not used again.
         let mut idle = self.idle.lock();
         if idle.len() < KEPT {

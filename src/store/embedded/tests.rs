@@ -6,7 +6,7 @@ use crate::{
         Attributes, AuthMethod, Client, LiveSession, RandomTokens, Session, SessionId, SessionSpan,
         Timestamp, TokenDigest, TokenSource as _, UserId,
     },
-    store::{Created, NewSession, Revocations, SessionKey, SessionStore, Told},
+    store::{Created, NewSession, RevocationEvent, Revocations, SessionKey, SessionStore},
 };
 use futures_util::future::{join, join_all};
 use rusqlite::ffi;
@@ -95,7 +95,9 @@ async fn together<T>(go: mpsc::Sender<()>, verbs: impl Future<Output = T>) -> T 
 
 fn told(revocations: &mut Revocations) -> usize {
     let told = revocations.ready(1000);
-    told.iter().filter(|(_, told)| *told != Told::Forget).count()
+    told.iter()
+        .filter(|(_, told)| *told != RevocationEvent::Forget)
+        .count()
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@ use super::{
 use crate::{
     domain::{LiveSession, PasswordHash, Session, SessionId, Timestamp, User, UserId},
     store::{
-        Created, Inserted, NewSession, RevocationLog, Rotation, SessionKey, StoreError, Updated, UserRecord,
+        Created, Inserted, NewSession, Operation, RevocationLog, Rotation, SessionKey, StoreError, Updated,
+        UserRecord,
         index::{Creation, EveryoneRevoked, IndexWriter, Leftovers, Location},
     },
 };
@@ -308,42 +309,39 @@ impl Writer {
         answers: &mut Vec<Answer>,
     ) -> Result<(), Box<dyn StdError + Send + Sync>> {
         match verb {
-            Verb::Create(new, now, reply) => {
-                hold(answers, reply, "creating a session", self.create(*new, now))
-            }
+            Verb::Create(new, now, reply) => hold(answers, reply, Operation::Create, self.create(*new, now)),
             Verb::Rotate(rotation, now, reply) => {
-                hold(answers, reply, "rotating a session", self.rotate(&rotation, now))
+                hold(answers, reply, Operation::Rotate, self.rotate(&rotation, now))
             }
             Verb::Destroy(key, now, reply) => {
-                hold(answers, reply, "destroying a session", self.destroy(key, now))
+                hold(answers, reply, Operation::Destroy, self.destroy(key, now))
             }
             Verb::RevokeUser(user, except, now, reply) => {
                 let revoked = self.revoke_user(user, except, now);
-                hold(answers, reply, "revoking a user's sessions", revoked)
+                hold(answers, reply, Operation::RevokeUser, revoked)
             }
-            Verb::RevokeEveryone(reply) => hold(
-                answers,
-                reply,
-                "revoking everyone's sessions",
-                self.revoke_everyone(),
-            ),
-            Verb::Reap(leftovers, now, reply) => hold(answers, reply, "sweeping", self.reap(&leftovers, now)),
-            Verb::ReapRows(limit, reply) => hold(answers, reply, "sweeping", self.reap_rows(limit)),
+            Verb::RevokeEveryone(reply) => {
+                hold(answers, reply, Operation::RevokeEveryone, self.revoke_everyone())
+            }
+            Verb::Reap(leftovers, now, reply) => {
+                hold(answers, reply, Operation::Sweep, self.reap(&leftovers, now))
+            }
+            Verb::ReapRows(limit, reply) => hold(answers, reply, Operation::Sweep, self.reap_rows(limit)),
             Verb::InsertUser(record, reply) => {
-                hold(answers, reply, "inserting a user", self.insert_user(&record))
+                hold(answers, reply, Operation::InsertUser, self.insert_user(&record))
             }
             Verb::UpdateUser(user, expected_version, reply) => {
                 let updated = self.update_user(*user, expected_version);
-                hold(answers, reply, "updating a user", updated)
+                hold(answers, reply, Operation::UpdateUser, updated)
             }
             Verb::ReplacePassword(id, expected, hash, reply) => {
                 let replaced = self.replace_password(id, &expected, hash);
-                hold(answers, reply, "replacing a password", replaced)
+                hold(answers, reply, Operation::ReplacePassword, replaced)
             }
             Verb::DeleteUser(id, reply) => {
                 self.begin_change_of(id);
                 let deleted = user_rows::delete(&self.connection, id).map_err(Failure::from);
-                hold(answers, reply, "deleting a user", deleted)
+                hold(answers, reply, Operation::DeleteUser, deleted)
             }
             Verb::Flush | Verb::Close => Ok(()),
             #[cfg(test)]
@@ -556,16 +554,16 @@ impl Verb {
     /// Answers that it was not done.
     fn refuse(self, why: NotWritten) {
         match self {
-            Self::Create(_, _, reply) => refuse(reply, "creating a session", why),
-            Self::Rotate(_, _, reply) => refuse(reply, "rotating a session", why),
-            Self::Destroy(_, _, reply) => refuse(reply, "destroying a session", why),
-            Self::RevokeUser(_, _, _, reply) => refuse(reply, "revoking a user's sessions", why),
-            Self::RevokeEveryone(reply) => refuse(reply, "revoking everyone's sessions", why),
-            Self::Reap(_, _, reply) | Self::ReapRows(_, reply) => refuse(reply, "sweeping", why),
-            Self::InsertUser(_, reply) => refuse(reply, "inserting a user", why),
-            Self::UpdateUser(_, _, reply) => refuse(reply, "updating a user", why),
-            Self::ReplacePassword(_, _, _, reply) => refuse(reply, "replacing a password", why),
-            Self::DeleteUser(_, reply) => refuse(reply, "deleting a user", why),
+            Self::Create(_, _, reply) => refuse(reply, Operation::Create, why),
+            Self::Rotate(_, _, reply) => refuse(reply, Operation::Rotate, why),
+            Self::Destroy(_, _, reply) => refuse(reply, Operation::Destroy, why),
+            Self::RevokeUser(_, _, _, reply) => refuse(reply, Operation::RevokeUser, why),
+            Self::RevokeEveryone(reply) => refuse(reply, Operation::RevokeEveryone, why),
+            Self::Reap(_, _, reply) | Self::ReapRows(_, reply) => refuse(reply, Operation::Sweep, why),
+            Self::InsertUser(_, reply) => refuse(reply, Operation::InsertUser, why),
+            Self::UpdateUser(_, _, reply) => refuse(reply, Operation::UpdateUser, why),
+            Self::ReplacePassword(_, _, _, reply) => refuse(reply, Operation::ReplacePassword, why),
+            Self::DeleteUser(_, reply) => refuse(reply, Operation::DeleteUser, why),
             Self::Flush | Self::Close => {}
             #[cfg(test)]
             Self::Meddle(_) => {}
@@ -573,8 +571,8 @@ impl Verb {
     }
 }
 
-fn refuse<T>(reply: Reply<T>, doing: &'static str, why: NotWritten) {
-    reply.send(Err(StoreError::new(doing, why)));
+fn refuse<T>(reply: Reply<T>, operation: Operation, why: NotWritten) {
+    reply.send(Err(StoreError::new(operation, why)));
 }
 
 /// Keeps an answer until the commit has happened.
@@ -584,7 +582,7 @@ fn refuse<T>(reply: Reply<T>, doing: &'static str, why: NotWritten) {
 fn hold<T: Send + 'static>(
     answers: &mut Vec<Answer>,
     reply: Reply<T>,
-    doing: &'static str,
+    operation: Operation,
     outcome: Result<T, Failure>,
 ) -> Result<(), Box<dyn StdError + Send + Sync>> {
     match outcome {
@@ -594,20 +592,20 @@ fn hold<T: Send + 'static>(
                 let _ = sender.send(
                     committed
                         .map(|()| value)
-                        .map_err(|why| StoreError::new(doing, why)),
+                        .map_err(|why| StoreError::new(operation, why)),
                 );
             });
             answers.push(Answer { give, runtime });
             Ok(())
         }
         Err(Failure::Refused(why)) => {
-            reply.send(Err(StoreError::new(doing, why)));
+            reply.send(Err(StoreError::new(operation, why)));
             Ok(())
         }
         Err(Failure::Commit(error)) => {
             let Reply { sender, runtime } = reply;
             let give = Box::new(move |_| {
-                let _ = sender.send(Err(StoreError::new(doing, NotWritten::CommitFailed)));
+                let _ = sender.send(Err(StoreError::new(operation, NotWritten::CommitFailed)));
             });
             answers.push(Answer { give, runtime });
             Err(error)

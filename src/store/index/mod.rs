@@ -16,7 +16,7 @@ mod table;
 mod tests;
 mod writer;
 
-use super::{Epoch, RevocationLog, WalkPlace, Walked};
+use super::{Epoch, RevocationLog, ScanCursor, ScanPage};
 use crate::domain::{LiveSession, SessionId, Timestamp, TokenDigest, UserId};
 use hashbrown::HashTable;
 use parking_lot::RwLock;
@@ -265,10 +265,10 @@ impl SessionIndex {
     }
 
     /// The living sessions of one shard, the place of a walk over all of them.
-    pub(super) fn walk_shard(&self, from: WalkPlace, now: Timestamp) -> Walked {
+    pub(super) fn scan_shard(&self, from: ScanCursor, now: Timestamp) -> ScanPage {
         let number = usize::try_from(from.number()).unwrap_or(usize::MAX);
         let Some(Aligned(shard)) = self.shards.get(number) else {
-            return Walked {
+            return ScanPage {
                 digests: Vec::new(),
                 next: None,
             };
@@ -279,9 +279,9 @@ impl SessionIndex {
         };
         let shard = shard.read();
         let living = shard.records().filter(|(_, record)| lives(*record));
-        Walked {
+        ScanPage {
             digests: living.map(|(_, record)| *record.digest()).collect(),
-            next: (number + 1 < SHARDS).then(|| WalkPlace::from(number as u64 + 1)),
+            next: (number + 1 < SHARDS).then(|| ScanCursor::from(number as u64 + 1)),
         }
     }
 

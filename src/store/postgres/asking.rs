@@ -1,19 +1,19 @@
 //! Checks that are asked together: one statement for all that are there.
 
 use super::{
-    link::{CheckLinks, LANES},
+    link::{CheckLinks, THREAD_LIMIT},
     rows,
     server_error::ServerError,
 };
 use crate::{
     domain::{LiveSession, TokenDigest},
-    store::gathering::{Asked, Gathering},
+    store::batcher::{BatchServer, Batcher},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// The way of checks to the server: what is stored under a digest, whether or not it has expired.
-pub(super) type Asking = Gathering<Server>;
+pub(super) type Asking = Batcher<Server>;
 
 pub(super) struct Server {
     pub(super) checks: Arc<CheckLinks>,
@@ -23,11 +23,11 @@ pub(super) struct Server {
 impl Server {
     /// As many tasks as there are shared connections, and one for each thread that has one of its own.
     pub(super) fn asking(self, connections: u16) -> Asking {
-        Gathering::start(Arc::new(self), connections.into(), LANES)
+        Batcher::start(Arc::new(self), connections.into(), THREAD_LIMIT)
     }
 }
 
-impl Asked for Server {
+impl BatchServer for Server {
     type Question = TokenDigest;
     type Answer = Option<LiveSession>;
     type Error = Arc<ServerError>;

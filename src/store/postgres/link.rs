@@ -5,7 +5,7 @@ use super::{
     connection::{Connection, Target, Terms},
     server_error::ServerError,
 };
-use crate::store::lanes::Lanes;
+use crate::store::thread_connections::PerThread;
 use futures_util::future::try_join_all;
 use parking_lot::{Mutex, RwLock};
 use std::{
@@ -132,11 +132,11 @@ impl SharedLinks {
 }
 
 /// Threads that have a connection of their own: of all processes together, the server lets in no more than its `max_connections`.
-pub(super) const LANES: usize = 16;
+pub(super) const THREAD_LIMIT: usize = 16;
 
 /// Connections for checks: of the threads that make them, and shared ones for everybody else.
 pub(super) struct CheckLinks {
-    lanes: Lanes<Lane>,
+    per_thread: PerThread<Lane>,
     shared: SharedLinks,
     target: Arc<Target>,
     terms: Terms,
@@ -145,7 +145,7 @@ pub(super) struct CheckLinks {
 impl CheckLinks {
     pub(super) fn new(shared: Vec<Arc<Link>>, target: &Arc<Target>, terms: &Terms) -> Self {
         Self {
-            lanes: Lanes::new(LANES),
+            per_thread: PerThread::new(THREAD_LIMIT),
             shared: SharedLinks::new(shared),
             target: Arc::clone(target),
             terms: terms.clone(),
@@ -154,15 +154,15 @@ impl CheckLinks {
 
     /// The connection of this thread; while it has none, a shared one.
     pub(super) fn connection(&self) -> Result<Arc<Connection>, ServerError> {
-        self.lanes
+        self.per_thread
             .here(|| Lane::opening(&self.target, &self.terms))
             .and_then(|lane| lane.link.connection().ok())
             .map_or_else(|| self.shared.connection(), Ok)
     }
 
     /// Gives up the connections of threads, once what is asked on them is answered.
-    pub(super) fn close_lanes(&self) {
-        self.lanes.close();
+    pub(super) fn close_threads(&self) {
+        self.per_thread.close();
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can go wrong between a question and the server's answer.
 
-use crate::store::StoreError;
+use crate::store::{Operation, StoreError};
 use tokio_postgres::error::SqlState;
 
 /// Why there is no answer. For the log: holds nothing of what was asked.
@@ -36,9 +36,9 @@ impl From<tokio_postgres::Error> for ServerError {
 }
 
 impl ServerError {
-    /// The failure of a verb that was `doing` something.
-    pub(super) fn at(self, doing: &'static str) -> StoreError {
-        StoreError::new(doing, self)
+    /// The failure of a verb that was `operation` something.
+    pub(super) fn at(self, operation: Operation) -> StoreError {
+        StoreError::new(operation, self)
     }
 
     /// Whether a row was not written because another has its value in the unique column of this constraint.

@@ -4,8 +4,8 @@ use super::{PostgresStore, rows, server_error::ServerError};
 use crate::{
     domain::{LiveSession, Session, SessionId, Timestamp, TokenDigest, UserId},
     store::{
-        Answer, Created, Epoch, NewSession, RevocationLog, Rotation, SessionKey, SessionStore, StoreError,
-        WalkPlace, Walked,
+        Created, Epoch, Lookup, NewSession, Operation, RevocationLog, Rotation, ScanCursor, ScanPage,
+        SessionKey, SessionStore, StoreError,
     },
 };
 use async_trait::async_trait;
@@ -27,15 +27,15 @@ const TRIMMED_AT_ONCE: i64 = 5_000;
 
 impl PostgresStore {
     async fn find(&self, digest: &TokenDigest, now: Timestamp) -> Result<Option<LiveSession>, StoreError> {
-        const DOING: &str = "checking a session";
+        const OPERATION: Operation = Operation::Check;
         let deadline = Instant::now() + self.call_timeout;
         let found = self.asking.ask(*digest).await;
-        let found = match found.map_err(|error| StoreError::new(DOING, error))? {
+        let found = match found.map_err(|error| StoreError::new(OPERATION, error))? {
             Some(found) => Some(found),
             None => self
                 .find_by_old_token(digest, now, deadline)
                 .await
-                .map_err(|error| error.at(DOING))?,
+                .map_err(|error| error.at(OPERATION))?,
         };
         Ok(found.filter(|live| !live.is_expired(now)))
     }
@@ -73,8 +73,8 @@ impl PostgresStore {
 
 #[async_trait]
 impl SessionStore for PostgresStore {
-    fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Answer<'a, Option<LiveSession>> {
-        Answer::Later(Box::pin(self.find(digest, now)))
+    fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Lookup<'a, Option<LiveSession>> {
+        Lookup::Pending(Box::pin(self.find(digest, now)))
     }
 
     fn touch(&self, session: &LiveSession, _digest: &TokenDigest, at: Timestamp) {
@@ -90,7 +90,7 @@ impl SessionStore for PostgresStore {
                 .await?;
             row.as_ref().map(rows::session_by_any_token).transpose()
         });
-        reading.await.map_err(|error| error.at("reading a session"))
+        reading.await.map_err(|error| error.at(Operation::Get))
     }
 
     async fn epoch(&self, user: UserId) -> Result<Epoch, StoreError> {
@@ -101,7 +101,7 @@ impl SessionStore for PostgresStore {
                 .await?;
             Ok(Epoch::from_count(rows::number(&row, 0)?))
         });
-        reading.await.map_err(|error| error.at("reading an epoch"))
+        reading.await.map_err(|error| error.at(Operation::ReadEpoch))
     }
 
     async fn create(&self, new: NewSession, now: Timestamp) -> Result<Created, StoreError> {
@@ -147,7 +147,7 @@ impl SessionStore for PostgresStore {
                 false => Created::EpochMoved,
             })
         });
-        let created = creating.await.map_err(|error| error.at("creating a session"))?;
+        let created = creating.await.map_err(|error| error.at(Operation::Create))?;
         self.woken.notify_one();
         Ok(created)
     }
@@ -167,7 +167,7 @@ impl SessionStore for PostgresStore {
                 .await?;
             row.as_ref().map(rows::session).transpose()
         });
-        let rotated = rotating.await.map_err(|error| error.at("rotating a session"))?;
+        let rotated = rotating.await.map_err(|error| error.at(Operation::Rotate))?;
         self.woken.notify_one();
         Ok(rotated)
     }
@@ -194,9 +194,7 @@ impl SessionStore for PostgresStore {
             };
             row.as_ref().map(rows::ended).transpose()
         });
-        let ended = destroying
-            .await
-            .map_err(|error| error.at("destroying a session"))?;
+        let ended = destroying.await.map_err(|error| error.at(Operation::Destroy))?;
         self.woken.notify_one();
         Ok(ended)
     }
@@ -218,7 +216,7 @@ impl SessionStore for PostgresStore {
                 .await?;
             sessions.iter().map(rows::session).collect()
         });
-        listing.await.map_err(|error| error.at("listing sessions"))
+        listing.await.map_err(|error| error.at(Operation::ListSessions))
     }
 
     async fn revoke_user(
@@ -236,9 +234,7 @@ impl SessionStore for PostgresStore {
                 .await?;
             rows::number(&row, 0)
         });
-        let ended = revoking
-            .await
-            .map_err(|error| error.at("revoking a user's sessions"))?;
+        let ended = revoking.await.map_err(|error| error.at(Operation::RevokeUser))?;
         self.woken.notify_one();
         Ok(ended)
     }
@@ -253,7 +249,7 @@ impl SessionStore for PostgresStore {
         });
         let epoch_before = revoking
             .await
-            .map_err(|error| error.at("revoking everyone's sessions"))?;
+            .map_err(|error| error.at(Operation::RevokeEveryone))?;
         self.woken.notify_one();
         // They are dead. Counting them may take a while, and nobody is to wait for it with a living session.
         let counting = self.slow.ask(async |connection| {
@@ -266,7 +262,7 @@ impl SessionStore for PostgresStore {
         });
         counting
             .await
-            .map_err(|error| error.at("counting the revoked sessions"))
+            .map_err(|error| error.at(Operation::RevokeEveryone))
     }
 
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
@@ -284,7 +280,7 @@ impl SessionStore for PostgresStore {
                     .await?;
                 Ok((rows::number(&row, 0)?, rows::number(&row, 1)?))
             });
-            let (gone, kept) = sweeping.await.map_err(|error| error.at("sweeping"))?;
+            let (gone, kept) = sweeping.await.map_err(|error| error.at(Operation::Sweep))?;
             freed += gone;
             if gone + kept == 0 {
                 break;
@@ -293,7 +289,7 @@ impl SessionStore for PostgresStore {
         Ok(freed)
     }
 
-    async fn walk(&self, from: WalkPlace, now: Timestamp) -> Result<Walked, StoreError> {
+    async fn scan(&self, from: ScanCursor, now: Timestamp) -> Result<ScanPage, StoreError> {
         let walking = self.slow.ask(async |connection| {
             let values: [&(dyn ToSql + Sync); 3] = [&from.0, &now.as_millis(), &WALKED_AT_ONCE];
             let rows = connection
@@ -302,11 +298,11 @@ impl SessionStore for PostgresStore {
                 .await?;
             rows.iter().map(rows::digest).collect::<Result<Vec<_>, _>>()
         });
-        let digests = walking.await.map_err(|error| error.at("walking over sessions"))?;
+        let digests = walking.await.map_err(|error| error.at(Operation::Scan))?;
         let is_full = i64::try_from(digests.len()) == Ok(WALKED_AT_ONCE);
         let last = digests.last().filter(|_| is_full);
-        let next = last.map(|digest| WalkPlace::new(*digest.as_bytes()));
-        Ok(Walked { digests, next })
+        let next = last.map(|digest| ScanCursor::new(*digest.as_bytes()));
+        Ok(ScanPage { digests, next })
     }
 
     async fn count(&self, now: Timestamp) -> Result<u64, StoreError> {
@@ -317,21 +313,19 @@ impl SessionStore for PostgresStore {
                 .await?;
             rows::number(&row, 0)
         });
-        counting.await.map_err(|error| error.at("counting sessions"))
+        counting.await.map_err(|error| error.at(Operation::CountSessions))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.answers()
-            .await
-            .map_err(|error| error.at("asking whether it is there"))
+        self.answers().await.map_err(|error| error.at(Operation::Ping))
     }
 
     fn revocations(&self) -> &RevocationLog {
         &self.log
     }
 
-    fn leave_threads(&self) {
-        self.asking.close_lanes();
-        self.checks.close_lanes();
+    fn close_thread_connections(&self) {
+        self.asking.close_threads();
+        self.checks.close_threads();
     }
 }

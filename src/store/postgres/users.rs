@@ -3,7 +3,7 @@
 use super::{PostgresStore, rows, server_error::ServerError};
 use crate::{
     domain::{EmailKey, PasswordHash, User, UserId},
-    store::{Inserted, ReplacedHash, StoreError, Updated, UserRecord, UserStore},
+    store::{Inserted, Operation, ReplacedHash, StoreError, Updated, UserRecord, UserStore},
 };
 use async_trait::async_trait;
 use tokio_postgres::types::ToSql;
@@ -41,7 +41,7 @@ impl UserStore for PostgresStore {
                 _ => Inserted::Yes,
             })
         });
-        inserting.await.map_err(|error| error.at("inserting a user"))
+        inserting.await.map_err(|error| error.at(Operation::InsertUser))
     }
 
     async fn by_id(&self, id: UserId) -> Result<Option<UserRecord>, StoreError> {
@@ -52,7 +52,7 @@ impl UserStore for PostgresStore {
                 .await?;
             row.as_ref().map(rows::user_record).transpose()
         });
-        reading.await.map_err(|error| error.at("reading a user"))
+        reading.await.map_err(|error| error.at(Operation::ReadUser))
     }
 
     async fn by_email(&self, key: &EmailKey) -> Result<Option<UserRecord>, StoreError> {
@@ -61,7 +61,7 @@ impl UserStore for PostgresStore {
             let row = connection.client.query_opt(statement, &[&key.as_str()]).await?;
             row.as_ref().map(rows::user_record).transpose()
         });
-        reading.await.map_err(|error| error.at("reading a user by email"))
+        reading.await.map_err(|error| error.at(Operation::ReadUser))
     }
 
     async fn list(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
@@ -74,7 +74,7 @@ impl UserStore for PostgresStore {
                 .await?;
             users.iter().map(rows::user).collect()
         });
-        listing.await.map_err(|error| error.at("listing users"))
+        listing.await.map_err(|error| error.at(Operation::ListUsers))
     }
 
     async fn update(&self, user: &User, expected_version: u64) -> Result<Updated, StoreError> {
@@ -106,7 +106,7 @@ impl UserStore for PostgresStore {
                 Err(error) => Err(error.into()),
             }
         });
-        updating.await.map_err(|error| error.at("updating a user"))
+        updating.await.map_err(|error| error.at(Operation::UpdateUser))
     }
 
     async fn replace_password(
@@ -131,7 +131,9 @@ impl UserStore for PostgresStore {
             };
             Ok(changed > 0)
         });
-        replacing.await.map_err(|error| error.at("replacing a password"))
+        replacing
+            .await
+            .map_err(|error| error.at(Operation::ReplacePassword))
     }
 
     async fn delete(&self, id: UserId) -> Result<bool, StoreError> {
@@ -142,7 +144,7 @@ impl UserStore for PostgresStore {
                 .await?;
             Ok(deleted > 0)
         });
-        deleting.await.map_err(|error| error.at("deleting a user"))
+        deleting.await.map_err(|error| error.at(Operation::DeleteUser))
     }
 
     async fn count(&self) -> Result<u64, StoreError> {
@@ -153,12 +155,10 @@ impl UserStore for PostgresStore {
                 .await?;
             rows::number(&row, 0)
         });
-        counting.await.map_err(|error| error.at("counting users"))
+        counting.await.map_err(|error| error.at(Operation::CountUsers))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.answers()
-            .await
-            .map_err(|error| error.at("asking whether it is there"))
+        self.answers().await.map_err(|error| error.at(Operation::Ping))
     }
 }

@@ -5,11 +5,11 @@ use super::{
     finding::Seen,
     keys::{Keyspace, Place, SHARDS},
     link::failure,
-    wire::{LANES, Wire},
+    wire::{THREAD_LIMIT, Wire},
 };
 use crate::{
     domain::UserId,
-    store::gathering::{Asked, Gathering},
+    store::batcher::{BatchServer, Batcher},
 };
 use futures_util::future::join_all;
 use parking_lot::RwLock;
@@ -35,10 +35,10 @@ pub(super) type Answer = RedisResult<Option<Seen>>;
 
 /// The way of checks to the server.
 pub(super) enum Asking {
-    Server(Gathering<Server>),
+    Server(Batcher<Server>),
     Cluster {
         shards: Arc<Shards>,
-        nodes: Vec<Gathering<Node>>,
+        nodes: Vec<Batcher<Node>>,
     },
 }
 
@@ -49,7 +49,7 @@ impl Asking {
             wire: Arc::clone(wire),
             keys: Arc::clone(keys),
         };
-        Self::Server(Gathering::start(Arc::new(server), tasks, LANES))
+        Self::Server(Batcher::start(Arc::new(server), tasks, THREAD_LIMIT))
     }
 
     /// As [`of_server`](Self::of_server), for a Cluster.
@@ -61,7 +61,7 @@ impl Asking {
             keys: Arc::clone(keys),
             shards: Arc::clone(&shards),
         });
-        let nodes = (0..NODES).map(|_| Gathering::start(Arc::clone(&node), tasks, LANES));
+        let nodes = (0..NODES).map(|_| Batcher::start(Arc::clone(&node), tasks, THREAD_LIMIT));
         Self::Cluster {
             shards,
             nodes: nodes.collect(),
@@ -69,16 +69,16 @@ impl Asking {
     }
 
     /// Ends the tasks of threads, once they have answered what they were asked.
-    pub(super) fn close_lanes(&self) {
+    pub(super) fn close_threads(&self) {
         match self {
-            Self::Server(gathering) => gathering.close_lanes(),
-            Self::Cluster { nodes, .. } => nodes.iter().for_each(Gathering::close_lanes),
+            Self::Server(batcher) => batcher.close_threads(),
+            Self::Cluster { nodes, .. } => nodes.iter().for_each(Batcher::close_threads),
         }
     }
 
     pub(super) async fn ask(&self, place: Place, user: UserId) -> Answer {
         match self {
-            Self::Server(gathering) => gathering.ask(Question { place, user }).await?,
+            Self::Server(batcher) => batcher.ask(Question { place, user }).await?,
             Self::Cluster { shards, nodes } => {
                 let node = shards.node_of(place.shard) % nodes.len();
                 nodes[node].ask(Question { place, user }).await?
@@ -93,7 +93,7 @@ pub(super) struct Server {
     keys: Arc<Keyspace>,
 }
 
-impl Asked for Server {
+impl BatchServer for Server {
     type Question = Question;
     type Answer = Answer;
     type Error = RedisError;
@@ -119,7 +119,7 @@ pub(super) struct Node {
     shards: Arc<Shards>,
 }
 
-impl Asked for Node {
+impl BatchServer for Node {
     type Question = Question;
     type Answer = Answer;
     type Error = RedisError;

@@ -6,7 +6,7 @@ use crate::{
         Attributes, AuthMethod, Client, LiveSession, RandomTokens, Revocation, Session, SessionId,
         SessionSpan, Timestamp, TokenDigest, TokenSource as _, UserId,
     },
-    store::{Created, NewSession, Revocations, Rotation, SessionKey, SessionStore as _, Told},
+    store::{Created, NewSession, RevocationEvent, Revocations, Rotation, SessionKey, SessionStore as _},
 };
 use redis_server::{RedisCluster, RedisServer};
 use std::{
@@ -77,7 +77,7 @@ impl Two {
     }
 
     async fn lives(&self, digest: &TokenDigest) -> bool {
-        self.other.check(digest, self.now).get().await.unwrap().is_some()
+        self.other.check(digest, self.now).wait().await.unwrap().is_some()
     }
 
     async fn listed(&self, user: UserId) -> Vec<SessionId> {
@@ -215,7 +215,9 @@ fn end_of(new: &NewSession) -> Revocation {
 
 async fn hears(reader: &mut Revocations, expected: Revocation) {
     let hearing = async {
-        while reader.next(1).await.first().map(|(_, told)| *told) != Some(Told::Revoked(expected)) {}
+        while reader.next(1).await.first().map(|(_, told)| *told) != Some(RevocationEvent::Revoked(expected))
+        {
+        }
     };
     let heard = tokio::time::timeout(Duration::from_secs(5), hearing).await;
     heard.expect("the end of a session is told");
@@ -300,7 +302,7 @@ async fn before_its_departure_a_session_is_where_it_was(two: Two) {
 async fn f_13_an_old_token_in_its_grace_proves_a_session_whose_rotation_stopped(two: Two) {
     let user = two.user();
     let (new, rotation) = two.between(user).await;
-    let live = two.other.check(&rotation.from, two.now).get().await.unwrap();
+    let live = two.other.check(&rotation.from, two.now).wait().await.unwrap();
     let expected = LiveSession {
         grace_ends_at: Some(rotation.grace_until),
         ..new.session.live
@@ -308,7 +310,7 @@ async fn f_13_an_old_token_in_its_grace_proves_a_session_whose_rotation_stopped(
     assert_eq!(live, Some(expected));
     assert!(two.lives(&rotation.to).await);
     let mut reader = two.reader();
-    let over = two.other.check(&rotation.from, rotation.grace_until).get();
+    let over = two.other.check(&rotation.from, rotation.grace_until).wait();
     assert_eq!(over.await.unwrap(), None);
     hears(&mut reader, end_of(&new)).await;
     assert_eq!(two.listed(user).await, [new.session.live.id]);
@@ -440,7 +442,7 @@ async fn a_touch_right_before_the_departure_arrives_as_well(two: Two) {
             true => assert!(two.lives(&rotation.from).await),
             false => assert!(two.arrive(&rotation, &waiting.arrived(&left)).await),
         }
-        let live = two.other.check(&rotation.to, at).get().await.unwrap().unwrap();
+        let live = two.other.check(&rotation.to, at).wait().await.unwrap().unwrap();
         assert_eq!(live.last_seen_at, at);
     }
 }
@@ -450,11 +452,11 @@ async fn a_rotation_that_a_reader_has_finished_is_acknowledged_also_if_the_sessi
     let rotation = two.rotation(&new);
     let (waiting, left) = two.departed(&rotation).await;
     let at = two.now.after(Duration::from_secs(20));
-    let live = two.other.check(&rotation.from, at).get().await.unwrap().unwrap();
+    let live = two.other.check(&rotation.from, at).wait().await.unwrap().unwrap();
     two.other.touch(&live, &rotation.from, at);
     two.until_seen_at(&rotation.to, at).await;
     assert!(two.arrive(&rotation, &waiting.arrived(&left)).await);
-    let live = two.other.check(&rotation.to, at).get().await.unwrap().unwrap();
+    let live = two.other.check(&rotation.to, at).wait().await.unwrap().unwrap();
     assert_eq!(live.last_seen_at, at);
     // The departure, asked once more, gives the same note.
     let shared = &two.stopped.shared;
@@ -654,7 +656,7 @@ async fn a_touch_outlasts_the_clearing_after_a_revocation_of_everyone(two: Two) 
     shared.clear(number).await.unwrap();
     let before_its_end = at.after(Duration::from_secs(599));
     two.other.sweep(before_its_end, 100).await.unwrap();
-    let live = two.other.check(&new.digest, before_its_end).get().await.unwrap();
+    let live = two.other.check(&new.digest, before_its_end).wait().await.unwrap();
     assert!(live.is_some());
 }
 

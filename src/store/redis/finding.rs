@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{LiveSession, Revocation, Session, SessionId, Timestamp, TokenDigest, UserId},
-    store::{WalkPlace, Walked, redis::keys::SHARDS},
+    store::{ScanCursor, ScanPage, redis::keys::SHARDS},
 };
 use futures_util::future::try_join_all;
 use redis::{RedisResult, Value};
@@ -398,7 +398,7 @@ impl Shared {
     }
 
     /// The living sessions of one shard, a few at a time. A place is the shard and, within it, the server's own cursor.
-    pub(super) async fn walk(&self, from: WalkPlace, now: Timestamp) -> RedisResult<Walked> {
+    pub(super) async fn scan(&self, from: ScanCursor, now: Timestamp) -> RedisResult<ScanPage> {
         let place = from.number();
         let (shard, cursor) = (place >> CURSOR_BITS, place & ((1 << CURSOR_BITS) - 1));
         let Some(shard) = usize::try_from(shard).ok().filter(|shard| *shard < SHARDS) else {
@@ -420,10 +420,10 @@ impl Shared {
         }
         let shard = shard as u64;
         let next = match next {
-            0 => (shard + 1 < SHARDS as u64).then(|| WalkPlace::from((shard + 1) << CURSOR_BITS)),
-            next => Some(WalkPlace::from(shard << CURSOR_BITS | next)),
+            0 => (shard + 1 < SHARDS as u64).then(|| ScanCursor::from((shard + 1) << CURSOR_BITS)),
+            next => Some(ScanCursor::from(shard << CURSOR_BITS | next)),
         };
-        Ok(Walked { digests, next })
+        Ok(ScanPage { digests, next })
     }
 
     /// Everybody's living sessions: each shard keeps the expiry of each of its own. Those that are between two places are brought to

@@ -29,8 +29,8 @@ pub use config::{InvalidRedisUrl, RedisConfig};
 pub use durability::Durability;
 
 use super::{
-    Answer, Created, Epoch, NewSession, RevocationLog, Rotation, SessionKey, SessionStore, StoreError,
-    WalkPlace, Walked,
+    Created, Epoch, Lookup, NewSession, Operation, RevocationLog, Rotation, ScanCursor, ScanPage, SessionKey,
+    SessionStore, StoreError,
 };
 use crate::domain::{LiveSession, Session, SessionId, Timestamp, TokenDigest, UserId};
 use asking::Asking;
@@ -154,33 +154,36 @@ impl RedisStore {
     /// Carries a verb out to its end, or to the time limit, whether or not the caller goes on waiting.
     async fn carry_out<T: Send + 'static>(
         &self,
-        doing: &'static str,
+        operation: Operation,
         work: impl Future<Output = RedisResult<T>> + Send + 'static,
     ) -> Result<T, StoreError> {
         let limit = self.shared.timeout;
         let task = tokio::spawn(async move { timeout(limit, work).await });
         match task.await {
-            Ok(done) => said(doing, done.unwrap_or_else(|_| Err(failure("no answer in time")))),
-            Err(stopped) => Err(StoreError::new(doing, stopped)),
+            Ok(done) => said(
+                operation,
+                done.unwrap_or_else(|_| Err(failure("no answer in time"))),
+            ),
+            Err(stopped) => Err(StoreError::new(operation, stopped)),
         }
     }
 
     /// Waits for a question's answer, within the time limit.
     async fn answer<T>(
         &self,
-        doing: &'static str,
+        operation: Operation,
         work: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, StoreError> {
         let answer = timeout(self.shared.timeout, work).await;
         said(
-            doing,
+            operation,
             answer.unwrap_or_else(|_| Err(failure("no answer in time"))),
         )
     }
 }
 
-fn said<T>(doing: &'static str, result: RedisResult<T>) -> Result<T, StoreError> {
-    result.map_err(|error| StoreError::new(doing, error))
+fn said<T>(operation: Operation, result: RedisResult<T>) -> Result<T, StoreError> {
+    result.map_err(|error| StoreError::new(operation, error))
 }
 
 impl Drop for RedisStore {
@@ -246,10 +249,10 @@ impl Shared {
 
 #[async_trait]
 impl SessionStore for RedisStore {
-    fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Answer<'a, Option<LiveSession>> {
+    fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Lookup<'a, Option<LiveSession>> {
         // Every connection limits the time of its requests: the hot verb needs no timer.
-        Answer::Later(Box::pin(async move {
-            let found = said("checking a session", self.shared.find(digest, now).await)?;
+        Lookup::Pending(Box::pin(async move {
+            let found = said(Operation::Check, self.shared.find(digest, now).await)?;
             Ok(found.and_then(|(_, seen)| seen.living(now)))
         }))
     }
@@ -259,29 +262,25 @@ impl SessionStore for RedisStore {
     }
 
     async fn get(&self, digest: &TokenDigest, now: Timestamp) -> Result<Option<Session>, StoreError> {
-        self.answer("reading a session", self.shared.get(digest, now))
-            .await
+        self.answer(Operation::Get, self.shared.get(digest, now)).await
     }
 
     async fn epoch(&self, user: UserId) -> Result<Epoch, StoreError> {
-        self.answer("reading a user's epoch", self.shared.epoch(user))
-            .await
+        self.answer(Operation::ReadEpoch, self.shared.epoch(user)).await
     }
 
     async fn create(&self, new: NewSession, now: Timestamp) -> Result<Created, StoreError> {
         let shared = Arc::clone(&self.shared);
-        self.carry_out(
-            "creating a session",
-            async move { shared.create(&new, now).await },
-        )
-        .await
+        self.carry_out(Operation::Create, async move { shared.create(&new, now).await })
+            .await
     }
 
     async fn rotate(&self, rotation: Rotation, now: Timestamp) -> Result<Option<Session>, StoreError> {
         let shared = Arc::clone(&self.shared);
-        self.carry_out("rotating a session", async move {
-            shared.rotate(&rotation, now).await
-        })
+        self.carry_out(
+            Operation::Rotate,
+            async move { shared.rotate(&rotation, now).await },
+        )
         .await
     }
 
@@ -291,11 +290,8 @@ impl SessionStore for RedisStore {
         now: Timestamp,
     ) -> Result<Option<(SessionId, UserId)>, StoreError> {
         let shared = Arc::clone(&self.shared);
-        self.carry_out(
-            "destroying a session",
-            async move { shared.destroy(key, now).await },
-        )
-        .await
+        self.carry_out(Operation::Destroy, async move { shared.destroy(key, now).await })
+            .await
     }
 
     async fn list(
@@ -305,8 +301,11 @@ impl SessionStore for RedisStore {
         limit: u32,
         now: Timestamp,
     ) -> Result<Vec<Session>, StoreError> {
-        self.answer("listing sessions", self.shared.list(user, before, limit, now))
-            .await
+        self.answer(
+            Operation::ListSessions,
+            self.shared.list(user, before, limit, now),
+        )
+        .await
     }
 
     async fn revoke_user(
@@ -316,7 +315,7 @@ impl SessionStore for RedisStore {
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         let shared = Arc::clone(&self.shared);
-        self.carry_out("revoking a user's sessions", async move {
+        self.carry_out(Operation::RevokeUser, async move {
             shared.revoke_user(user, except, now).await
         })
         .await
@@ -325,7 +324,7 @@ impl SessionStore for RedisStore {
     async fn revoke_everyone(&self, now: Timestamp) -> Result<u64, StoreError> {
         let shared = Arc::clone(&self.shared);
         let revoking = async move { shared.revoke_everyone(now).await };
-        let (ended, number) = self.carry_out("revoking everyone's sessions", revoking).await?;
+        let (ended, number) = self.carry_out(Operation::RevokeEveryone, revoking).await?;
         // Only space: it may take its time, and Redis forgets by itself what this does not reach.
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
@@ -338,33 +337,31 @@ impl SessionStore for RedisStore {
 
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
         let shared = Arc::clone(&self.shared);
-        self.carry_out("sweeping sessions", async move { shared.sweep(now, limit).await })
+        self.carry_out(Operation::Sweep, async move { shared.sweep(now, limit).await })
             .await
     }
 
-    async fn walk(&self, from: WalkPlace, now: Timestamp) -> Result<Walked, StoreError> {
-        self.answer("walking over sessions", self.shared.walk(from, now))
-            .await
+    async fn scan(&self, from: ScanCursor, now: Timestamp) -> Result<ScanPage, StoreError> {
+        self.answer(Operation::Scan, self.shared.scan(from, now)).await
     }
 
     async fn count(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.answer("counting sessions", self.shared.count(now)).await
+        self.answer(Operation::CountSessions, self.shared.count(now))
+            .await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
         let ping = redis::cmd("PING");
         let asked = self.shared.wire.read_primaries(&ping);
-        self.answer("asking whether Redis is there", asked)
-            .await
-            .map(drop)
+        self.answer(Operation::Ping, asked).await.map(drop)
     }
 
     fn revocations(&self) -> &RevocationLog {
         &self.log
     }
 
-    fn leave_threads(&self) {
-        self.shared.asking.close_lanes();
-        self.shared.wire.close_lanes();
+    fn close_thread_connections(&self) {
+        self.shared.asking.close_threads();
+        self.shared.wire.close_threads();
     }
 }

@@ -5,7 +5,7 @@ use super::{
     config::RedisConfig,
     link::{Connection, Link, failure},
 };
-use crate::store::lanes::Lanes;
+use crate::store::thread_connections::PerThread;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value, cluster_routing::Route};
 use std::sync::{
     Arc,
@@ -13,12 +13,12 @@ use std::sync::{
 };
 
 /// Threads that have a connection of their own.
-pub(super) const LANES: usize = 64;
+pub(super) const THREAD_LIMIT: usize = 64;
 
 /// All connections of a store.
 pub(super) struct Wire {
     config: RedisConfig,
-    lanes: Lanes<Link>,
+    per_thread: PerThread<Link>,
     readers: Vec<Link>,
     /// Connections for writes that wait for replicas; a read behind such a write would wait too. Empty: the readers' are used.
     writers: Vec<Link>,
@@ -30,7 +30,7 @@ impl Wire {
         let connections = config.connections.max(1);
         let wire = Self {
             config: config.clone(),
-            lanes: Lanes::new(LANES),
+            per_thread: PerThread::new(THREAD_LIMIT),
             readers: open(config, connections).await?,
             writers: open(config, config.strict_replicas.map_or(0, |_| connections)).await?,
             next: AtomicUsize::new(0),
@@ -40,8 +40,8 @@ impl Wire {
     }
 
     /// Gives up the connections of threads; what they ask from now on goes over those that all share.
-    pub(super) fn close_lanes(&self) {
-        self.lanes.close();
+    pub(super) fn close_threads(&self) {
+        self.per_thread.close();
     }
 
     /// A link whose connection is open, if there is one.
@@ -90,7 +90,7 @@ impl Wire {
 
     /// The connection of this thread. While it has none, others may.
     fn lane(&self) -> Option<(Arc<Link>, Connection)> {
-        let lane = self.lanes.here(|| Link::opening(&self.config))?;
+        let lane = self.per_thread.here(|| Link::opening(&self.config))?;
         let connection = lane.ready()?;
         Some((lane, connection))
     }

@@ -70,7 +70,7 @@ async fn a_copy_that_is_started_again_goes_on_and_revives_nothing() {
         .unwrap();
     assert_eq!((done.looked_at, done.copied, done.taken_away), (1, 1, 1));
     assert!(reports > 0);
-    let lives = async |digest: TokenDigest| to.there.check(&digest, now).get().await.unwrap().is_some();
+    let lives = async |digest: TokenDigest| to.there.check(&digest, now).wait().await.unwrap().is_some();
     assert!(!lives(first.digest).await);
     assert!(lives(second.digest).await);
 

@@ -63,7 +63,7 @@ async fn a_thread_with_a_runtime_of_its_own_has_one_connection_and_gives_it_up_w
             (more > 0).then_some(more)
         });
         assert_eq!(more.await.0, 1);
-        checked.leave_threads();
+        checked.close_thread_connections();
         within(RECOVERY, "an end of all tasks", async || {
             (Handle::current().metrics().num_alive_tasks() == 0).then_some(())
         })
@@ -191,7 +191,7 @@ async fn a_cluster_is_asked_from_a_thread_of_its_own_as_from_any_other() {
         })
         .await;
         find(&store, &sessions).await;
-        store.leave_threads();
+        store.close_thread_connections();
         within(RECOVERY, "an end of all tasks", async || {
             (Handle::current().metrics().num_alive_tasks() == 0).then_some(())
         })

@@ -2,8 +2,8 @@
 //!
 //! The service runs a single-threaded runtime on each core. A question that goes to the server over a connection which another
 //! thread drives wakes that thread, and is woken by it: twice a switch between threads, which costs more than the question. So
-//! each such runtime gets a connection of its own, opened when it first asks. Runtimes with several threads, where tasks go from
-//! one to the other, share what everybody shares, and so do threads for which there is no lane left.
+//! each such runtime gets a connection of its own, opened when it first asks. Runtimes with several threads, where tasks move
+//! between them, use the shared connections, and so do threads beyond the limit.
 
 use parking_lot::Mutex;
 use std::{
@@ -42,7 +42,7 @@ impl Drop for Thread {
 }
 
 /// A `T` for each thread that runs a runtime of its own, up to a number.
-pub(super) struct Lanes<T> {
+pub(super) struct PerThread<T> {
     places: Box<[Place<T>]>,
     is_closed: AtomicBool,
 }
@@ -50,10 +50,10 @@ pub(super) struct Lanes<T> {
 /// What is open on one thread, and for which runtime: a thread may run one after the other.
 type Place<T> = Mutex<Option<(Id, Arc<T>)>>;
 
-impl<T> Lanes<T> {
-    pub(super) fn new(most: usize) -> Self {
+impl<T> PerThread<T> {
+    pub(super) fn new(limit: usize) -> Self {
         Self {
-            places: (0..most).map(|_| Mutex::default()).collect(),
+            places: (0..limit).map(|_| Mutex::default()).collect(),
             is_closed: AtomicBool::new(false),
         }
     }
@@ -68,17 +68,17 @@ impl<T> Lanes<T> {
         }
         let number = THREAD.try_with(|thread| thread.0).ok()?;
         let mut place = self.places.get(number)?.lock();
-        if let Some((id, lane)) = &*place
+        if let Some((id, value)) = &*place
             && *id == runtime.id()
         {
-            return Some(Arc::clone(lane));
+            return Some(Arc::clone(value));
         }
         if self.is_closed.load(Ordering::Relaxed) {
             return None;
         }
-        let lane = Arc::new(open());
-        *place = Some((runtime.id(), Arc::clone(&lane)));
-        Some(lane)
+        let value = Arc::new(open());
+        *place = Some((runtime.id(), Arc::clone(&value)));
+        Some(value)
     }
 
     /// Lets go of everything that is open, and opens nothing any more.
@@ -105,13 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn each_thread_with_a_runtime_of_its_own_has_one_lane() {
-        let lanes = Lanes::new(1 << 16);
+    fn each_thread_with_a_runtime_of_its_own_has_one_value() {
+        let per_thread = PerThread::new(1 << 16);
         let opened = AtomicUsize::new(0);
         let here = || {
-            lanes
+            per_thread
                 .here(|| opened.fetch_add(1, Ordering::Relaxed))
-                .map(|lane| *lane)
+                .map(|value| *value)
         };
         let first = on_a_thread_of_its_own(|| [here(), here()]);
         let second = on_a_thread_of_its_own(here);
@@ -123,23 +123,23 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_is_not_used_by_the_next_runtime_of_its_thread() {
-        let lanes = Lanes::new(1 << 16);
+    fn a_value_is_not_used_by_the_next_runtime_of_its_thread() {
+        let per_thread = PerThread::new(1 << 16);
         let here = |value: u8| {
             let runtime = Builder::new_current_thread().build().unwrap();
-            runtime.block_on(async { lanes.here(|| value).map(|lane| *lane) })
+            runtime.block_on(async { per_thread.here(|| value).map(|value| *value) })
         };
         assert_eq!([here(1), here(2)], [Some(1), Some(2)]);
     }
 
     #[test]
-    fn there_are_no_more_lanes_than_agreed_and_none_after_the_end() {
-        let none = Lanes::new(0);
+    fn there_are_no_more_values_than_agreed_and_none_after_the_end() {
+        let none = PerThread::new(0);
         assert!(!on_a_thread_of_its_own(|| none.here(|| ()).is_some()));
-        let lanes = Lanes::new(1 << 16);
-        let lane = on_a_thread_of_its_own(|| lanes.here(|| ()).unwrap());
-        lanes.close();
-        assert_eq!(Arc::strong_count(&lane), 1);
-        assert!(!on_a_thread_of_its_own(|| lanes.here(|| ()).is_some()));
+        let per_thread = PerThread::new(1 << 16);
+        let value = on_a_thread_of_its_own(|| per_thread.here(|| ()).unwrap());
+        per_thread.close();
+        assert_eq!(Arc::strong_count(&value), 1);
+        assert!(!on_a_thread_of_its_own(|| per_thread.here(|| ()).is_some()));
     }
 }

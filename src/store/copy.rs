@@ -1,12 +1,12 @@
-//! A copy of all users and sessions from one store into another, by the verbs that every store has.
+//! A copy of all users and sessions from one store into another, by the operations that every store has.
 //!
 //! A copy that was cut off is simply started again: what is there already is left alone, and at the end what is there and not
 //! (or no longer) in the source is taken away. The store that is copied into must not serve yet: a log-in there would be taken
 //! away as well, and what ended there would come back.
 
 use super::{
-    Created, Inserted, NewSession, ReplacedHash, SessionKey, SessionStore, StoreError, Updated, UserRecord,
-    UserStore, WalkPlace,
+    Created, Inserted, NewSession, ReplacedHash, ScanCursor, SessionKey, SessionStore, StoreError, Updated,
+    UserRecord, UserStore,
 };
 use crate::domain::{Timestamp, TokenDigest, User, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -136,11 +136,11 @@ pub async fn copy_sessions(
     report: &mut (dyn FnMut(CopyProgress) + Send),
 ) -> Result<CopyProgress, CopyError> {
     let mut progress = CopyProgress::default();
-    let mut place = Some(WalkPlace::default());
-    while let Some(from_here) = place {
-        let walked = from.walk(from_here, now).await.map_err(CopyError::Source)?;
-        let looked_at = walked.digests.len() as u64;
-        let copied: u64 = stream::iter(walked.digests)
+    let mut cursor = Some(ScanCursor::default());
+    while let Some(at) = cursor {
+        let page = from.scan(at, now).await.map_err(CopyError::Source)?;
+        let looked_at = page.digests.len() as u64;
+        let copied: u64 = stream::iter(page.digests)
             .map(|digest| copy_session(digest, from, to, now))
             .buffer_unordered(AT_ONCE)
             .try_fold(0, |copied, is_new| async move { Ok(copied + u64::from(is_new)) })
@@ -148,13 +148,13 @@ pub async fn copy_sessions(
         progress.looked_at += looked_at;
         progress.copied += copied;
         report(progress);
-        place = walked.next;
+        cursor = page.next;
     }
-    let mut place = Some(WalkPlace::default());
-    while let Some(from_here) = place {
-        let walked = to.walk(from_here, now).await.map_err(CopyError::Target)?;
-        for digest in walked.digests {
-            let found = from.check(&digest, now).get().await.map_err(CopyError::Source)?;
+    let mut cursor = Some(ScanCursor::default());
+    while let Some(at) = cursor {
+        let page = to.scan(at, now).await.map_err(CopyError::Target)?;
+        for digest in page.digests {
+            let found = from.check(&digest, now).wait().await.map_err(CopyError::Source)?;
             if found.is_none() {
                 to.destroy(SessionKey::Token(digest), now)
                     .await
@@ -162,7 +162,7 @@ pub async fn copy_sessions(
                 progress.taken_away += 1;
             }
         }
-        place = walked.next;
+        cursor = page.next;
     }
     report(progress);
     Ok(progress)
@@ -177,7 +177,7 @@ async fn copy_session(
 ) -> Result<bool, CopyError> {
     if to
         .check(&digest, now)
-        .get()
+        .wait()
         .await
         .map_err(CopyError::Target)?
         .is_some()
