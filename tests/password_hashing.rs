@@ -243,7 +243,7 @@ async fn s_60_nobody_costs_one_hash() {
 }
 
 #[tokio::test]
-async fn s_48_what_the_queue_cannot_hold_is_refused_at_once_and_the_rest_is_answered() {
+async fn s_48_what_the_queue_cannot_hold_is_refused_the_rest_is_answered() {
     let hasher = PasswordHasher::start(HashingConfig {
         threads: 2,
         queue: 4,

@@ -1,9 +1,9 @@
-//! When a remembered answer may be given: while the revocations up to a moment ago are known, and none of them concerns it.
+//! The coherent cache: a remembered answer is given only while all revocations up to a moment ago are known and none concerns it.
 
 use super::{
-    answer::{Answer, CheckedSession},
-    marks::Marks,
-    table::{Entry, Table, TokenKey},
+    checked_session::{CheckedSession, LocalSession},
+    revocation_versions::RevocationVersions,
+    seqlock_table::{CachedAnswer, SeqlockTable, TokenKey},
 };
 use crate::domain::{Clock, NoRandomness, Revocation, Timestamp};
 use std::{
@@ -19,21 +19,21 @@ use zeroize::Zeroizing;
 /// The remembered answers, and what decides whether they may be given.
 pub(super) struct Cache {
     clock: Arc<dyn Clock>,
-    table: Table,
-    marks: Marks,
-    /// Until when all revocations that count have been heard, in milliseconds of the clock.
+    table: SeqlockTable,
+    revocations: RevocationVersions,
+    /// Until when all revocations that count have been received, in milliseconds of the clock.
     trusted_until: AtomicI64,
     /// How long before a session's end its answer is no longer given, so that a use is reported while the session lives.
     margin: Duration,
-    /// Whether remembered answers could be given when the stream was last heard of, for those who wait for that.
+    /// Whether remembered answers could be given at the stream's last message, for those who wait for that.
     live: watch::Sender<bool>,
 }
 
-/// The moment before an answer is asked for, by the clock and by the count of revocations.
+/// The moment before a check is sent: by the clock, and by the version of the revocations.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked {
+pub(super) struct CheckStart {
     pub(super) at: Timestamp,
-    mark: u64,
+    version: u64,
 }
 
 impl Cache {
@@ -44,8 +44,8 @@ impl Cache {
     ) -> Result<Self, NoRandomness> {
         Ok(Self {
             clock,
-            table: Table::with_capacity(max_entries)?,
-            marks: Marks::new(),
+            table: SeqlockTable::with_capacity(max_entries)?,
+            revocations: RevocationVersions::new(),
             trusted_until: AtomicI64::new(i64::MIN),
             margin,
             live: watch::Sender::new(false),
@@ -58,17 +58,18 @@ impl Cache {
 
     /// What is remembered of this token and may be given now. The use is noted, to be reported.
     #[inline]
-    pub(super) fn look_up(&self, token: &str) -> Option<CheckedSession> {
+    pub(super) fn get(&self, token: &str) -> Option<CheckedSession> {
         let now = self.clock.now();
         if !self.is_trusted(now) {
             return None;
         }
         let key = TokenKey::of(token)?;
-        let spot = self.table.spot(&key);
-        let may_be_given =
-            |entry: &Entry| now < entry.answer.our_valid_until.before(self.margin) && self.stands(entry);
-        let entry = self.table.read(&key, spot, may_be_given)?;
-        may_be_given(&entry).then(|| entry.answer.checked(now))
+        let hash = self.table.hash(&key);
+        let may_be_given = |cached: &CachedAnswer| {
+            now < cached.session.local_valid_until.before(self.margin) && self.is_current(cached)
+        };
+        let cached = self.table.get(&key, hash, may_be_given)?;
+        may_be_given(&cached).then(|| cached.session.at(now))
     }
 
     /// Whether remembered answers may be given at `now`.
@@ -77,89 +78,89 @@ impl Cache {
         now.as_millis() < self.trusted_until.load(Ordering::Acquire)
     }
 
-    /// To be noted before the call that asks for an answer.
-    pub(super) fn about_to_ask(&self) -> Asked {
-        Asked {
+    /// To be taken before the call that checks a token.
+    pub(super) fn check_start(&self) -> CheckStart {
+        CheckStart {
             at: self.clock.now(),
-            mark: self.marks.now(),
+            version: self.revocations.version(),
         }
     }
 
-    /// Remembers an answer, and says whether it still stands: whether no revocation came while it was under way.
-    pub(super) fn remember(&self, token: &str, asked: Asked, answer: Answer) -> bool {
+    /// Remembers an answer, and says whether it is current: whether no revocation came while the call was in flight.
+    pub(super) fn insert(&self, token: &str, start: CheckStart, session: LocalSession) -> bool {
         let Some(key) = TokenKey::of(token) else {
             return false;
         };
-        let spot = self.table.spot(&key);
-        let entry = Entry {
-            answer,
-            asked_at_mark: asked.mark,
+        let hash = self.table.hash(&key);
+        let cached = CachedAnswer {
+            session,
+            version: start.version,
         };
-        let stands = self.stands(&entry);
-        // An entry that a revocation beats between the look above and the writing is beaten when it is read, too.
-        if stands {
-            self.table.write(&key, spot, entry);
+        let is_current = self.is_current(&cached);
+        // A revocation between the look above and the writing is found when the entry is read.
+        if is_current {
+            self.table.insert(&key, hash, cached);
         }
-        stands
+        is_current
     }
 
     /// Forgets a token whose session is known to have ended.
-    pub(super) fn forget(&self, token: &str) {
+    pub(super) fn remove(&self, token: &str) {
         if let Some(key) = TokenKey::of(token) {
-            self.table.remove(self.table.spot(&key));
+            self.table.remove(self.table.hash(&key));
         }
     }
 
-    /// Hears of a revocation.
+    /// Takes a revocation in.
     pub(super) fn revoke(&self, revocation: Revocation) {
-        self.marks.revoke(revocation);
+        self.revocations.record(revocation);
     }
 
-    /// Learns that all revocations before an instant have been heard, and so may be trusted until `trusted_until`.
+    /// Notes that all revocations before an instant have been received, and so may be trusted until `trusted_until`.
     pub(super) fn trust_until(&self, trusted_until: Timestamp) {
         self.trusted_until
             .fetch_max(trusted_until.as_millis(), Ordering::AcqRel);
     }
 
     /// Tells those who wait whether remembered answers may be given now.
-    pub(super) fn tell_whether_live(&self) {
+    pub(super) fn publish_liveness(&self) {
         let is_live = self.is_trusted(self.clock.now());
         self.live
             .send_if_modified(|live| std::mem::replace(live, is_live) != is_live);
     }
 
-    /// Learns that revocations may be missed from now on.
+    /// Notes that revocations may be missed from now on.
     pub(super) fn distrust(&self) {
         self.trusted_until.store(i64::MIN, Ordering::Release);
-        self.tell_whether_live();
+        self.publish_liveness();
     }
 
-    /// Whether remembered answers could be given when the stream was last heard of, to wait on.
+    /// Whether remembered answers could be given at the stream's last message, to wait on.
     pub(super) fn live(&self) -> watch::Receiver<bool> {
         self.live.subscribe()
     }
 
-    /// See [`Table::set_count`].
+    /// See [`SeqlockTable::set_count`].
     pub(super) fn set_count(&self) -> usize {
         self.table.set_count()
     }
 
-    /// See [`Table::sweep_set`].
+    /// See [`SeqlockTable::sweep_set`].
     pub(super) fn sweep_set(&self, set: usize, used: &mut Vec<Zeroizing<String>>) {
         self.table.sweep_set(set, self.clock.now(), used);
     }
 
     /// Takes back that a use was reported.
-    pub(super) fn mark_used(&self, token: &str) {
+    pub(super) fn set_used(&self, token: &str) {
         if let Some(key) = TokenKey::of(token) {
-            self.table.mark_used(self.table.spot(&key));
+            self.table.set_used(self.table.hash(&key));
         }
     }
 
-    fn stands(&self, entry: &Entry) -> bool {
-        let Answer {
+    fn is_current(&self, cached: &CachedAnswer) -> bool {
+        let LocalSession {
             user_id, session_id, ..
-        } = entry.answer;
-        self.marks.let_stand(entry.asked_at_mark, user_id, session_id)
+        } = cached.session;
+        self.revocations.is_current(cached.version, user_id, session_id)
     }
 }

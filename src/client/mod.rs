@@ -4,24 +4,24 @@
 //! while sessiond's stream of revocations is known to be alive: a log-out is seen within milliseconds, and at the latest after
 //! [`ClientOptions::staleness_bound`], whatever the network does. [`RequireSession`] puts the check in front of a service.
 //!
-//! The path of a check: the remembered answers (`cache`), the calls that checks share (`flights`), the connections (`rpc`).
-//! Beside it run the stream of revocations (`watch`) and the report of what was used (`recheck`).
+//! The path of a check: the cache (`cache` over `seqlock_table`), the calls that checks share (`coalescer`), the connections
+//! (`rpc`). Beside it run the stream of revocations (`revocation_stream`) and the report of what was used (`activity_report`).
 
-mod answer;
+mod activity_report;
 mod cache;
+mod check_call;
 mod check_error;
-mod flights;
+mod checked_session;
+mod coalescer;
 mod guard;
-mod marks;
-mod question;
-mod recheck;
+mod revocation_stream;
+mod revocation_versions;
 mod rpc;
+mod seqlock_table;
 mod session_client;
-mod table;
-mod watch;
 
-pub use answer::CheckedSession;
 pub use check_error::{CannotTell, CheckError};
+pub use checked_session::CheckedSession;
 pub use guard::{GuardBody, InvalidPathPattern, RequireSession, SessionGuard};
 pub use rpc::{AuthService, CallerCredential, InvalidCredential, UserService};
 pub use session_client::{ClientOptions, SessionClient, StartError};

@@ -79,7 +79,7 @@ pub(super) struct Connections {
 
 /// The endpoint with what every connection of ours needs: a peer that is gone must be noticed, and small messages must go out
 /// at once.
-pub(super) fn tuned(endpoint: Endpoint) -> Endpoint {
+pub(super) fn with_transport_settings(endpoint: Endpoint) -> Endpoint {
     let connect_timeout = endpoint.get_connect_timeout().unwrap_or(CONNECT_TIMEOUT);
     endpoint
         .connect_timeout(connect_timeout)
@@ -145,7 +145,7 @@ impl Connections {
             };
             let pause = jittered(RETRY_PAUSE * attempt);
             let is_last = attempt == ATTEMPTS || Instant::now() + pause >= ends_at;
-            if is_last || !may_be_gone_soon(status.code()) {
+            if is_last || !is_transient(status.code()) {
                 return Err(status);
             }
             sleep(pause).await;
@@ -156,7 +156,7 @@ impl Connections {
 
 /// A store or server that is away for a moment, or a connection that broke under the call: tonic reports that under several
 /// codes.
-fn may_be_gone_soon(code: Code) -> bool {
+fn is_transient(code: Code) -> bool {
     matches!(
         code,
         Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled | Code::Aborted

@@ -1,13 +1,13 @@
 //! The client: a cheap handle over connections, remembered answers and the tasks beside them.
 
 use super::{
-    answer::CheckedSession,
+    activity_report,
     cache::Cache,
     check_error::{CannotTell, CheckError},
-    flights::{Flights, Landed, Share},
-    recheck,
-    rpc::{AuthService, CallerCredential, Connections, UserService, tuned},
-    watch::Watch,
+    checked_session::CheckedSession,
+    coalescer::{Coalescer, JoinPolicy, SharedAnswer},
+    revocation_stream::RevocationStream,
+    rpc::{AuthService, CallerCredential, Connections, UserService, with_transport_settings},
 };
 use crate::{
     domain::{Clock, NoRandomness, Revocation, SystemClock, TokenDigest},
@@ -30,8 +30,8 @@ pub struct ClientOptions {
     /// How many answers are remembered; their memory, 136 bytes each, is taken at the start. 0: none, every check goes to
     /// sessiond, and revocations are not followed. At most 2^27; 100,000.
     pub max_entries: usize,
-    /// How old the knowledge of what has been revoked may be while remembered answers are given. In quiet a revocation is heard
-    /// within milliseconds; this is for a network that delays. At least the second in which sessiond sends a heartbeat; 2 s.
+    /// How old the knowledge of what has been revoked may be while remembered answers are given. In quiet a revocation is
+    /// received within milliseconds; this is for a network that delays. At least the second in which sessiond sends a heartbeat; 2 s.
     pub staleness_bound: Duration,
     /// How often the sessions that were used from memory are reported to sessiond as active. An answer is remembered until
     /// twice this before its session would end, so that no use is reported too late. 100 ms to 10 s; 5 s.
@@ -68,22 +68,22 @@ pub enum StartError {
 /// # How fresh an answer is
 /// A check that goes to sessiond is as fresh as sessiond's own: what was revoked before the check began is refused. A remembered
 /// answer may miss what was revoked within the last [`ClientOptions::staleness_bound`], and does miss only what is still on
-/// its way: a revocation is heard as soon as the network brings it, and beats the answers that are under way. When nothing has
-/// been heard for that long, every check goes to sessiond again.
+/// its way: a revocation is applied as soon as the network brings it, and invalidates the answers that are in flight. When
+/// nothing has been received for that long, every check goes to sessiond again.
 ///
 /// "No" is never remembered: a session that has just been created is never refused for a check that came too early.
 #[derive(Clone)]
-pub struct SessionClient(Arc<Running>);
+pub struct SessionClient(Arc<ClientInner>);
 
-struct Running {
+struct ClientInner {
     connections: Arc<Connections>,
     clock: Arc<dyn Clock>,
     cache: Option<Arc<Cache>>,
-    flights: Arc<Flights>,
+    coalescer: Arc<Coalescer>,
     tasks: Vec<AbortHandle>,
 }
 
-impl Drop for Running {
+impl Drop for ClientInner {
     fn drop(&mut self) {
         for task in &self.tasks {
             task.abort();
@@ -114,7 +114,7 @@ impl SessionClient {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
         let runtime = runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
-        let endpoint = tuned(endpoint);
+        let endpoint = with_transport_settings(endpoint);
         let recheck_interval = options
             .recheck_interval
             .clamp(Duration::from_millis(100), Duration::from_secs(10));
@@ -132,7 +132,7 @@ impl SessionClient {
                 recheck_interval * 2,
             )?)),
         };
-        let flights = Arc::new(Flights::new(
+        let coalescer = Arc::new(Coalescer::new(
             Arc::clone(&connections),
             Arc::clone(&clock),
             cache.clone(),
@@ -141,16 +141,16 @@ impl SessionClient {
         let mut tasks = Vec::new();
         if let Some(cache) = &cache {
             let bound = options.staleness_bound.max(Duration::from_secs(1));
-            let watch = Watch::new(Arc::clone(cache), endpoint, options.credential, bound);
-            let recheck = recheck::run(Arc::clone(cache), Arc::clone(&flights), recheck_interval);
-            tasks.push(runtime.spawn(watch.run()).abort_handle());
-            tasks.push(runtime.spawn(recheck).abort_handle());
+            let revocations = RevocationStream::new(Arc::clone(cache), endpoint, options.credential, bound);
+            let report = activity_report::run(Arc::clone(cache), Arc::clone(&coalescer), recheck_interval);
+            tasks.push(runtime.spawn(revocations.run()).abort_handle());
+            tasks.push(runtime.spawn(report).abort_handle());
         }
-        Ok(Self(Arc::new(Running {
+        Ok(Self(Arc::new(ClientInner {
             connections,
             clock,
             cache,
-            flights,
+            coalescer,
             tasks,
         })))
     }
@@ -166,8 +166,8 @@ impl SessionClient {
             return Ok(session);
         }
         let digest = TokenDigest::of_presented(token).ok_or(CheckError::Invalid)?;
-        match timeout(self.0.connections.deadline(), self.ask(token, digest)).await {
-            Ok(Ok(landed)) => Ok(landed.answer.checked(self.0.clock.now())),
+        match timeout(self.0.connections.deadline(), self.check_remotely(token, digest)).await {
+            Ok(Ok(answer)) => Ok(answer.session.at(self.0.clock.now())),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(CheckError::CannotTell(CannotTell::DeadlinePassed)),
         }
@@ -176,26 +176,31 @@ impl SessionClient {
     /// [`SessionClient::check`] from memory alone: does not wait and does not allocate. `None` says nothing about the session.
     #[must_use]
     pub fn try_cached(&self, token: &str) -> Option<CheckedSession> {
-        self.0.cache.as_ref()?.look_up(token)
+        self.0.cache.as_ref()?.get(token)
     }
 
-    async fn ask(&self, token: &str, digest: TokenDigest) -> Result<Landed, CheckError> {
-        let share = match &self.0.cache {
-            Some(cache) if cache.is_trusted(cache.now()) => Share::AlsoSent,
-            Some(_) | None => Share::NotYetSent,
+    async fn check_remotely(&self, token: &str, digest: TokenDigest) -> Result<SharedAnswer, CheckError> {
+        let join = match &self.0.cache {
+            Some(cache) if cache.is_trusted(cache.now()) => JoinPolicy::QueuedOrInFlight,
+            Some(_) | None => JoinPolicy::Queued,
         };
-        let landed = self.ask_once(token, digest, share).await?;
-        if landed.stands {
-            return Ok(landed);
+        let answer = self.submit_once(token, digest, join).await?;
+        if answer.is_current {
+            return Ok(answer);
         }
-        // A revocation came while the answer was under way. This answer is asked for after it, so it needs no proof that it
-        // stands: it is what sessiond says of a check that begins now.
-        self.ask_once(token, digest, Share::NotYetSent).await
+        // A revocation came while the call was in flight. The next call is sent after it, so its answer need not be current:
+        // it is what sessiond says of a check that begins now.
+        self.submit_once(token, digest, JoinPolicy::Queued).await
     }
 
-    async fn ask_once(&self, token: &str, digest: TokenDigest, share: Share) -> Result<Landed, CheckError> {
-        let outcome = self.0.flights.board(token, digest, share)?.await;
-        outcome.unwrap_or(Err(CheckError::CannotTell(CannotTell::Unreachable)))
+    async fn submit_once(
+        &self,
+        token: &str,
+        digest: TokenDigest,
+        join: JoinPolicy,
+    ) -> Result<SharedAnswer, CheckError> {
+        let result = self.0.coalescer.submit(token, digest, join)?.await;
+        result.unwrap_or(Err(CheckError::CannotTell(CannotTell::Unreachable)))
     }
 
     /// Ends the session that the token proves, and says whether there was one. Idempotent, and repeated as checks are. Whatever
@@ -213,10 +218,10 @@ impl SessionClient {
         Ok(destroyed?.existed)
     }
 
-    /// Forgets what is remembered of the token, and answers about it that are under way: for a program that has just ended or
+    /// Forgets what is remembered of the token, and answers about it that are in flight: for a program that has just ended or
     /// rotated its session by a call of its own, and does not want to wait until the stream of revocations tells it.
     pub fn forget_token(&self, token: &str) {
-        self.0.flights.refuse(token);
+        self.0.coalescer.invalidate(token);
     }
 
     /// [`SessionClient::forget_token`] for sessions that are not known by token.

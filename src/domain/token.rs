@@ -175,7 +175,7 @@ mod tests {
     use sha2::{Digest as _, Sha256};
 
     #[test]
-    fn s_01_a_token_is_the_prefix_and_43_characters_and_round_trips_to_its_digest() {
+    fn s_01_a_token_has_43_characters_after_its_prefix_and_one_digest() {
         let token = SessionToken::from_random([0xfb; 32]);
         assert_eq!(token.expose().len(), 47);
         assert!(token.expose().starts_with("ses_"));

@@ -1,12 +1,11 @@
 //! What a hashing thread does: make a hash, or verify one with the same work whatever is stored.
 
 use super::{
-    Verdict,
-    candidate::Candidate,
+    Verdict, equal_work,
+    hmac_bcrypt::{self, HmacBcryptHash},
     imported::{self, Imported, Unusable},
-    pepper::{Key, KeyRing},
-    sealed::{self, Sealed},
-    work,
+    normalized::NormalizedPassword,
+    pepper::{HmacKey, KeyRing},
 };
 use crate::domain::PasswordHash;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,13 +18,13 @@ pub(super) struct Hashing {
 }
 
 /// A stored hash that can be verified.
-pub(super) enum Stored<'a> {
+pub(super) enum StoredHash<'a> {
     /// One of our own scheme.
     Ours {
         /// Its parts.
-        sealed: Sealed<'a>,
+        hash: HmacBcryptHash<'a>,
         /// The key that it names.
-        key: &'a Key,
+        key: &'a HmacKey,
         /// The cost of its bcrypt.
         cost: u32,
     },
@@ -35,26 +34,26 @@ pub(super) enum Stored<'a> {
 
 /// Why a stored hash cannot be verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Defect {
+pub(super) enum HashDefect {
     /// It is no hash, or one that costs too much.
     Unusable(Unusable),
     /// It names a pepper that is not configured.
     UnknownPepper,
 }
 
-impl<'a> Stored<'a> {
-    fn parse(text: &'a str, keys: &'a KeyRing) -> Result<Self, Defect> {
-        let Some(sealed) = Sealed::parse(text) else {
+impl<'a> StoredHash<'a> {
+    fn parse(text: &'a str, keys: &'a KeyRing) -> Result<Self, HashDefect> {
+        let Some(hash) = HmacBcryptHash::parse(text) else {
             return Imported::parse(text)
                 .map(Self::Imported)
-                .map_err(Defect::Unusable);
+                .map_err(HashDefect::Unusable);
         };
-        if !sealed.bcrypt.starts_with("$2b$") {
-            return Err(Defect::Unusable(Unusable::Malformed));
+        if !hash.bcrypt.starts_with("$2b$") {
+            return Err(HashDefect::Unusable(Unusable::Malformed));
         }
-        let cost = imported::bcrypt_cost(sealed.bcrypt).map_err(Defect::Unusable)?;
-        let key = keys.get(sealed.key_id).ok_or(Defect::UnknownPepper)?;
-        Ok(Self::Ours { sealed, key, cost })
+        let cost = imported::bcrypt_cost(hash.bcrypt).map_err(HashDefect::Unusable)?;
+        let key = keys.get(hash.key_id).ok_or(HashDefect::UnknownPepper)?;
+        Ok(Self::Ours { hash, key, cost })
     }
 }
 
@@ -73,14 +72,14 @@ impl Hashing {
     }
 
     /// What keeps a text from being verified as a stored hash.
-    pub(super) fn check_stored(&self, text: &str) -> Result<(), Defect> {
-        Stored::parse(text, &self.keys).map(|_| ())
+    pub(super) fn check_stored(&self, text: &str) -> Result<(), HashDefect> {
+        StoredHash::parse(text, &self.keys).map(|_| ())
     }
 
     /// A hash under the current key and cost; `None` if it cannot be made, which the log says.
-    pub(super) fn hash(&self, password: &Candidate) -> Option<PasswordHash> {
+    pub(super) fn hash(&self, password: &NormalizedPassword) -> Option<PasswordHash> {
         self.computed.fetch_add(1, Ordering::Relaxed);
-        sealed::hash(password.normalized(), &self.keys, self.cost)
+        hmac_bcrypt::hash(password.normalized(), &self.keys, self.cost)
             .inspect_err(|error| tracing::error!(%error, "cannot hash a password"))
             .ok()
     }
@@ -88,15 +87,15 @@ impl Hashing {
     /// The verdict, and what is wrong with the stored hash if that is why.
     pub(super) fn verify(
         &self,
-        password: &Candidate,
+        password: &NormalizedPassword,
         stored: Option<&PasswordHash>,
-    ) -> (Verdict, Option<Defect>) {
+    ) -> (Verdict, Option<HashDefect>) {
         self.computed.fetch_add(1, Ordering::Relaxed);
-        let stored = stored.map(|stored| Stored::parse(stored.expose(), &self.keys));
+        let stored = stored.map(|stored| StoredHash::parse(stored.expose(), &self.keys));
         let (is_right, defect) = match &stored {
-            Some(Ok(stored)) => (self.is_right(password, stored), None),
-            Some(Err(defect)) => (self.is_nobodys(), Some(*defect)),
-            None => (self.is_nobodys(), None),
+            Some(Ok(stored)) => (self.matches(password, stored), None),
+            Some(Err(defect)) => (self.without_a_hash(), Some(*defect)),
+            None => (self.without_a_hash(), None),
         };
         let verdict = match (is_right, &stored) {
             (true, Some(Ok(stored))) if self.is_outdated(stored) => Verdict::Right {
@@ -109,35 +108,37 @@ impl Hashing {
     }
 
     /// If not, what the stored hash leaves of the usual work is burnt. If so, it is not: the answer says more than the time does.
-    fn is_right(&self, password: &Candidate, stored: &Stored<'_>) -> bool {
-        let started = work::thread_time();
+    fn matches(&self, password: &NormalizedPassword, stored: &StoredHash<'_>) -> bool {
+        let started = equal_work::thread_time();
         let is_right = match stored {
-            Stored::Ours { sealed, key, .. } => sealed::is_right(password.normalized(), key, sealed.bcrypt),
-            Stored::Imported(imported) => imported.is_right(password.raw()),
+            StoredHash::Ours { hash, key, .. } => {
+                hmac_bcrypt::verify(password.normalized(), key, hash.bcrypt)
+            }
+            StoredHash::Imported(imported) => imported.verify(password.raw()),
         };
         match stored {
             _ if is_right => {}
-            Stored::Ours { cost, .. } | Stored::Imported(Imported::Bcrypt { cost, .. }) => {
-                work::costs_left_after(*cost, self.cost).for_each(work::burn);
+            StoredHash::Ours { cost, .. } | StoredHash::Imported(Imported::Bcrypt { cost, .. }) => {
+                equal_work::costs_left_after(*cost, self.cost).for_each(equal_work::burn);
             }
-            Stored::Imported(Imported::Phc { .. }) => {
-                work::burn_rest_of(work::thread_time().saturating_sub(started), self.cost);
+            StoredHash::Imported(Imported::Phc { .. }) => {
+                equal_work::burn_rest_of(equal_work::thread_time().saturating_sub(started), self.cost);
             }
         }
         is_right
     }
 
-    /// The usual work, where there is nothing to verify: no, after as long as it takes to find out about somebody.
-    fn is_nobodys(&self) -> bool {
-        work::burn(self.cost);
+    /// `false`, after the work of one hash: for users that do not exist, or whose hash cannot be verified.
+    fn without_a_hash(&self) -> bool {
+        equal_work::burn(self.cost);
         false
     }
 
     /// Whether we would hash better now. A higher cost than ours is not lowered.
-    fn is_outdated(&self, stored: &Stored<'_>) -> bool {
+    fn is_outdated(&self, stored: &StoredHash<'_>) -> bool {
         match stored {
-            Stored::Ours { sealed, cost, .. } => *cost < self.cost || sealed.key_id != self.keys.current().0,
-            Stored::Imported(_) => true,
+            StoredHash::Ours { hash, cost, .. } => *cost < self.cost || hash.key_id != self.keys.current().0,
+            StoredHash::Imported(_) => true,
         }
     }
 }
@@ -158,8 +159,8 @@ mod tests {
         Hashing::new(cost, KeyRing::new(None))
     }
 
-    fn candidate(text: &str) -> Candidate {
-        Candidate::new(Password::new(text.to_owned())).unwrap()
+    fn normalized(text: &str) -> NormalizedPassword {
+        NormalizedPassword::new(Password::new(text.to_owned())).unwrap()
     }
 
     fn stored(text: impl Into<String>) -> PasswordHash {
@@ -167,7 +168,7 @@ mod tests {
     }
 
     fn rehashed(hashing: &Hashing, old: &PasswordHash) -> Option<PasswordHash> {
-        match hashing.verify(&candidate(RIGHT), Some(old)).0 {
+        match hashing.verify(&normalized(RIGHT), Some(old)).0 {
             Verdict::Right { rehashed } => rehashed,
             Verdict::Wrong => panic!("the right password was refused"),
         }
@@ -176,20 +177,20 @@ mod tests {
     #[test]
     fn s_47_what_is_weaker_is_hashed_anew() {
         let now = hashing(6);
-        let lower = hashing(5).hash(&candidate(RIGHT)).unwrap();
+        let lower = hashing(5).hash(&normalized(RIGHT)).unwrap();
         for old in [lower, stored(BCRYPT), stored(ARGON2), stored(PBKDF2)] {
             let new = rehashed(&now, &old).unwrap();
             assert!(new.expose().starts_with("$sessiond-bcrypt$v=1,k=0$2b$06$"));
             assert_eq!(rehashed(&now, &new), None);
         }
-        let higher = hashing(7).hash(&candidate(RIGHT)).unwrap();
+        let higher = hashing(7).hash(&normalized(RIGHT)).unwrap();
         assert_eq!(rehashed(&now, &higher), None);
     }
 
     #[test]
     fn s_47_a_wrong_password_is_never_hashed_anew() {
         for old in [BCRYPT, ARGON2, PBKDF2] {
-            let (verdict, _) = hashing(6).verify(&candidate("not the right one"), Some(&stored(old)));
+            let (verdict, _) = hashing(6).verify(&normalized("not the right one"), Some(&stored(old)));
             assert_eq!(verdict, Verdict::Wrong, "{old}");
         }
     }
@@ -204,7 +205,7 @@ mod tests {
         let from_a_to_b = with(format!("{A}\n{B} current"));
         let only_b = with(format!("{B} current"));
 
-        let plain = none.hash(&candidate(RIGHT)).unwrap();
+        let plain = none.hash(&normalized(RIGHT)).unwrap();
         let under_a = rehashed(&only_a, &plain).unwrap();
         assert!(under_a.expose().starts_with("$sessiond-bcrypt$v=1,k=a$2b$05$"));
         assert_eq!(rehashed(&only_a, &under_a), None);
@@ -212,12 +213,15 @@ mod tests {
         assert_eq!(rehashed(&only_b, &under_b), None);
 
         for (hashing, old) in [(&only_b, &under_a), (&none, &under_a), (&none, &under_b)] {
-            let (verdict, defect) = hashing.verify(&candidate(RIGHT), Some(old));
-            assert_eq!((verdict, defect), (Verdict::Wrong, Some(Defect::UnknownPepper)));
+            let (verdict, defect) = hashing.verify(&normalized(RIGHT), Some(old));
+            assert_eq!(
+                (verdict, defect),
+                (Verdict::Wrong, Some(HashDefect::UnknownPepper))
+            );
         }
         // The right name over the wrong secret.
         let impostor = with(format!("a{} current", &B[1..]));
-        let (verdict, defect) = impostor.verify(&candidate(RIGHT), Some(&under_a));
+        let (verdict, defect) = impostor.verify(&normalized(RIGHT), Some(&under_a));
         assert_eq!((verdict, defect), (Verdict::Wrong, None));
     }
 
@@ -235,9 +239,9 @@ mod tests {
         let mut least = [Duration::MAX; N];
         for _ in 0..5 {
             for (least, row) in least.iter_mut().zip(&rows) {
-                let started = work::thread_time();
-                let (verdict, _) = hashing.verify(&candidate("not the right one"), row.as_ref());
-                *least = (*least).min(work::thread_time() - started);
+                let started = equal_work::thread_time();
+                let (verdict, _) = hashing.verify(&normalized("not the right one"), row.as_ref());
+                *least = (*least).min(equal_work::thread_time() - started);
                 assert_eq!(verdict, Verdict::Wrong);
             }
         }
@@ -247,8 +251,8 @@ mod tests {
     #[test]
     fn s_60_every_failure_takes_the_work_of_one_hash() {
         let now = hashing(10);
-        let ours = now.hash(&candidate(RIGHT)).unwrap();
-        let lower = hashing(8).hash(&candidate(RIGHT)).unwrap();
+        let ours = now.hash(&normalized(RIGHT)).unwrap();
+        let lower = hashing(8).hash(&normalized(RIGHT)).unwrap();
         let unknown_pepper = ours.expose().replace("k=0", "k=7");
         let times = least_times(
             &now,

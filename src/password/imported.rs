@@ -40,7 +40,7 @@ pub(super) enum Imported {
     /// A PHC string.
     Phc {
         /// How it is computed.
-        function: Function,
+        function: HashFunction,
         /// Over what besides the password.
         salt: Salt,
         /// What comes out.
@@ -50,7 +50,7 @@ pub(super) enum Imported {
 
 /// A function of PHC strings with its parameters.
 #[derive(Debug, Clone)]
-pub(super) enum Function {
+pub(super) enum HashFunction {
     /// argon2id.
     Argon2id(Argon2<'static>),
     /// scrypt.
@@ -87,7 +87,7 @@ impl Imported {
     }
 
     /// Whether the password is the one that the hash was made of. Takes as long as the hash costs.
-    pub(super) fn is_right(&self, password: &[u8]) -> bool {
+    pub(super) fn verify(&self, password: &[u8]) -> bool {
         match self {
             // Reads 72 bytes at most, as the systems did that made such hashes.
             Self::Bcrypt { text, .. } => bcrypt::verify(password, text).unwrap_or(false),
@@ -106,7 +106,7 @@ impl Imported {
     }
 }
 
-impl Function {
+impl HashFunction {
     /// Fills `output`; `false` if the function cannot.
     fn compute(&self, password: &[u8], salt: &[u8], output: &mut [u8]) -> bool {
         match self {
@@ -144,8 +144,8 @@ fn phc(text: &str) -> Result<Imported, Unusable> {
     let function = match (phc.algorithm.as_str(), phc.version) {
         ("argon2id", version) => argon2id(version, &phc.params, output.len())?,
         ("scrypt", None) => scrypt(&phc.params)?,
-        ("pbkdf2-sha256", None) => Function::Pbkdf2Sha256(iterations(&phc.params, output.len())?),
-        ("pbkdf2-sha512", None) => Function::Pbkdf2Sha512(iterations(&phc.params, output.len())?),
+        ("pbkdf2-sha256", None) => HashFunction::Pbkdf2Sha256(iterations(&phc.params, output.len())?),
+        ("pbkdf2-sha512", None) => HashFunction::Pbkdf2Sha512(iterations(&phc.params, output.len())?),
         (_, _) => return Err(Unusable::Malformed),
     };
     Ok(Imported::Phc {
@@ -155,7 +155,11 @@ fn phc(text: &str) -> Result<Imported, Unusable> {
     })
 }
 
-fn argon2id(version: Option<u32>, params: &ParamsString, output_len: usize) -> Result<Function, Unusable> {
+fn argon2id(
+    version: Option<u32>,
+    params: &ParamsString,
+    output_len: usize,
+) -> Result<HashFunction, Unusable> {
     let [memory_kib, passes, lanes] = numbers(params, ["m", "t", "p"])?;
     let is_small = u64::from(memory_kib) <= MAX_MEMORY_KIB;
     if !is_small || u64::from(memory_kib) * u64::from(passes) > MAX_ARGON2_FILLED_KIB {
@@ -165,14 +169,14 @@ fn argon2id(version: Option<u32>, params: &ParamsString, output_len: usize) -> R
     let version = argon2::Version::try_from(version.unwrap_or(0x10)).map_err(|_| Unusable::Malformed)?;
     let params = argon2::Params::new(memory_kib, passes, lanes, Some(output_len));
     let params = params.map_err(|_| Unusable::Malformed)?;
-    Ok(Function::Argon2id(Argon2::new(
+    Ok(HashFunction::Argon2id(Argon2::new(
         Algorithm::Argon2id,
         version,
         params,
     )))
 }
 
-fn scrypt(params: &ParamsString) -> Result<Function, Unusable> {
+fn scrypt(params: &ParamsString) -> Result<HashFunction, Unusable> {
     let [log_n, block_size, parallelism] = numbers(params, ["ln", "r", "p"])?;
     let log_n = u8::try_from(log_n).map_err(|_| Unusable::TooCostly)?;
     // RFC 7914 §2: 128 * r * N bytes, p times over. Bounded before the crate multiplies r by p.
@@ -183,7 +187,7 @@ fn scrypt(params: &ParamsString) -> Result<Function, Unusable> {
         return Err(Unusable::TooCostly);
     }
     let params = scrypt::Params::new(log_n, block_size, parallelism);
-    params.map(Function::Scrypt).map_err(|_| Unusable::Malformed)
+    params.map(HashFunction::Scrypt).map_err(|_| Unusable::Malformed)
 }
 
 fn iterations(params: &ParamsString, output_len: usize) -> Result<u32, Unusable> {
@@ -241,9 +245,9 @@ mod tests {
     fn s_47_hashes_of_other_systems_verify() {
         for text in HASHES {
             let imported = Imported::parse(text).unwrap();
-            assert!(imported.is_right(PASSWORD), "{text}");
-            assert!(!imported.is_right(&PASSWORD[1..]), "{text}");
-            assert!(!imported.is_right(b""), "{text}");
+            assert!(imported.verify(PASSWORD), "{text}");
+            assert!(!imported.verify(&PASSWORD[1..]), "{text}");
+            assert!(!imported.verify(b""), "{text}");
         }
     }
 
@@ -252,9 +256,9 @@ mod tests {
         let text = "$2b$05$jdUmYnmEyfdMSzoL86aqsOUKiv3W6sAomA48fZe.P/KX3eVongwqC";
         let imported = Imported::parse(text).unwrap();
         let password = "0123456789".repeat(8).into_bytes();
-        assert!(imported.is_right(&password));
-        assert!(imported.is_right(&password[..72]));
-        assert!(!imported.is_right(&password[..71]));
+        assert!(imported.verify(&password));
+        assert!(imported.verify(&password[..72]));
+        assert!(!imported.verify(&password[..71]));
     }
 
     #[test]

@@ -1,23 +1,23 @@
 //! Password hashing behind a bounded pool, the schemes it knows, and the rules for new passwords.
 
-mod candidate;
-mod common;
+mod common_passwords;
+mod equal_work;
 mod hashing;
+mod hmac_bcrypt;
 mod imported;
+mod normalized;
 mod pepper;
 mod policy;
 mod pool;
-mod sealed;
-mod work;
 
 pub use pepper::{InvalidPeppers, Peppers};
 
 use crate::domain::{FieldViolation, Password, PasswordHash};
-use candidate::Candidate;
-use hashing::{Defect, Hashing};
+use hashing::{HashDefect, Hashing};
 use imported::Unusable;
+use normalized::NormalizedPassword;
 use pepper::KeyRing;
-use pool::{Full, Pool};
+use pool::{Pool, QueueFull};
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 /// bcrypt costs that can be configured. Above, one log-in takes longer than anyone waits for it; and what was once configured can
@@ -83,10 +83,10 @@ pub enum HashingConfigError {
 /// Hashes and verifies passwords. Cheap to clone: all clones share one pool, which ends with the last of them.
 #[derive(Clone)]
 pub struct PasswordHasher {
-    shared: Arc<Shared>,
+    inner: Arc<HasherInner>,
 }
 
-struct Shared {
+struct HasherInner {
     pool: Pool,
     min_chars: usize,
     hashing: Arc<Hashing>,
@@ -113,8 +113,8 @@ pub struct HashingBusy {
     pub retry_after: Duration,
 }
 
-impl From<Full> for HashingBusy {
-    fn from(full: Full) -> Self {
+impl From<QueueFull> for HashingBusy {
+    fn from(full: QueueFull) -> Self {
         Self {
             retry_after: full.retry_after,
         }
@@ -154,13 +154,13 @@ impl PasswordHasher {
             0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
             threads => threads,
         };
-        let hash_time = work::time_of_one(config.cost);
+        let hash_time = equal_work::time_of_one(config.cost);
         let queue = match config.queue {
             0 => queue_for(hash_time, threads),
             queue => queue,
         };
         Ok(Self {
-            shared: Arc::new(Shared {
+            inner: Arc::new(HasherInner {
                 pool: Pool::start(threads, queue, hash_time)?,
                 min_chars: config.min_chars,
                 hashing: Arc::new(Hashing::new(config.cost, KeyRing::new(config.peppers))),
@@ -179,7 +179,7 @@ impl PasswordHasher {
         password: &Password,
         context: &[&str],
     ) -> Result<(), FieldViolation> {
-        policy::check_new(field, password, context, self.shared.min_chars)
+        policy::check_new(field, password, context, self.inner.min_chars)
     }
 
     /// A hash that another system has made, if it can be verified here: bcrypt (`$2a$`, `$2b$`, `$2y$`) up to cost 16, or a PHC
@@ -189,17 +189,17 @@ impl PasswordHasher {
     /// # Errors
     /// A violation of `field`.
     pub fn check_import(&self, field: &str, text: &str) -> Result<PasswordHash, FieldViolation> {
-        match self.shared.hashing.check_stored(text) {
+        match self.inner.hashing.check_stored(text) {
             Ok(()) => Ok(PasswordHash::from_stored(text.to_owned())),
-            Err(Defect::Unusable(Unusable::Malformed)) => Err(FieldViolation::new(
+            Err(HashDefect::Unusable(Unusable::Malformed)) => Err(FieldViolation::new(
                 field,
                 "must be a bcrypt hash ($2a$, $2b$, $2y$) or a PHC string of argon2id, scrypt, pbkdf2-sha256 or pbkdf2-sha512",
             )),
-            Err(Defect::Unusable(Unusable::TooCostly)) => Err(FieldViolation::new(
+            Err(HashDefect::Unusable(Unusable::TooCostly)) => Err(FieldViolation::new(
                 field,
                 "must be a hash that takes no more than bcrypt at cost 16, scrypt or argon2id with 128 MiB, or PBKDF2 with 2000000 iterations",
             )),
-            Err(Defect::UnknownPepper) => Err(FieldViolation::new(
+            Err(HashDefect::UnknownPepper) => Err(FieldViolation::new(
                 field,
                 "must be a hash made with a pepper that is configured here",
             )),
@@ -212,9 +212,9 @@ impl PasswordHasher {
     /// # Errors
     /// The queue is full.
     pub async fn hash(&self, password: Password) -> Result<PasswordHash, HashingBusy> {
-        let hashing = Arc::clone(&self.shared.hashing);
-        let password = Candidate::new_unchecked(password);
-        let hash = self.shared.pool.run(move || hashing.hash(&password)).await?;
+        let hashing = Arc::clone(&self.inner.hashing);
+        let password = NormalizedPassword::new_unchecked(password);
+        let hash = self.inner.pool.run(move || hashing.hash(&password)).await?;
         hash.ok_or(HashingBusy {
             retry_after: Duration::from_secs(1),
         })
@@ -235,21 +235,21 @@ impl PasswordHasher {
         password: Password,
         stored: Option<PasswordHash>,
     ) -> Result<Verdict, HashingBusy> {
-        let Ok(password) = Candidate::new(password) else {
+        let Ok(password) = NormalizedPassword::new(password) else {
             return Ok(Verdict::Wrong);
         };
-        let hashing = Arc::clone(&self.shared.hashing);
+        let hashing = Arc::clone(&self.inner.hashing);
         let verify = move || hashing.verify(&password, stored.as_ref());
-        let (verdict, defect) = self.shared.pool.run(verify).await?;
+        let (verdict, defect) = self.inner.pool.run(verify).await?;
         // Said here rather than on the thread that hashed, so that the log has it under the request.
         match defect {
-            Some(Defect::Unusable(reason)) => {
+            Some(HashDefect::Unusable(reason)) => {
                 tracing::error!(
                     ?reason,
                     "the stored password hash cannot be verified: its user cannot log in"
                 );
             }
-            Some(Defect::UnknownPepper) => {
+            Some(HashDefect::UnknownPepper) => {
                 tracing::error!(
                     "the stored password hash names a pepper that is not configured: its user cannot log in"
                 );
@@ -262,12 +262,12 @@ impl PasswordHasher {
     /// What the pool is doing now.
     #[must_use]
     pub fn stats(&self) -> HashingStats {
-        let (running, waiting) = self.shared.pool.load();
+        let (running, waiting) = self.inner.pool.load();
         HashingStats {
-            computed: self.shared.hashing.computed(),
+            computed: self.inner.hashing.computed(),
             running,
             waiting,
-            refused: self.shared.pool.refused(),
+            refused: self.inner.pool.refused(),
         }
     }
 }

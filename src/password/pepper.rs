@@ -22,9 +22,9 @@ const CONSTANT_ID: &str = "0";
 const CONSTANT: &[u8] = b"sessiond password scheme 1";
 
 /// A key of HMAC-SHA-384. Wiped from memory on drop.
-pub(super) struct Key(Zeroizing<[u8; KEY_BYTES]>);
+pub(super) struct HmacKey(Zeroizing<[u8; KEY_BYTES]>);
 
-impl Key {
+impl HmacKey {
     /// The key of at most [`KEY_BYTES`] bytes; more are not looked at.
     fn new(secret: &[u8]) -> Self {
         let mut key = Zeroizing::new([0; KEY_BYTES]);
@@ -44,7 +44,7 @@ impl Key {
 /// Several may be known, so that one can replace another: users move to the current one when they next log in. A pepper may be
 /// removed once no stored hash names it; the users whose hashes still do cannot log in any more. `Debug` shows the names only.
 pub struct Peppers {
-    keys: Vec<(String, Key)>,
+    keys: Vec<(String, HmacKey)>,
     current: usize,
 }
 
@@ -66,7 +66,7 @@ impl Peppers {
     /// # Errors
     /// The first rule that the text breaks, with the number of the line. Never quotes the text.
     pub fn parse(text: &str) -> Result<Self, InvalidPeppers> {
-        let mut keys: Vec<(String, Key)> = Vec::new();
+        let mut keys: Vec<(String, HmacKey)> = Vec::new();
         let mut current = None;
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim();
@@ -90,7 +90,7 @@ impl Peppers {
                 (Some(_), _) => return Err(InvalidPeppers::Line(number)),
             }
             let secret = secret_of(secret).ok_or(InvalidPeppers::Secret(number))?;
-            keys.push((id.to_owned(), Key::new(&secret)));
+            keys.push((id.to_owned(), HmacKey::new(&secret)));
         }
         match current {
             Some(current) => Ok(Self { keys, current }),
@@ -150,7 +150,7 @@ fn secret_of(text: &str) -> Option<Zeroizing<Vec<u8>>> {
 
 /// The keys that stored hashes may name, and the one that new hashes get.
 pub(super) struct KeyRing {
-    constant: Key,
+    constant: HmacKey,
     peppers: Option<Peppers>,
 }
 
@@ -158,13 +158,13 @@ impl KeyRing {
     /// Without peppers, the constant is the one key. With them, it still verifies the hashes that were made before.
     pub(super) fn new(peppers: Option<Peppers>) -> Self {
         Self {
-            constant: Key::new(CONSTANT),
+            constant: HmacKey::new(CONSTANT),
             peppers,
         }
     }
 
     /// The key with this name.
-    pub(super) fn get(&self, id: &str) -> Option<&Key> {
+    pub(super) fn get(&self, id: &str) -> Option<&HmacKey> {
         if id == CONSTANT_ID {
             return Some(&self.constant);
         }
@@ -173,7 +173,7 @@ impl KeyRing {
     }
 
     /// The key of new hashes, and its name.
-    pub(super) fn current(&self) -> (&str, &Key) {
+    pub(super) fn current(&self) -> (&str, &HmacKey) {
         let current = self
             .peppers
             .as_ref()

@@ -1,8 +1,8 @@
 //! The rules for new passwords: long enough, and not what everyone tries first. No rules of composition (S-36, S-37, S-42).
 
 use super::{
-    candidate::{MAX_CHARS, Unfit, fit},
-    common,
+    common_passwords,
+    normalized::{InvalidPassword, MAX_CHARS, normalize},
 };
 use crate::domain::{FieldViolation, Password};
 use unicode_normalization::UnicodeNormalization as _;
@@ -15,14 +15,16 @@ pub(super) fn check_new(
     context: &[&str],
     min_chars: usize,
 ) -> Result<(), FieldViolation> {
-    let rule = match fit(password.expose()) {
-        Err(Unfit::Empty) => "missing".to_owned(),
-        Err(Unfit::TooLong) => format!("must be at most {MAX_CHARS} characters"),
-        Err(Unfit::HasNul) => "must not contain the character U+0000".to_owned(),
+    let rule = match normalize(password.expose()) {
+        Err(InvalidPassword::Empty) => "missing".to_owned(),
+        Err(InvalidPassword::TooLong) => format!("must be at most {MAX_CHARS} characters"),
+        Err(InvalidPassword::HasNul) => "must not contain the character U+0000".to_owned(),
         Ok(text) if text.chars().count() < min_chars => format!("must be at least {min_chars} characters"),
         Ok(text) => match guess(&fold(&text), context) {
-            Some(Guess::Common) => "must not be a common password, nor a repetition of one".to_owned(),
-            Some(Guess::Context) => "must not be made of the user's email or the service's name".to_owned(),
+            Some(GuessedFrom::Common) => "must not be a common password, nor a repetition of one".to_owned(),
+            Some(GuessedFrom::Context) => {
+                "must not be made of the user's email or the service's name".to_owned()
+            }
             None => return Ok(()),
         },
     };
@@ -31,21 +33,23 @@ pub(super) fn check_new(
 
 /// Where a guesser would find a password.
 #[derive(Debug, PartialEq, Eq)]
-enum Guess {
+enum GuessedFrom {
     Common,
     Context,
 }
 
 /// Looks at the whole of a folded text: whether it is a word that guessers know, once or repeated. A text that merely contains
 /// one is fine.
-fn guess(text: &str, context: &[&str]) -> Option<Guess> {
+fn guess(text: &str, context: &[&str]) -> Option<GuessedFrom> {
     let context: Vec<_> = context.iter().map(|word| fold(word)).collect();
-    if common::is_walk(text) || roots(text).any(|root| common::is_listed(root) || is_trivial(root, text)) {
-        return Some(Guess::Common);
+    if common_passwords::is_keyboard_walk(text)
+        || roots(text).any(|root| common_passwords::is_listed(root) || is_trivial(root, text))
+    {
+        return Some(GuessedFrom::Common);
     }
     roots(text)
         .any(|root| context.iter().any(|word| is_from(root, word)))
-        .then_some(Guess::Context)
+        .then_some(GuessedFrom::Context)
 }
 
 /// What gives the text when written once or several times, the text itself included.
@@ -156,7 +160,7 @@ mod tests {
             "121212121212121212",
             "               ",
         ] {
-            assert_eq!(guess(&fold(text), &[]), Some(Guess::Common), "{text}");
+            assert_eq!(guess(&fold(text), &[]), Some(GuessedFrom::Common), "{text}");
             assert!(violation(text, &[], 15).is_some(), "{text}");
         }
         for text in ["password", "iloveyou", "12345678", "baseball", "Sunshine"] {

@@ -20,17 +20,17 @@ const NICENESS: i32 = 10;
 
 /// Threads and their queue. When it is dropped, the threads end; what still waits is not done.
 pub(super) struct Pool {
-    shared: Arc<Shared>,
+    inner: Arc<PoolInner>,
 }
 
-struct Shared {
-    state: Mutex<State>,
+struct PoolInner {
+    state: Mutex<PoolState>,
     has_work: Condvar,
     threads: usize,
-    queue: usize,
+    max_queued: usize,
 }
 
-struct State {
+struct PoolState {
     waiting: VecDeque<Box<dyn Job>>,
     running: usize,
     refused: u64,
@@ -41,7 +41,7 @@ struct State {
 
 /// Nobody knows when there will be room, but this is when to ask again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Full {
+pub(super) struct QueueFull {
     pub(super) retry_after: Duration,
 }
 
@@ -50,19 +50,19 @@ trait Job: Send {
     fn run(self: Box<Self>);
 }
 
-struct Asked<W, A> {
+struct QueuedJob<W, T> {
     work: W,
-    answer: oneshot::Sender<A>,
+    result: oneshot::Sender<T>,
 }
 
-impl<A: Send, W: FnOnce() -> A + Send> Job for Asked<W, A> {
+impl<T: Send, W: FnOnce() -> T + Send> Job for QueuedJob<W, T> {
     fn is_wanted(&self) -> bool {
-        !self.answer.is_closed()
+        !self.result.is_closed()
     }
 
     fn run(self: Box<Self>) {
-        // Whoever asked may have left meanwhile.
-        let _ = self.answer.send((self.work)());
+        // The caller may have left meanwhile.
+        let _ = self.result.send((self.work)());
     }
 }
 
@@ -70,8 +70,8 @@ impl Pool {
     /// Starts `threads` threads, of which each job will take about `job_time`.
     pub(super) fn start(threads: usize, queue: usize, job_time: Duration) -> io::Result<Self> {
         let pool = Self {
-            shared: Arc::new(Shared {
-                state: Mutex::new(State {
+            inner: Arc::new(PoolInner {
+                state: Mutex::new(PoolState {
                     waiting: VecDeque::new(),
                     running: 0,
                     refused: 0,
@@ -80,14 +80,14 @@ impl Pool {
                 }),
                 has_work: Condvar::new(),
                 threads,
-                queue,
+                max_queued: queue,
             }),
         };
         for _ in 0..threads {
-            let shared = Arc::clone(&pool.shared);
+            let inner = Arc::clone(&pool.inner);
             thread::Builder::new()
                 .name("password-hash".to_owned())
-                .spawn(move || shared.work())?;
+                .spawn(move || inner.work())?;
         }
         Ok(pool)
     }
@@ -96,52 +96,52 @@ impl Pool {
     ///
     /// Dropped before a thread has taken it up, the work is never done; dropped later, it is done for nothing, and its thread is
     /// free only then.
-    pub(super) async fn run<A, W>(&self, work: W) -> Result<A, Full>
+    pub(super) async fn run<T, W>(&self, work: W) -> Result<T, QueueFull>
     where
-        A: Send + 'static,
-        W: FnOnce() -> A + Send + 'static,
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
     {
-        let (answer, asked) = oneshot::channel();
-        self.shared.push(Box::new(Asked { work, answer }))?;
-        // No answer: the work panicked, and the log has it.
-        asked
+        let (result, receiver) = oneshot::channel();
+        self.inner.push(Box::new(QueuedJob { work, result }))?;
+        // No result: the work panicked, and the log has it.
+        receiver
             .await
-            .map_err(|_| self.shared.state.lock().full(self.shared.threads))
+            .map_err(|_| self.inner.state.lock().queue_full(self.inner.threads))
     }
 
     /// How many jobs are being done now, and how many wait for a thread and are still wanted.
     pub(super) fn load(&self) -> (usize, usize) {
-        let state = self.shared.state.lock();
+        let state = self.inner.state.lock();
         let waiting = state.waiting.iter().filter(|job| job.is_wanted()).count();
         (state.running, waiting)
     }
 
     /// How many jobs found no room since the start.
     pub(super) fn refused(&self) -> u64 {
-        self.shared.state.lock().refused
+        self.inner.state.lock().refused
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.state.lock().is_closed = true;
-        self.shared.has_work.notify_all();
+        self.inner.state.lock().is_closed = true;
+        self.inner.has_work.notify_all();
     }
 }
 
-impl Shared {
-    fn push(&self, job: Box<dyn Job>) -> Result<(), Full> {
+impl PoolInner {
+    fn push(&self, job: Box<dyn Job>) -> Result<(), QueueFull> {
         let mut state = self.state.lock();
         // What an idle thread is about to take does not wait.
         let room = self
-            .queue
+            .max_queued
             .saturating_add(self.threads.saturating_sub(state.running));
         if state.waiting.len() >= room {
             state.waiting.retain(|job| job.is_wanted());
         }
         if state.waiting.len() >= room {
             state.refused += 1;
-            return Err(state.full(self.threads));
+            return Err(state.queue_full(self.threads));
         }
         state.waiting.push_back(job);
         self.has_work.notify_one();
@@ -180,13 +180,13 @@ impl Shared {
     }
 }
 
-impl State {
+impl PoolState {
     /// When all that waits now will be done.
-    fn full(&self, threads: usize) -> Full {
+    fn queue_full(&self, threads: usize) -> QueueFull {
         let jobs = self.waiting.len() + self.running;
         let rounds = u32::try_from(jobs.div_ceil(threads.max(1))).unwrap_or(u32::MAX);
         let secs = self.job_time.saturating_mul(rounds).as_secs().saturating_add(1);
-        Full {
+        QueueFull {
             retry_after: Duration::from_secs(secs.min(30)),
         }
     }
@@ -233,16 +233,16 @@ mod tests {
         Arc::new(Pool::start(threads, queue, Duration::from_secs(2)).unwrap())
     }
 
-    fn spawn<A: Send + 'static>(
+    fn spawn<T: Send + 'static>(
         pool: &Arc<Pool>,
-        work: impl FnOnce() -> A + Send + 'static,
-    ) -> tokio::task::JoinHandle<Result<A, Full>> {
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> tokio::task::JoinHandle<Result<T, QueueFull>> {
         let pool = Arc::clone(pool);
         tokio::spawn(async move { pool.run(work).await })
     }
 
     #[tokio::test]
-    async fn s_48_what_exceeds_the_queue_is_refused_at_once_with_a_time_to_come_back() {
+    async fn s_48_what_exceeds_the_queue_is_refused_with_a_time_to_retry() {
         let pool = pool(1, 2);
         let (work, started, let_go) = held();
         let first = spawn(&pool, work);
@@ -254,7 +254,7 @@ mod tests {
 
         // Three jobs of two seconds stand before it.
         let retry_after = Duration::from_secs(7);
-        assert_eq!(pool.run(|| ()).await, Err(Full { retry_after }));
+        assert_eq!(pool.run(|| ()).await, Err(QueueFull { retry_after }));
         assert_eq!(pool.refused(), 1);
 
         let_go.send(()).unwrap();
@@ -322,10 +322,10 @@ mod tests {
     async fn the_threads_end_with_the_pool() {
         let pool = pool(3, 8);
         pool.run(|| ()).await.unwrap();
-        let shared = Arc::downgrade(&pool.shared);
+        let inner = Arc::downgrade(&pool.inner);
         drop(pool);
         let deadline = Instant::now() + Duration::from_secs(10);
-        while shared.strong_count() > 0 {
+        while inner.strong_count() > 0 {
             assert!(Instant::now() < deadline, "threads still live");
             yield_now().await;
         }

@@ -12,7 +12,7 @@ fn often() -> ClientOptions {
 }
 
 #[tokio::test]
-async fn what_was_used_is_checked_again_in_one_batch_and_what_was_not_is_left_alone() {
+async fn what_was_used_is_checked_again_in_one_batch_and_nothing_else() {
     let mut server = ScriptedServer::start().await;
     let [used, also_used, idle] = [1, 11, 21].map(|n| server.hold_session(n));
     let (client, _watcher, _clock) = server.live_client(often()).await;

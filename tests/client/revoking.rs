@@ -115,7 +115,7 @@ async fn s_13_a_revocation_beats_the_answer_that_is_under_way() {
 }
 
 #[tokio::test]
-async fn s_13_whoever_joins_a_call_under_way_does_not_get_an_answer_from_before_a_revocation() {
+async fn s_13_a_joined_call_never_gives_an_answer_from_before_a_revocation() {
     let mut server = ScriptedServer::start().await;
     let (held, marker) = (server.hold_session(1), server.hold_session(11));
     let (client, mut watcher, _clock) = server.live_client(ClientOptions::default()).await;
@@ -188,7 +188,7 @@ async fn s_13_what_this_program_ends_beats_the_answer_that_is_under_way() {
 }
 
 #[tokio::test]
-async fn destroying_is_repeated_and_forgets_even_when_nobody_can_tell_how_it_went() {
+async fn destroying_is_retried_and_forgets_even_if_the_outcome_is_unknown() {
     let mut server = ScriptedServer::start().await;
     let held = server.hold_session(1);
     let (client, _watcher, _clock) = server.live_client(ClientOptions::default()).await;

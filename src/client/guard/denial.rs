@@ -21,7 +21,7 @@ pub(super) enum Denial {
 }
 
 /// What a denial looks like, side by side.
-struct Form {
+struct DenialForm {
     code: Code,
     /// The reason in `google.rpc.ErrorInfo`, as the contract of sessiond names it.
     reason: &'static str,
@@ -40,21 +40,21 @@ impl From<CheckError> for Denial {
 }
 
 impl Denial {
-    fn form(self) -> Form {
+    fn form(self) -> DenialForm {
         match self {
-            Self::NoSession => Form {
+            Self::NoSession => DenialForm {
                 code: Code::Unauthenticated,
                 reason: "INVALID_SESSION",
                 http: StatusCode::UNAUTHORIZED,
                 sentence: "This needs a session: log in.",
             },
-            Self::AuthTooOld(_) => Form {
+            Self::AuthTooOld(_) => DenialForm {
                 code: Code::FailedPrecondition,
                 reason: "REAUTHENTICATION_REQUIRED",
                 http: StatusCode::UNAUTHORIZED,
                 sentence: "This needs a recent log-in: log in again.",
             },
-            Self::CannotTell => Form {
+            Self::CannotTell => DenialForm {
                 code: Code::Unavailable,
                 reason: "STORE_UNAVAILABLE",
                 http: StatusCode::SERVICE_UNAVAILABLE,

@@ -2,12 +2,12 @@
 
 mod denial;
 mod path_pattern;
-mod presented;
+mod token_locations;
 
 use self::{
     denial::Denial,
     path_pattern::{PathPattern, is_excluded},
-    presented::{Presented, TokenPlaces},
+    token_locations::{RequestToken, TokenLocations},
 };
 use super::{CheckError, CheckedSession, SessionClient};
 use bytes::Bytes;
@@ -43,16 +43,16 @@ pub type GuardBody<B> = Either<B, Full<Bytes>>;
 /// |---|---|---|
 /// | proves no session | UNAUTHENTICATED | 401 |
 /// | proves one whose log-in is too old | FAILED_PRECONDITION | 401 |
-/// | cannot be judged now: not "logged out" | UNAVAILABLE | 503 |
+/// | cannot be decision now: not "logged out" | UNAVAILABLE | 503 |
 #[derive(Debug, Clone)]
 pub struct RequireSession {
     client: SessionClient,
-    rules: Arc<Rules>,
+    rules: Arc<GuardRules>,
 }
 
 #[derive(Debug, Clone)]
-struct Rules {
-    places: TokenPlaces,
+struct GuardRules {
+    locations: TokenLocations,
     excluded: Vec<PathPattern>,
     max_auth_age: Option<Duration>,
 }
@@ -61,13 +61,13 @@ impl RequireSession {
     /// Requires a session of every request.
     #[must_use]
     pub fn new(client: SessionClient) -> Self {
-        let places = TokenPlaces {
+        let locations = TokenLocations {
             metadata: Some(HeaderName::from_static("session-token")),
             is_bearer_read: true,
             cookie: None,
         };
-        let rules = Rules {
-            places,
+        let rules = GuardRules {
+            locations,
             excluded: Vec::new(),
             max_auth_age: None,
         };
@@ -81,19 +81,19 @@ impl RequireSession {
     /// those by other means.
     #[must_use]
     pub fn cookie(self, name: &str) -> Self {
-        self.with(|rules| rules.places.cookie = Some(name.into()))
+        self.with(|rules| rules.locations.cookie = Some(name.into()))
     }
 
     /// Reads the token from this metadata (header) instead of `session-token`; from none, if there is no name.
     #[must_use]
     pub fn metadata(self, name: Option<HeaderName>) -> Self {
-        self.with(|rules| rules.places.metadata = name)
+        self.with(|rules| rules.locations.metadata = name)
     }
 
     /// Does not read the token from `authorization`, for services that take other credentials there.
     #[must_use]
     pub fn no_bearer(self) -> Self {
-        self.with(|rules| rules.places.is_bearer_read = false)
+        self.with(|rules| rules.locations.is_bearer_read = false)
     }
 
     /// Refuses sessions whose user proved who they are longer ago than this.
@@ -119,7 +119,7 @@ impl RequireSession {
         Ok(self.with(|rules| rules.excluded.extend(patterns)))
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Rules)) -> Self {
+    fn with(mut self, change: impl FnOnce(&mut GuardRules)) -> Self {
         change(Arc::make_mut(&mut self.rules));
         self
     }
@@ -143,26 +143,26 @@ pub struct SessionGuard<S> {
     guard: RequireSession,
 }
 
-/// What can be said of a request without waiting.
-enum Judged {
-    Passes(Option<CheckedSession>),
-    Denied(Denial),
-    MustAsk(Zeroizing<String>),
+/// What can be decided about a request without waiting.
+enum Decision {
+    Allow(Option<CheckedSession>),
+    Deny(Denial),
+    NeedsCheck(Zeroizing<String>),
 }
 
-impl Rules {
-    fn judge<B>(&self, client: &SessionClient, request: &Request<B>) -> Judged {
+impl GuardRules {
+    fn decide<B>(&self, client: &SessionClient, request: &Request<B>) -> Decision {
         if is_excluded(&self.excluded, request.uri().path()) {
-            return Judged::Passes(None);
+            return Decision::Allow(None);
         }
-        match self.places.token(request.headers()) {
-            Presented::Nothing | Presented::Unclear => Judged::Denied(Denial::NoSession),
-            Presented::Token(token) => match client.try_cached(token) {
+        match self.locations.token(request.headers()) {
+            RequestToken::Nothing | RequestToken::Ambiguous => Decision::Deny(Denial::NoSession),
+            RequestToken::Token(token) => match client.try_cached(token) {
                 Some(session) => match self.admit(Ok(session)) {
-                    Ok(session) => Judged::Passes(Some(session)),
-                    Err(denial) => Judged::Denied(denial),
+                    Ok(session) => Decision::Allow(Some(session)),
+                    Err(denial) => Decision::Deny(denial),
                 },
-                None => Judged::MustAsk(Zeroizing::new(token.to_owned())),
+                None => Decision::NeedsCheck(Zeroizing::new(token.to_owned())),
             },
         }
     }
@@ -206,20 +206,20 @@ where
         let Self { inner, guard } = self;
         // Whoever is in front of us may have put one there for another purpose: a service behind us relies on ours alone.
         request.extensions_mut().remove::<CheckedSession>();
-        let judged = guard.rules.judge(&guard.client, &request);
-        guard.rules.places.mark_sensitive(request.headers_mut());
-        match judged {
-            Judged::Passes(session) => {
+        let decision = guard.rules.decide(&guard.client, &request);
+        guard.rules.locations.mark_sensitive(request.headers_mut());
+        match decision {
+            Decision::Allow(session) => {
                 if let Some(session) = session {
                     request.extensions_mut().insert(session);
                 }
-                future::Either::Left(inner.call(request).map_ok(own_answer as Wrap<ResBody>))
+                future::Either::Left(inner.call(request).map_ok(wrap_response as Wrap<ResBody>))
             }
-            Judged::Denied(denial) => {
+            Decision::Deny(denial) => {
                 let response = denial.response(request.headers());
                 future::Either::Right(future::Either::Left(future::ready(Ok(response))))
             }
-            Judged::MustAsk(token) => {
+            Decision::NeedsCheck(token) => {
                 // The one that was polled ready is the one to be called.
                 let next = inner.clone();
                 let mut inner = mem::replace(inner, next);
@@ -228,7 +228,7 @@ where
                     match rules.admit(client.check(&token).await) {
                         Ok(session) => {
                             request.extensions_mut().insert(session);
-                            inner.call(request).await.map(own_answer)
+                            inner.call(request).await.map(wrap_response)
                         }
                         Err(denial) => Ok(denial.response(request.headers())),
                     }
@@ -239,6 +239,6 @@ where
     }
 }
 
-fn own_answer<B>(response: Response<B>) -> Wrapped<B> {
+fn wrap_response<B>(response: Response<B>) -> Wrapped<B> {
     response.map(Either::Left)
 }

@@ -1,62 +1,62 @@
-//! The session token that a request presents, and where it may stand.
+//! Where a request may carry its session token, and the token that it carries.
 
 use http::{HeaderMap, HeaderName, header};
 
 /// Where a request may carry the token.
 #[derive(Debug, Clone)]
-pub(super) struct TokenPlaces {
+pub(super) struct TokenLocations {
     pub(super) metadata: Option<HeaderName>,
     pub(super) is_bearer_read: bool,
     pub(super) cookie: Option<Box<str>>,
 }
 
-/// What a request presents.
+/// What a request carries.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Presented<'a> {
-    /// Nothing in any place.
+pub(super) enum RequestToken<'a> {
+    /// Nothing in any location.
     Nothing,
-    /// One token, in one place or alike in several.
+    /// One token, in one location or alike in several.
     Token(&'a str),
     /// More than one, or something that cannot be one. To choose among them would be to guess whose request it is.
-    Unclear,
+    Ambiguous,
 }
 
-impl<'a> Presented<'a> {
+impl<'a> RequestToken<'a> {
     /// The same, with one more value found; `None`: one that cannot be a token.
     fn and(self, value: Option<&'a str>) -> Self {
         match (self, value) {
             (Self::Nothing, Some(value)) => Self::Token(value),
             (Self::Token(token), Some(value)) if token == value => Self::Token(token),
-            (Self::Nothing | Self::Token(_) | Self::Unclear, _) => Self::Unclear,
+            (Self::Nothing | Self::Token(_) | Self::Ambiguous, _) => Self::Ambiguous,
         }
     }
 }
 
-impl TokenPlaces {
-    pub(super) fn token<'a>(&self, headers: &'a HeaderMap) -> Presented<'a> {
-        let mut presented = Presented::Nothing;
+impl TokenLocations {
+    pub(super) fn token<'a>(&self, headers: &'a HeaderMap) -> RequestToken<'a> {
+        let mut token = RequestToken::Nothing;
         if let Some(name) = &self.metadata {
-            presented = values(headers, name).fold(presented, Presented::and);
+            token = values(headers, name).fold(token, RequestToken::and);
         }
         if self.is_bearer_read {
-            presented = values(headers, &header::AUTHORIZATION)
+            token = values(headers, &header::AUTHORIZATION)
                 .filter_map(bearer)
-                .fold(presented, Presented::and);
+                .fold(token, RequestToken::and);
         }
         if let Some(name) = &self.cookie {
             let mut values = cookies(headers, name);
             if let Some(value) = values.next() {
                 // Two cookies of one name, even alike, come from two places that set cookies: one of them is not ours.
-                presented = match values.next() {
-                    None => presented.and(value),
-                    Some(_) => Presented::Unclear,
+                token = match values.next() {
+                    None => token.and(value),
+                    Some(_) => RequestToken::Ambiguous,
                 };
             }
         }
-        presented
+        token
     }
 
-    /// Keeps the places' values out of whatever prints headers.
+    /// Keeps the locations' values out of whatever prints headers.
     pub(super) fn mark_sensitive(&self, headers: &mut HeaderMap) {
         for name in [&header::AUTHORIZATION, &header::COOKIE]
             .into_iter()
@@ -105,8 +105,8 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    fn places() -> TokenPlaces {
-        TokenPlaces {
+    fn locations() -> TokenLocations {
+        TokenLocations {
             metadata: Some(HeaderName::from_static("session-token")),
             is_bearer_read: true,
             cookie: Some("__Host-session".into()),
@@ -123,19 +123,19 @@ mod tests {
 
     #[test]
     fn a_token_is_found_in_metadata_bearer_and_cookie() {
-        use Presented::{Nothing, Token, Unclear};
-        let cases: [(&[(&'static str, &str)], Presented<'_>); 22] = [
+        use RequestToken::{Ambiguous, Nothing, Token};
+        let cases: [(&[(&'static str, &str)], RequestToken<'_>); 22] = [
             (&[], Nothing),
             (&[("session-token", "t")], Token("t")),
-            (&[("session-token", "t"), ("session-token", "u")], Unclear),
-            (&[("session-token", "t\u{e9}")], Unclear),
+            (&[("session-token", "t"), ("session-token", "u")], Ambiguous),
+            (&[("session-token", "t\u{e9}")], Ambiguous),
             (&[("authorization", "Bearer t")], Token("t")),
             (&[("authorization", "bEARER  t")], Token("t")),
             (&[("authorization", "Basic dTpw")], Nothing),
             (&[("authorization", "t")], Nothing),
             (
                 &[("authorization", "Bearer t"), ("authorization", "Bearer u")],
-                Unclear,
+                Ambiguous,
             ),
             (
                 &[("authorization", "Bearer t"), ("authorization", "Basic dTpw")],
@@ -153,15 +153,21 @@ mod tests {
                 &[("cookie", "__Host-session=t"), ("session-token", "t")],
                 Token("t"),
             ),
-            (&[("cookie", "__Host-session=t"), ("session-token", "u")], Unclear),
+            (
+                &[("cookie", "__Host-session=t"), ("session-token", "u")],
+                Ambiguous,
+            ),
             (
                 &[("cookie", "__Host-session=t"), ("authorization", "Bearer u")],
-                Unclear,
+                Ambiguous,
             ),
-            (&[("session-token", "u"), ("authorization", "Bearer t")], Unclear),
+            (
+                &[("session-token", "u"), ("authorization", "Bearer t")],
+                Ambiguous,
+            ),
         ];
         for (lines, expected) in cases {
-            assert_eq!(places().token(&headers(lines)), expected, "{lines:?}");
+            assert_eq!(locations().token(&headers(lines)), expected, "{lines:?}");
         }
     }
 
@@ -173,13 +179,17 @@ mod tests {
             &[("cookie", "__Host-session=a"), ("cookie", "__Host-session=b")],
             &[("cookie", "__Host-session=a; __Host-session=a")],
         ] {
-            assert_eq!(places().token(&headers(lines)), Presented::Unclear, "{lines:?}");
+            assert_eq!(
+                locations().token(&headers(lines)),
+                RequestToken::Ambiguous,
+                "{lines:?}"
+            );
         }
     }
 
     #[test]
-    fn places_that_are_switched_off_are_not_read() {
-        let nowhere = TokenPlaces {
+    fn locations_that_are_switched_off_are_not_read() {
+        let nowhere = TokenLocations {
             metadata: None,
             is_bearer_read: false,
             cookie: None,
@@ -189,7 +199,7 @@ mod tests {
             ("authorization", "Bearer t"),
             ("cookie", "__Host-session=t"),
         ];
-        assert_eq!(nowhere.token(&headers(&lines)), Presented::Nothing);
+        assert_eq!(nowhere.token(&headers(&lines)), RequestToken::Nothing);
     }
 
     #[test]
@@ -200,7 +210,7 @@ mod tests {
             ("cookie", "a=b"),
             ("cookie", "__Host-session=secret"),
         ]);
-        places().mark_sensitive(&mut headers);
+        locations().mark_sensitive(&mut headers);
         let printed = format!("{headers:?}");
         assert!(!printed.contains("secret"), "{printed}");
     }

@@ -1,4 +1,4 @@
-//! What a check found, freed of the server's clock.
+//! What a check found: as callers get it, and as it is kept, independent of the server's clock.
 
 use crate::{
     domain::{AuthMethod, SessionId, Timestamp, UserId},
@@ -22,25 +22,25 @@ pub struct CheckedSession {
     pub auth_age: Duration,
 }
 
-/// A positive answer, its instants brought over to this process's clock.
+/// A positive answer, its instants converted to this process's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct LocalSession {
     pub(super) user_id: UserId,
     pub(super) session_id: SessionId,
     pub(super) authenticated_at: Timestamp,
     pub(super) auth_method: Option<AuthMethod>,
-    /// When the user proved who they are, by our clock; early by at most what the call took.
-    pub(super) our_authenticated_at: Timestamp,
-    /// When the session ends if it is not used, by our clock; early by at most what the call took.
-    pub(super) our_valid_until: Timestamp,
+    /// When the user proved who they are, by this process's clock; early by at most what the call took.
+    pub(super) local_authenticated_at: Timestamp,
+    /// When the session ends if it is not used, by this process's clock; early by at most what the call took.
+    pub(super) local_valid_until: Timestamp,
 }
 
-impl Answer {
-    /// The answer to a call that was made at `asked_at`, an instant of our clock; `None` if it breaks the contract.
+impl LocalSession {
+    /// The answer to a call that was sent at `sent_at`, an instant of this process's clock; `None` if it breaks the contract.
     ///
-    /// The server answered after it was asked, so spans that it counted from its answer are counted here from the question:
+    /// The server answered after the call was sent, so spans that it counted from its answer are counted here from the sending:
     /// the session may end too early, never too late.
-    pub(super) fn from_pb(found: &pb::UserIdForSessionResponse, asked_at: Timestamp) -> Option<Self> {
+    pub(super) fn from_pb(found: &pb::UserIdForSessionResponse, sent_at: Timestamp) -> Option<Self> {
         let authenticated_at = timestamp(found.authenticated_at.as_ref()?);
         let valid_until = timestamp(found.valid_until.as_ref()?);
         let valid_for = Duration::try_from(*found.valid_for.as_ref()?).ok()?;
@@ -54,19 +54,19 @@ impl Answer {
                 pb::AuthMethod::Caller => Some(AuthMethod::Caller),
                 pb::AuthMethod::Unspecified => None,
             },
-            our_authenticated_at: asked_at.before(answered_at.since(authenticated_at)),
-            our_valid_until: asked_at.after(valid_for),
+            local_authenticated_at: sent_at.before(answered_at.since(authenticated_at)),
+            local_valid_until: sent_at.after(valid_for),
         })
     }
 
-    /// What the asker is told at `now`, an instant of our clock.
-    pub(super) fn checked(&self, now: Timestamp) -> CheckedSession {
+    /// The result of a check at `now`, an instant of this process's clock.
+    pub(super) fn at(&self, now: Timestamp) -> CheckedSession {
         CheckedSession {
             user_id: self.user_id,
             session_id: self.session_id,
             authenticated_at: self.authenticated_at,
             auth_method: self.auth_method,
-            auth_age: now.since(self.our_authenticated_at),
+            auth_age: now.since(self.local_authenticated_at),
         }
     }
 }
@@ -102,21 +102,21 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_freed_of_the_servers_clock() {
-        let asked_at = Timestamp::from_millis(7_000_000_000);
-        let answer = Answer::from_pb(&found(), asked_at).unwrap();
+    fn an_answer_is_converted_from_the_servers_clock() {
+        let sent_at = Timestamp::from_millis(7_000_000_000);
+        let session = LocalSession::from_pb(&found(), sent_at).unwrap();
         assert_eq!(
-            answer.our_valid_until,
-            asked_at.after(Duration::from_millis(1_700_500))
+            session.local_valid_until,
+            sent_at.after(Duration::from_millis(1_700_500))
         );
         // The server's clock stood at 5,099.5 s, so the log-in was 99.5 s old.
-        let later = asked_at.after(Duration::from_secs(1));
-        assert_eq!(answer.checked(later).auth_age, Duration::from_millis(100_500));
+        let later = sent_at.after(Duration::from_secs(1));
+        assert_eq!(session.at(later).auth_age, Duration::from_millis(100_500));
     }
 
     #[test]
     fn an_answer_that_breaks_the_contract_is_none() {
-        let asked_at = Timestamp::default();
+        let sent_at = Timestamp::default();
         let broken: [fn(&mut pb::UserIdForSessionResponse); 6] = [
             |found| found.user_id.clear(),
             |found| found.session_id = "7".into(),
@@ -133,7 +133,7 @@ mod tests {
         for change in broken {
             let mut found = found();
             change(&mut found);
-            assert_eq!(Answer::from_pb(&found, asked_at), None, "{found:?}");
+            assert_eq!(LocalSession::from_pb(&found, sent_at), None, "{found:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Passwords that everyone tries first: those that are known to be used, and walks over the keyboard.
+//! Passwords that everyone tries first: those that are known to be used, and keyboard walks.
 
 use std::cmp::Ordering;
 
@@ -47,7 +47,7 @@ pub(super) fn is_listed(word: &str) -> bool {
 }
 
 /// Whether the text goes along one row, forwards or backwards, from anywhere and however often round.
-pub(super) fn is_walk(text: &str) -> bool {
+pub(super) fn is_keyboard_walk(text: &str) -> bool {
     ROWS.iter()
         .any(|row| goes_along(row, text.bytes()) || goes_along(row, text.bytes().rev()))
 }
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_goes_along_one_row() {
+    fn a_keyboard_walk_goes_along_one_row() {
         for text in [
             "qwertyuiopasdfgh",
             "mnbvcxzlkjhgfdsa",
@@ -118,10 +118,10 @@ mod tests {
             "1qaz2wsx3edc4rfv",
             "zyxwvutsrqponmlk",
         ] {
-            assert!(is_walk(text), "{text}");
+            assert!(is_keyboard_walk(text), "{text}");
         }
         for text in ["", "qwertyuiopasdfgj", "correct horse battery", "\u{1f600}"] {
-            assert!(!is_walk(text), "{text}");
+            assert!(!is_keyboard_walk(text), "{text}");
         }
         for row in ROWS {
             assert_eq!(row.iter().collect::<HashSet<_>>().len(), row.len());

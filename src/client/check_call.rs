@@ -1,8 +1,8 @@
-//! The call that asks sessiond about tokens, and what its answer says of each.
+//! The call that checks tokens, and what its response says of each.
 
 use super::{
-    answer::Answer,
     check_error::{CannotTell, CheckError},
+    checked_session::LocalSession,
     rpc::{AuthService, Connections},
 };
 use crate::{
@@ -13,35 +13,39 @@ use crate::{
 /// Tokens in one call, at most, as the contract allows.
 pub(super) const MAX_TOKENS: usize = 4096;
 
-/// Asks about one token or many, at most [`MAX_TOKENS`], in one call. As many results as tokens, in their order. `asked_at` is
-/// now or a little earlier.
-pub(super) async fn ask(
+/// Checks one token or many, at most [`MAX_TOKENS`], in one call. As many results as tokens, in their order. `sent_at` is now
+/// or a little earlier.
+pub(super) async fn check_tokens(
     connections: &Connections,
     tokens: &[&str],
-    asked_at: Timestamp,
-) -> Vec<Result<Answer, CheckError>> {
+    sent_at: Timestamp,
+) -> Vec<Result<LocalSession, CheckError>> {
     match tokens {
-        [token] => vec![ask_one(connections, token, asked_at).await],
-        _ => ask_many(connections, tokens, asked_at).await,
+        [token] => vec![check_one(connections, token, sent_at).await],
+        _ => check_many(connections, tokens, sent_at).await,
     }
 }
 
-async fn ask_one(connections: &Connections, token: &str, asked_at: Timestamp) -> Result<Answer, CheckError> {
+async fn check_one(
+    connections: &Connections,
+    token: &str,
+    sent_at: Timestamp,
+) -> Result<LocalSession, CheckError> {
     let message = pb::UserIdForSessionRequest {
         session_token: token.to_owned(),
     };
     let call = |mut service: AuthService, request| async move { service.user_id_for_session(request).await };
     match connections.call_idempotent(message, call).await {
-        Ok(found) => Answer::from_pb(&found, asked_at).ok_or_else(broken_answer),
+        Ok(found) => LocalSession::from_pb(&found, sent_at).ok_or_else(broken_response),
         Err(status) => Err(failed(&status)),
     }
 }
 
-async fn ask_many(
+async fn check_many(
     connections: &Connections,
     tokens: &[&str],
-    asked_at: Timestamp,
-) -> Vec<Result<Answer, CheckError>> {
+    sent_at: Timestamp,
+) -> Vec<Result<LocalSession, CheckError>> {
     let message = pb::BatchUserIdForSessionRequest {
         session_tokens: tokens.iter().map(|&token| token.to_owned()).collect(),
     };
@@ -50,31 +54,31 @@ async fn ask_many(
     let error = match connections.call_idempotent(message, call).await {
         Ok(response) if response.checks.len() == tokens.len() => {
             let checks = response.checks.iter();
-            return checks.map(|check| answer_of(check, asked_at)).collect();
+            return checks.map(|check| result_of(check, sent_at)).collect();
         }
-        // Which answer is whose could only be guessed.
-        Ok(_) => broken_answer(),
+        // Which result belongs to which token could only be guessed.
+        Ok(_) => broken_response(),
         Err(status) => match failed(&status) {
             // The contract knows no verdict on a whole batch.
-            CheckError::Invalid => broken_answer(),
+            CheckError::Invalid => broken_response(),
             error @ (CheckError::CannotTell(_) | CheckError::CallerRefused) => error,
         },
     };
     vec![Err(error); tokens.len()]
 }
 
-fn answer_of(check: &pb::SessionCheck, asked_at: Timestamp) -> Result<Answer, CheckError> {
+fn result_of(check: &pb::SessionCheck, sent_at: Timestamp) -> Result<LocalSession, CheckError> {
     match &check.result {
-        Some(Checked::Found(found)) => Answer::from_pb(found, asked_at).ok_or_else(broken_answer),
+        Some(Checked::Found(found)) => LocalSession::from_pb(found, sent_at).ok_or_else(broken_response),
         Some(Checked::Failure(reason)) => Err(match pb::ErrorReason::try_from(*reason) {
             Ok(pb::ErrorReason::InvalidSession) => CheckError::Invalid,
             Ok(_) | Err(_) => CheckError::CannotTell(CannotTell::Unreachable),
         }),
-        None => Err(broken_answer()),
+        None => Err(broken_response()),
     }
 }
 
-fn broken_answer() -> CheckError {
+fn broken_response() -> CheckError {
     tracing::error!("an answer of sessiond breaks the contract");
     CheckError::CannotTell(CannotTell::BrokenAnswer)
 }

@@ -2,7 +2,7 @@
 //!
 //! `$sessiond-bcrypt$v=1,k=KEY` and then bcrypt's own `$2b$12$…`, over `base64(HMAC-SHA-384(key, NFC(password)))`: 64 characters.
 
-use super::pepper::{Key, KeyRing};
+use super::pepper::{HmacKey, KeyRing};
 use crate::domain::PasswordHash;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bcrypt::BcryptError;
@@ -14,14 +14,14 @@ const TAG: &str = "$sessiond-bcrypt$v=1,k=";
 
 /// A stored hash of this scheme, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sealed<'a> {
+pub(super) struct HmacBcryptHash<'a> {
     /// The name of the key.
     pub(super) key_id: &'a str,
     /// bcrypt's own string.
     pub(super) bcrypt: &'a str,
 }
 
-impl<'a> Sealed<'a> {
+impl<'a> HmacBcryptHash<'a> {
     /// `None` if the text is not tagged as one of ours. What follows the tag is not looked into.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         let tail = text.strip_prefix(TAG)?;
@@ -39,11 +39,11 @@ pub(super) fn hash(password: &str, keys: &KeyRing, cost: u32) -> Result<Password
 }
 
 /// Whether a password in NFC is the one that `bcrypt` was made of.
-pub(super) fn is_right(password: &str, key: &Key, bcrypt: &str) -> bool {
+pub(super) fn verify(password: &str, key: &HmacKey, bcrypt: &str) -> bool {
     bcrypt::non_truncating_verify(*keyed_hash(password, key), bcrypt).unwrap_or(false)
 }
 
-fn keyed_hash(password: &str, key: &Key) -> Zeroizing<[u8; 64]> {
+fn keyed_hash(password: &str, key: &HmacKey) -> Zeroizing<[u8; 64]> {
     let mut mac = Hmac::<Sha384>::new(key.as_bytes().into());
     mac.update(password.as_bytes());
     let mut digest = mac.finalize().into_bytes();
@@ -68,8 +68,8 @@ mod tests {
     }
 
     fn verifies(password: &str, stored: &str) -> bool {
-        let sealed = Sealed::parse(stored).unwrap();
-        is_right(password, keys().get(sealed.key_id).unwrap(), sealed.bcrypt)
+        let parsed = HmacBcryptHash::parse(stored).unwrap();
+        verify(password, keys().get(parsed.key_id).unwrap(), parsed.bcrypt)
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The report of what was used: a use of a remembered answer is activity, too, so its token is checked again, in batches.
+//! Reports the use of cached answers to sessiond: such a use is activity, too, so its token is checked again, in batches.
 
-use super::{cache::Cache, flights::Flights, question::MAX_TOKENS};
+use super::{cache::Cache, check_call::MAX_TOKENS, coalescer::Coalescer, seqlock_table::WAYS};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     task::yield_now,
@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 /// After so many sets of the table, other tasks get a turn: well under a millisecond.
 const SETS_AT_ONCE: usize = 512;
 
-/// Reports at this interval until the task is stopped. What was not used is not asked for, and lapses.
-pub(super) async fn run(cache: Arc<Cache>, flights: Arc<Flights>, every: Duration) {
+/// Reports at this interval until the task is stopped. What was not used is not checked again, and expires.
+pub(super) async fn run(cache: Arc<Cache>, coalescer: Arc<Coalescer>, every: Duration) {
     let mut ticks = interval_at(Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut used = Vec::new();
@@ -20,24 +20,23 @@ pub(super) async fn run(cache: Arc<Cache>, flights: Arc<Flights>, every: Duratio
         ticks.tick().await;
         for set in 0..cache.set_count() {
             cache.sweep_set(set, &mut used);
-            // A set holds eight.
-            if used.len() + 8 > MAX_TOKENS {
-                report(&cache, &flights, &mut used).await;
+            if used.len() + WAYS > MAX_TOKENS {
+                report(&cache, &coalescer, &mut used).await;
             }
             if set % SETS_AT_ONCE == SETS_AT_ONCE - 1 {
                 yield_now().await;
             }
         }
-        report(&cache, &flights, &mut used).await;
+        report(&cache, &coalescer, &mut used).await;
     }
 }
 
-async fn report(cache: &Cache, flights: &Arc<Flights>, used: &mut Vec<Zeroizing<String>>) {
+async fn report(cache: &Cache, coalescer: &Arc<Coalescer>, used: &mut Vec<Zeroizing<String>>) {
     if used.is_empty() {
         return;
     }
-    for unreported in flights.ask_again(std::mem::take(used)).await {
+    for unreported in coalescer.recheck(std::mem::take(used)).await {
         // It is reported with the next.
-        cache.mark_used(&unreported);
+        cache.set_used(&unreported);
     }
 }

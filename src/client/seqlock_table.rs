@@ -1,10 +1,10 @@
-//! A table of fixed size from tokens to answers, read without a lock and without waiting.
+//! A set-associative table of fixed size from tokens to answers, read without a lock.
 //!
-//! It is laid out as a processor lays out its caches: sets of eight places, where a token's keyed hash says which set. A place
-//! is guarded by a version (a "seqlock"): a reader who finds that it changed under its eyes reads again, and never writes
-//! anything but, now and then, the mark that a place was used.
+//! It is laid out as a processor lays out its caches: sets of eight slots, where a token's keyed hash says which set. Each slot
+//! is a seqlock: a reader that finds that the version has changed reads again, and writes nothing but, now and then, the flag
+//! that the slot was used.
 
-use super::answer::Answer;
+use super::checked_session::LocalSession;
 use crate::domain::{AuthMethod, NoRandomness, SessionId, SessionToken, Timestamp, UserId};
 use parking_lot::Mutex;
 use std::{
@@ -13,15 +13,15 @@ use std::{
 };
 use zeroize::{Zeroize as _, Zeroizing};
 
-/// Places in a set.
-const WAYS: usize = 8;
+/// Slots in a set.
+pub(super) const WAYS: usize = 8;
 /// A token's 47 bytes in words, padded with zero.
 const TOKEN_WORDS: usize = 6;
-/// An [`Entry`] in words.
+/// A [`CachedAnswer`] in words.
 const ENTRY_WORDS: usize = 8;
 /// Writers of one set take turns; there are few, so sets share their locks.
 const WRITER_LOCKS: usize = 64;
-/// How often a reader looks again at a place that is being written before it goes without.
+/// How often a reader tries a slot that is being written before it reports a miss.
 const READ_ATTEMPTS: usize = 64;
 
 /// A token in the form that the table compares.
@@ -49,32 +49,32 @@ impl TokenKey {
 
 /// What is remembered of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) answer: Answer,
-    /// Where [`Marks`](super::marks::Marks) stood when the answer was asked for.
-    pub(super) asked_at_mark: u64,
+pub(super) struct CachedAnswer {
+    pub(super) session: LocalSession,
+    /// The [`RevocationVersions::version`](super::revocation_versions::RevocationVersions::version) at which the check was sent.
+    pub(super) version: u64,
 }
 
-impl Entry {
+impl CachedAnswer {
     fn to_words(self) -> [u64; ENTRY_WORDS] {
-        let answer = self.answer;
-        let method: u64 = match answer.auth_method {
+        let session = self.session;
+        let method: u64 = match session.auth_method {
             None => 0,
             Some(AuthMethod::Password) => 1,
             Some(AuthMethod::Caller) => 2,
         };
-        let [user_high, user_low] = halves(answer.user_id.to_bytes());
-        let [session_high, session_low] = halves(answer.session_id.to_bytes());
+        let [user_high, user_low] = halves(session.user_id.to_bytes());
+        let [session_high, session_low] = halves(session.session_id.to_bytes());
         [
             user_high,
             user_low,
             session_high,
             session_low,
-            answer.authenticated_at.as_millis().cast_unsigned(),
-            answer.our_authenticated_at.as_millis().cast_unsigned(),
-            answer.our_valid_until.as_millis().cast_unsigned(),
+            session.authenticated_at.as_millis().cast_unsigned(),
+            session.local_authenticated_at.as_millis().cast_unsigned(),
+            session.local_valid_until.as_millis().cast_unsigned(),
             // The count of revocations does not reach 2^62.
-            self.asked_at_mark << 2 | method,
+            self.version << 2 | method,
         ]
     }
 
@@ -85,13 +85,13 @@ impl Entry {
             session_high,
             session_low,
             authenticated_at,
-            ours,
-            until,
+            local_authenticated_at,
+            local_valid_until,
             rest,
         ] = words;
         let instant = |word: u64| Timestamp::from_millis(word.cast_signed());
         Self {
-            answer: Answer {
+            session: LocalSession {
                 user_id: UserId::from_bytes(whole([user_high, user_low])),
                 session_id: SessionId::from_bytes(whole([session_high, session_low])),
                 authenticated_at: instant(authenticated_at),
@@ -100,10 +100,10 @@ impl Entry {
                     2 => Some(AuthMethod::Caller),
                     _ => None,
                 },
-                our_authenticated_at: instant(ours),
-                our_valid_until: instant(until),
+                local_authenticated_at: instant(local_authenticated_at),
+                local_valid_until: instant(local_valid_until),
             },
-            asked_at_mark: rest >> 2,
+            version: rest >> 2,
         }
     }
 }
@@ -119,35 +119,35 @@ fn whole([high, low]: [u64; 2]) -> [u8; 16] {
 
 /// One token and its answer, in two cache lines.
 #[repr(align(128))]
-struct Place {
-    /// Odd while the place is being written.
+struct Slot {
+    /// Odd while the slot is being written.
     version: AtomicU64,
     token: [AtomicU64; TOKEN_WORDS],
-    entry: [AtomicU64; ENTRY_WORDS],
-    /// The tag of the token if it was used since it was last checked, so that a reader who is late marks nobody else.
+    answer: [AtomicU64; ENTRY_WORDS],
+    /// The tag of the token if it was used since it was last checked: a late reader's tag does not count for another token.
     used: AtomicU64,
 }
 
-/// The tags of a set's places, in one cache line. 0: the place is empty.
+/// The tags of a set's slots, in one cache line. 0: the slot is empty.
 #[repr(align(64))]
 struct Tags([AtomicU64; WAYS]);
 
 /// See the module.
-pub(super) struct Table {
+pub(super) struct SeqlockTable {
     hash_key: [u64; TOKEN_WORDS],
     tags: Box<[Tags]>,
-    places: Box<[Place]>,
+    slots: Box<[Slot]>,
     writers: [Mutex<()>; WRITER_LOCKS],
 }
 
-/// Where a token belongs.
+/// A token's set, and its tag within it.
 #[derive(Clone, Copy)]
-pub(super) struct Spot {
+pub(super) struct TokenHash {
     set: usize,
     tag: u64,
 }
 
-impl Table {
+impl SeqlockTable {
     /// A table for so many answers, rounded up to a multiple of eight. Its memory, 136 bytes for each, is taken now.
     pub(super) fn with_capacity(max_entries: usize) -> Result<Self, NoRandomness> {
         let sets = max_entries.div_ceil(WAYS).max(1);
@@ -157,11 +157,11 @@ impl Table {
         Ok(Self {
             hash_key: array::from_fn(|i| u64::from_ne_bytes(words[i])),
             tags: (0..sets).map(|_| Tags(zeros())).collect(),
-            places: (0..sets * WAYS)
-                .map(|_| Place {
+            slots: (0..sets * WAYS)
+                .map(|_| Slot {
                     version: AtomicU64::new(0),
                     token: zeros(),
-                    entry: zeros(),
+                    answer: zeros(),
                     used: AtomicU64::new(0),
                 })
                 .collect(),
@@ -169,118 +169,120 @@ impl Table {
         })
     }
 
-    /// Where the token belongs.
+    /// The token's hash.
     ///
-    /// The hash is NH (RFC 4418 §5.2), folded: universal under a key that nobody outside knows, so nobody can choose tokens that
-    /// meet, nor learn a token from the time that a look takes. It names places; whether a token is the right one is decided by
-    /// comparing all of it.
+    /// NH (RFC 4418 §5.2), folded: universal under a key that nobody outside knows, so nobody can choose tokens that collide, nor
+    /// learn a token from the time that a read takes. It names slots; whether a token is the right one is decided by comparing
+    /// all of it.
     #[inline]
-    pub(super) fn spot(&self, token: &TokenKey) -> Spot {
+    pub(super) fn hash(&self, token: &TokenKey) -> TokenHash {
         let keyed = |i: usize| u128::from(token.0[i].wrapping_add(self.hash_key[i]));
         let sum = (keyed(0) * keyed(1))
             .wrapping_add(keyed(2) * keyed(3))
             .wrapping_add(keyed(4) * keyed(5));
         let hash = (sum >> 64) as u64 ^ sum as u64;
-        Spot {
+        TokenHash {
             set: ((u128::from(hash) * self.tags.len() as u128) >> 64) as usize,
             tag: hash | 1,
         }
     }
 
-    /// What is remembered of the token. Marks it as used if `is_use` says that this is one.
+    /// What is remembered of the token. Flags it as used if `is_use` says that this is one.
     #[inline]
-    pub(super) fn read(
+    pub(super) fn get(
         &self,
         token: &TokenKey,
-        spot: Spot,
-        is_use: impl FnOnce(&Entry) -> bool,
-    ) -> Option<Entry> {
-        let way = self.way_with_tag(spot)?;
-        let place = &self.places[spot.set * WAYS + way];
-        let (found, words) = place.read()?;
+        hash: TokenHash,
+        is_use: impl FnOnce(&CachedAnswer) -> bool,
+    ) -> Option<CachedAnswer> {
+        let way = self.way_with_tag(hash)?;
+        let slot = &self.slots[hash.set * WAYS + way];
+        let (found, words) = slot.read()?;
         // Every word is compared, whatever the others say, so the time tells nothing.
         let difference = (0..TOKEN_WORDS).fold(0, |difference, i| difference | (found.0[i] ^ token.0[i]));
         if difference != 0 {
             return None;
         }
-        let entry = Entry::from_words(words);
+        let answer = CachedAnswer::from_words(words);
         // Looked at first: a line that is only read stays in every core's cache.
-        if is_use(&entry) && place.used.load(Ordering::Relaxed) != spot.tag {
-            place.used.store(spot.tag, Ordering::Relaxed);
+        if is_use(&answer) && slot.used.load(Ordering::Relaxed) != hash.tag {
+            slot.used.store(hash.tag, Ordering::Relaxed);
         }
-        Some(entry)
+        Some(answer)
     }
 
-    /// Remembers the answer in the place of the token's former one; else in an empty place; else instead of the one that was
-    /// not used lately and would end first.
-    pub(super) fn write(&self, token: &TokenKey, spot: Spot, entry: Entry) {
-        let _turn = self.writers[spot.set % WRITER_LOCKS].lock();
-        let way = self.way_with_tag(spot).unwrap_or_else(|| self.victim(spot.set));
-        let place = &self.places[spot.set * WAYS + way];
-        let tag = &self.tags[spot.set].0[way];
-        if tag.swap(spot.tag, Ordering::Relaxed) != spot.tag {
-            place.used.store(0, Ordering::Relaxed);
+    /// Writes the answer over the token's former one; else into an empty slot; else over the one that was not used lately and
+    /// would expire first.
+    pub(super) fn insert(&self, token: &TokenKey, hash: TokenHash, answer: CachedAnswer) {
+        let _guard = self.writers[hash.set % WRITER_LOCKS].lock();
+        let way = self
+            .way_with_tag(hash)
+            .unwrap_or_else(|| self.eviction_candidate(hash.set));
+        let slot = &self.slots[hash.set * WAYS + way];
+        let tag = &self.tags[hash.set].0[way];
+        if tag.swap(hash.tag, Ordering::Relaxed) != hash.tag {
+            slot.used.store(0, Ordering::Relaxed);
         }
-        place.write(token.0, entry.to_words());
+        slot.write(token.0, answer.to_words());
     }
 
     /// Forgets the token, and wipes it.
-    pub(super) fn remove(&self, spot: Spot) {
-        let _turn = self.writers[spot.set % WRITER_LOCKS].lock();
-        if let Some(way) = self.way_with_tag(spot) {
-            self.wipe(spot.set, way);
+    pub(super) fn remove(&self, hash: TokenHash) {
+        let _guard = self.writers[hash.set % WRITER_LOCKS].lock();
+        if let Some(way) = self.way_with_tag(hash) {
+            self.wipe(hash.set, way);
         }
     }
 
-    /// How many sets there are, for [`Table::sweep_set`].
+    /// How many sets there are, for [`SeqlockTable::sweep_set`].
     pub(super) fn set_count(&self) -> usize {
         self.tags.len()
     }
 
-    /// Wipes what has ended in this set, and gives the tokens that were used since they were last given, no longer marked.
+    /// Wipes what has expired in this set, and returns the tokens that were used since they were last returned.
     pub(super) fn sweep_set(&self, set: usize, now: Timestamp, used: &mut Vec<Zeroizing<String>>) {
-        let _turn = self.writers[set % WRITER_LOCKS].lock();
+        let _guard = self.writers[set % WRITER_LOCKS].lock();
         for way in 0..WAYS {
             let tag = self.tags[set].0[way].load(Ordering::Relaxed);
             if tag == 0 {
                 continue;
             }
-            let place = &self.places[set * WAYS + way];
-            let Some((token, words)) = place.read() else {
+            let slot = &self.slots[set * WAYS + way];
+            let Some((token, words)) = slot.read() else {
                 continue;
             };
-            if Entry::from_words(words).answer.our_valid_until <= now {
+            if CachedAnswer::from_words(words).session.local_valid_until <= now {
                 self.wipe(set, way);
-            } else if place.used.swap(0, Ordering::Relaxed) == tag {
+            } else if slot.used.swap(0, Ordering::Relaxed) == tag {
                 used.push(token.text());
             }
         }
     }
 
-    /// Marks the token as used, so that the next sweep gives it.
-    pub(super) fn mark_used(&self, spot: Spot) {
-        let _turn = self.writers[spot.set % WRITER_LOCKS].lock();
-        if let Some(way) = self.way_with_tag(spot) {
-            self.places[spot.set * WAYS + way]
+    /// Flags the token as used, so that the next sweep returns it.
+    pub(super) fn set_used(&self, hash: TokenHash) {
+        let _guard = self.writers[hash.set % WRITER_LOCKS].lock();
+        if let Some(way) = self.way_with_tag(hash) {
+            self.slots[hash.set * WAYS + way]
                 .used
-                .store(spot.tag, Ordering::Relaxed);
+                .store(hash.tag, Ordering::Relaxed);
         }
     }
 
     #[inline]
-    fn way_with_tag(&self, spot: Spot) -> Option<usize> {
-        let tags = &self.tags[spot.set].0;
-        (0..WAYS).find(|&way| tags[way].load(Ordering::Relaxed) == spot.tag)
+    fn way_with_tag(&self, hash: TokenHash) -> Option<usize> {
+        let tags = &self.tags[hash.set].0;
+        (0..WAYS).find(|&way| tags[way].load(Ordering::Relaxed) == hash.tag)
     }
 
-    fn victim(&self, set: usize) -> usize {
+    fn eviction_candidate(&self, set: usize) -> usize {
         let rank = |way: usize| {
             let tag = self.tags[set].0[way].load(Ordering::Relaxed);
-            let place = &self.places[set * WAYS + way];
-            let until = place
+            let slot = &self.slots[set * WAYS + way];
+            let until = slot
                 .read()
-                .map(|(_, words)| Entry::from_words(words).answer.our_valid_until);
-            (tag != 0, place.used.load(Ordering::Relaxed) == tag, until)
+                .map(|(_, words)| CachedAnswer::from_words(words).session.local_valid_until);
+            (tag != 0, slot.used.load(Ordering::Relaxed) == tag, until)
         };
         (0..WAYS).min_by_key(|&way| rank(way)).unwrap_or(0)
     }
@@ -288,7 +290,7 @@ impl Table {
     /// The caller holds the set's writer lock.
     fn wipe(&self, set: usize, way: usize) {
         self.tags[set].0[way].store(0, Ordering::Relaxed);
-        self.places[set * WAYS + way].write([0; TOKEN_WORDS], [0; ENTRY_WORDS]);
+        self.slots[set * WAYS + way].write([0; TOKEN_WORDS], [0; ENTRY_WORDS]);
     }
 
     #[cfg(test)]
@@ -298,13 +300,13 @@ impl Table {
     }
 }
 
-impl Place {
+impl Slot {
     #[inline]
     fn read(&self) -> Option<(TokenKey, [u64; ENTRY_WORDS])> {
         for _ in 0..READ_ATTEMPTS {
             let before = self.version.load(Ordering::Acquire);
             let token = array::from_fn(|i| self.token[i].load(Ordering::Relaxed));
-            let words = array::from_fn(|i| self.entry[i].load(Ordering::Relaxed));
+            let words = array::from_fn(|i| self.answer[i].load(Ordering::Relaxed));
             // Keeps the loads above from being made after the one below.
             fence(Ordering::Acquire);
             if before & 1 == 0 && self.version.load(Ordering::Relaxed) == before {
@@ -324,7 +326,7 @@ impl Place {
         for (to, from) in self.token.iter().zip(token) {
             to.store(from, Ordering::Relaxed);
         }
-        for (to, from) in self.entry.iter().zip(words) {
+        for (to, from) in self.answer.iter().zip(words) {
             to.store(from, Ordering::Relaxed);
         }
         self.version.store(version.wrapping_add(2), Ordering::Release);
@@ -332,7 +334,7 @@ impl Place {
 }
 
 /// Tokens do not outlive the table.
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         for word in &mut self.token {
             word.get_mut().zeroize();
@@ -360,105 +362,105 @@ mod tests {
     }
 
     /// All of it follows from `n`, so that a reader can tell an answer from a mix of two.
-    fn entry(n: u32) -> Entry {
+    fn cached(n: u32) -> CachedAnswer {
         let instant = |plus: i64| Timestamp::from_millis(1_000_000 + i64::from(n) * 10 + plus);
         let bits = [n.to_be_bytes()[3]; 10];
-        Entry {
-            answer: Answer {
+        CachedAnswer {
+            session: LocalSession {
                 user_id: UserId::new(instant(0), bits),
                 session_id: SessionId::new(instant(1), bits),
                 authenticated_at: instant(2),
                 auth_method: Some(AuthMethod::Caller),
-                our_authenticated_at: instant(3),
-                our_valid_until: instant(4),
+                local_authenticated_at: instant(3),
+                local_valid_until: instant(4),
             },
-            asked_at_mark: u64::from(n),
+            version: u64::from(n),
         }
     }
 
-    fn write(table: &Table, of: u32, said: u32) {
+    fn insert(table: &SeqlockTable, of: u32, n: u32) {
         let key = TokenKey::of(token(of).expose()).unwrap();
-        table.write(&key, table.spot(&key), entry(said));
+        table.insert(&key, table.hash(&key), cached(n));
     }
 
-    fn read(table: &Table, of: u32) -> Option<Entry> {
+    fn get(table: &SeqlockTable, of: u32) -> Option<CachedAnswer> {
         let key = TokenKey::of(token(of).expose()).unwrap();
-        table.read(&key, table.spot(&key), |_| true)
+        table.get(&key, table.hash(&key), |_| true)
     }
 
     #[test]
     fn what_was_written_is_read_and_what_was_removed_is_not() {
-        let table = Table::with_capacity(64).unwrap();
-        write(&table, 1, 1);
-        assert_eq!(read(&table, 1), Some(entry(1)));
-        assert_eq!(read(&table, 2), None);
-        write(&table, 1, 5);
-        assert_eq!((read(&table, 1), table.len()), (Some(entry(5)), 1));
+        let table = SeqlockTable::with_capacity(64).unwrap();
+        insert(&table, 1, 1);
+        assert_eq!(get(&table, 1), Some(cached(1)));
+        assert_eq!(get(&table, 2), None);
+        insert(&table, 1, 5);
+        assert_eq!((get(&table, 1), table.len()), (Some(cached(5)), 1));
         let key = TokenKey::of(token(1).expose()).unwrap();
-        table.remove(table.spot(&key));
-        assert_eq!((read(&table, 1), table.len()), (None, 0));
+        table.remove(table.hash(&key));
+        assert_eq!((get(&table, 1), table.len()), (None, 0));
     }
 
     #[test]
     fn two_tokens_with_one_hash_are_told_apart() {
-        let table = Table::with_capacity(8).unwrap();
+        let table = SeqlockTable::with_capacity(8).unwrap();
         let (one, other) = (token(1), token(2));
         let (one, other) = (
             TokenKey::of(one.expose()).unwrap(),
             TokenKey::of(other.expose()).unwrap(),
         );
-        let spot = table.spot(&one);
-        table.write(&one, spot, entry(1));
-        assert_eq!(table.read(&other, spot, |_| true), None);
-        table.write(&other, spot, entry(2));
-        assert_eq!(table.read(&one, spot, |_| true), None);
-        assert_eq!(table.read(&other, spot, |_| true), Some(entry(2)));
+        let hash = table.hash(&one);
+        table.insert(&one, hash, cached(1));
+        assert_eq!(table.get(&other, hash, |_| true), None);
+        table.insert(&other, hash, cached(2));
+        assert_eq!(table.get(&one, hash, |_| true), None);
+        assert_eq!(table.get(&other, hash, |_| true), Some(cached(2)));
     }
 
     #[test]
     fn memory_is_bounded_and_what_is_in_use_stays() {
-        let table = Table::with_capacity(800).unwrap();
+        let table = SeqlockTable::with_capacity(800).unwrap();
         for n in 0..8 {
-            write(&table, n, n);
-            read(&table, n);
+            insert(&table, n, n);
+            get(&table, n);
         }
         for n in 1_000..10_000 {
-            write(&table, n, n);
+            insert(&table, n, n);
         }
         assert!(table.len() <= 800, "{}", table.len());
         assert!(table.len() > 700, "{}", table.len());
         for n in 0..8 {
-            assert_eq!(read(&table, n), Some(entry(n)));
+            assert_eq!(get(&table, n), Some(cached(n)));
         }
     }
 
     #[test]
-    fn a_sweep_gives_what_was_used_once_and_wipes_what_has_ended() {
-        let table = Table::with_capacity(8).unwrap();
+    fn a_sweep_returns_what_was_used_once_and_wipes_what_expired() {
+        let table = SeqlockTable::with_capacity(8).unwrap();
         for n in 1..=3 {
-            write(&table, n, n);
+            insert(&table, n, n);
         }
-        read(&table, 2);
-        read(&table, 3);
+        get(&table, 2);
+        get(&table, 3);
         let mut used = Vec::new();
-        table.sweep_set(0, entry(2).answer.our_valid_until, &mut used);
+        table.sweep_set(0, cached(2).session.local_valid_until, &mut used);
         let used: Vec<&str> = used.iter().map(|token| token.as_str()).collect();
         assert_eq!(used, [token(3).expose()]);
-        assert_eq!((read(&table, 1), read(&table, 2), table.len()), (None, None, 1));
+        assert_eq!((get(&table, 1), get(&table, 2), table.len()), (None, None, 1));
 
         let mut used = Vec::new();
         table.sweep_set(0, Timestamp::default(), &mut used);
         assert!(used.is_empty());
         let key = TokenKey::of(token(3).expose()).unwrap();
-        table.mark_used(table.spot(&key));
+        table.set_used(table.hash(&key));
         table.sweep_set(0, Timestamp::default(), &mut used);
         assert_eq!(used.len(), 1);
     }
 
     #[test]
     fn f_12_a_reader_never_sees_a_mix_of_two_answers_nor_another_tokens() {
-        // One set, sixteen tokens: places change hands all the time.
-        let table = Table::with_capacity(8).unwrap();
+        // One set, sixteen tokens: slots are overwritten all the time.
+        let table = SeqlockTable::with_capacity(8).unwrap();
         /// Lets the writers stop however a reader ends.
         struct Stop<'a>(&'a AtomicBool);
         impl Drop for Stop<'_> {
@@ -476,7 +478,7 @@ mod tests {
                     while !stop.load(Ordering::Relaxed) {
                         round += 1;
                         for n in 0..16 {
-                            write(table, n, (round * 2 + writer) << 8 | n);
+                            insert(table, n, (round * 2 + writer) << 8 | n);
                         }
                     }
                 });
@@ -485,10 +487,10 @@ mod tests {
                 scope.spawn(|| {
                     let _stop = Stop(&stop);
                     for n in (0..16).cycle().take(400_000) {
-                        if let Some(found) = read(&table, n) {
-                            let said = u32::try_from(found.asked_at_mark).unwrap();
+                        if let Some(found) = get(&table, n) {
+                            let said = u32::try_from(found.version).unwrap();
                             assert_eq!(said & 0xff, n);
-                            assert_eq!(found, entry(said));
+                            assert_eq!(found, cached(n));
                             seen.fetch_add(1, Ordering::Relaxed);
                         }
                     }

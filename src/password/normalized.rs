@@ -12,7 +12,7 @@ const MAX_BYTES: usize = 4 * MAX_CHARS;
 
 /// Why a text cannot be a password. All of it shows in the text alone, so finding out may be quick and tells nothing of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unfit {
+pub(super) enum InvalidPassword {
     /// It is empty.
     Empty,
     /// It exceeds [`MAX_CHARS`] or [`MAX_BYTES`].
@@ -22,20 +22,20 @@ pub(super) enum Unfit {
 }
 
 /// A text that can be a password.
-pub(super) struct Candidate {
+pub(super) struct NormalizedPassword {
     /// As received: the form that other systems have hashed.
     raw: Password,
     normalized: Zeroizing<String>,
 }
 
-impl Candidate {
-    /// Looks at the text only: no hash is computed for what is unfit.
-    pub(super) fn new(raw: Password) -> Result<Self, Unfit> {
-        let normalized = fit(raw.expose())?;
+impl NormalizedPassword {
+    /// Looks at the text only: no hash is computed for a text that cannot be a password.
+    pub(super) fn new(raw: Password) -> Result<Self, InvalidPassword> {
+        let normalized = normalize(raw.expose())?;
         Ok(Self { raw, normalized })
     }
 
-    /// Takes any text. What is unfit gets a hash that no password verifies against.
+    /// Takes any text. One that cannot be a password gets a hash that no password verifies against.
     pub(super) fn new_unchecked(raw: Password) -> Self {
         let normalized = nfc(raw.expose());
         Self { raw, normalized }
@@ -53,20 +53,20 @@ impl Candidate {
 }
 
 /// The text in NFC, if it can be a password.
-pub(super) fn fit(text: &str) -> Result<Zeroizing<String>, Unfit> {
+pub(super) fn normalize(text: &str) -> Result<Zeroizing<String>, InvalidPassword> {
     if text.is_empty() {
-        return Err(Unfit::Empty);
+        return Err(InvalidPassword::Empty);
     }
-    // Asked before anything else reads the text: its length is the sender's choice.
+    // Before anything else reads the text: its length is the sender's choice.
     if text.len() > MAX_BYTES {
-        return Err(Unfit::TooLong);
+        return Err(InvalidPassword::TooLong);
     }
     if text.contains('\0') {
-        return Err(Unfit::HasNul);
+        return Err(InvalidPassword::HasNul);
     }
     let normalized = nfc(text);
     match normalized.chars().count() > MAX_CHARS {
-        true => Err(Unfit::TooLong),
+        true => Err(InvalidPassword::TooLong),
         false => Ok(normalized),
     }
 }
@@ -85,25 +85,25 @@ mod tests {
     #[test]
     fn s_36_the_longest_password_is_256_code_points_of_any_width() {
         for c in ["a", "\u{e9}", "\u{20ac}", "\u{1f600}"] {
-            assert!(fit(&c.repeat(256)).is_ok(), "{c}");
-            assert_eq!(fit(&c.repeat(257)), Err(Unfit::TooLong), "{c}");
+            assert!(normalize(&c.repeat(256)).is_ok(), "{c}");
+            assert_eq!(normalize(&c.repeat(257)), Err(InvalidPassword::TooLong), "{c}");
         }
-        assert_eq!(fit(&"a".repeat(1 << 20)), Err(Unfit::TooLong));
+        assert_eq!(normalize(&"a".repeat(1 << 20)), Err(InvalidPassword::TooLong));
     }
 
     #[test]
     fn s_36_code_points_are_counted_in_nfc() {
-        assert!(fit(&"e\u{301}".repeat(256)).is_ok());
+        assert!(normalize(&"e\u{301}".repeat(256)).is_ok());
         // One code point that NFC takes apart into three.
-        assert_eq!(fit(&"\u{1d160}".repeat(86)), Err(Unfit::TooLong));
+        assert_eq!(normalize(&"\u{1d160}".repeat(86)), Err(InvalidPassword::TooLong));
     }
 
     #[test]
     fn s_40_a_text_with_nul_is_no_password() {
         for text in ["\0", "hunter2\0", "\0hunter2", "hunter2\0hunter2"] {
-            assert_eq!(fit(text), Err(Unfit::HasNul), "{text:?}");
+            assert_eq!(normalize(text), Err(InvalidPassword::HasNul), "{text:?}");
         }
-        assert_eq!(fit(""), Err(Unfit::Empty));
+        assert_eq!(normalize(""), Err(InvalidPassword::Empty));
     }
 
     #[test]

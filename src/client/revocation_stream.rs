@@ -1,8 +1,8 @@
-//! The stream of revocations, and for how long what was heard on it may be trusted.
+//! The stream of revocations, and for how long what was received on it may be trusted.
 //!
-//! A heartbeat says until how long after the stream's start everything that was revoked has been told, and the stream started
-//! after we asked for it. So what we remember is true at least until our asking plus that span, by a clock of ours that nobody
-//! sets, and is trusted for the bound beyond that: a network that delays, buffers or stops the stream makes the trust lapse by
+//! A heartbeat says until how long after the stream's start everything that was revoked has been sent, and the stream started
+//! after our request. So what the cache holds is true at least until our request plus that span, by a clock of ours that nobody
+//! sets, and is trusted for the bound beyond that: a network that delays, buffers or stops the stream makes the trust expire by
 //! itself.
 
 use super::{
@@ -20,16 +20,16 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Status, transport::Endpoint};
 
-/// After so long a stream is asked for anew: the time since its start is counted by two clocks, and what they drift apart in this
+/// After so long a stream is requested anew: the time since its start is counted by two clocks, and what they drift apart in this
 /// time (at 200 ppm: 120 ms) is all that they ever do.
 const RENEW_AFTER: Duration = Duration::from_secs(600);
 /// How long the connection for a stream may take, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The pause before a broken stream is asked for again: at first, and at most.
+/// The pause before a broken stream is requested again: at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// Follows the stream for one cache.
-pub(super) struct Watch {
+pub(super) struct RevocationStream {
     cache: Arc<Cache>,
     endpoint: Endpoint,
     credential: CallerCredential,
@@ -42,14 +42,14 @@ pub(super) struct Watch {
 }
 
 /// Why a stream is no longer followed.
-enum Ended {
-    /// It is old. What was heard on it holds.
+enum StreamEnd {
+    /// It is old. What was received on it holds.
     DueForRenewal,
-    /// Nothing can be heard on it, because of this.
+    /// Nothing can be received on it, because of this.
     Broken(&'static str),
 }
 
-impl Watch {
+impl RevocationStream {
     pub(super) fn new(
         cache: Arc<Cache>,
         endpoint: Endpoint,
@@ -72,8 +72,8 @@ impl Watch {
         let mut pause = first;
         loop {
             match self.follow().await {
-                Ended::DueForRenewal => {}
-                Ended::Broken(reason) => {
+                StreamEnd::DueForRenewal => {}
+                StreamEnd::Broken(reason) => {
                     self.cache.distrust();
                     if std::mem::take(&mut self.is_followed) {
                         tracing::warn!(
@@ -91,50 +91,51 @@ impl Watch {
         }
     }
 
-    /// Asks for the stream on a connection of its own, so that a dead one is not asked again, and follows it to its end.
-    async fn follow(&mut self) -> Ended {
+    /// Requests the stream on a connection of its own, so that a dead one is not used again, and follows it to its end.
+    async fn follow(&mut self) -> StreamEnd {
         let Ok(Ok(channel)) = timeout(CONNECT_TIMEOUT, self.endpoint.connect()).await else {
-            return Ended::Broken("no connection");
+            return StreamEnd::Broken("no connection");
         };
         let mut service = AuthServiceClient::with_interceptor(channel, self.credential.clone());
-        let asked_at = self.cache.now();
+        let requested_at = self.cache.now();
         let request = WatchRevocationsRequest {
             cursor: self.cursor.clone(),
         };
         let mut stream = match timeout(self.bound, service.watch_revocations(request)).await {
             Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) => return Ended::Broken(self.refused(&status)),
-            Err(_) => return Ended::Broken("no answer"),
+            Ok(Err(status)) => return StreamEnd::Broken(self.refused(&status)),
+            Err(_) => return StreamEnd::Broken("no answer"),
         };
         loop {
             let message = match timeout(self.bound, stream.message()).await {
                 Ok(Ok(Some(message))) => message,
-                Ok(Ok(None)) => return Ended::Broken("the stream ended"),
-                Ok(Err(status)) => return Ended::Broken(self.refused(&status)),
-                Err(_) => return Ended::Broken("silence"),
+                Ok(Ok(None)) => return StreamEnd::Broken("the stream ended"),
+                Ok(Err(status)) => return StreamEnd::Broken(self.refused(&status)),
+                Err(_) => return StreamEnd::Broken("silence"),
             };
-            if let Some(complete_until) = self.hear(message) {
+            if let Some(complete_until) = self.apply(message) {
                 let now = self.cache.now();
                 // Nobody knows what will be revoked after now, whatever the server's clock says.
-                let complete_until = asked_at.after(complete_until).min(now);
+                let complete_until = requested_at.after(complete_until).min(now);
                 let trusted_until = complete_until.after(self.bound);
                 if trusted_until <= now {
-                    return Ended::Broken("heartbeats come too late");
+                    return StreamEnd::Broken("heartbeats come too late");
                 }
                 self.cache.trust_until(trusted_until);
                 if !std::mem::replace(&mut self.is_followed, true) {
                     tracing::info!("following the stream of revocations");
                 }
             }
-            self.cache.tell_whether_live();
-            if self.cache.now().since(asked_at) >= RENEW_AFTER {
-                return Ended::DueForRenewal;
+            self.cache.publish_liveness();
+            if self.cache.now().since(requested_at) >= RENEW_AFTER {
+                return StreamEnd::DueForRenewal;
             }
         }
     }
 
-    /// Takes a message in. A heartbeat gives until how long after the stream's start everything has been told, if it can.
-    fn hear(&mut self, message: WatchRevocationsResponse) -> Option<Duration> {
+    /// Applies a message to the cache. Returns what a heartbeat says, if it can: until how long after the stream's start
+    /// everything has been sent.
+    fn apply(&mut self, message: WatchRevocationsResponse) -> Option<Duration> {
         let complete_until = match message.event {
             Some(Event::Heartbeat(heartbeat)) => {
                 let span = heartbeat.complete_until;
