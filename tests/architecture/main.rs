@@ -9,6 +9,7 @@
 mod clean_tree;
 mod documents;
 mod imports;
+mod requirements;
 mod settings;
 mod tree;
 mod walkthroughs;
