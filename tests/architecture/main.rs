@@ -7,6 +7,7 @@
 )]
 
 mod clean_tree;
+mod dependencies;
 mod documents;
 mod imports;
 mod requirements;
