@@ -5,17 +5,14 @@ use std::path::Path;
 
 /// The documents that lead a reader through the tree.
 fn documents() -> Vec<String> {
-    let mut names: Vec<String> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"]
-        .map(str::to_owned)
-        .to_vec();
-    let written = tree::files_below(&tree::root().join("docs"));
-    names.extend(
-        written
-            .iter()
-            .map(|file| tree::name(file))
-            .filter(|name| name.ends_with(".md")),
-    );
-    names
+    let is_below_a_directory_of_documents =
+        |name: &str| name.starts_with("docs/") || name.starts_with("tests/");
+    tree::files_below(tree::root())
+        .iter()
+        .map(|file| tree::name(file))
+        .filter(|name| name.ends_with(".md"))
+        .filter(|name| !name.contains('/') || is_below_a_directory_of_documents(name))
+        .collect()
 }
 
 /// What stands between single backticks, outside fenced blocks.
@@ -44,7 +41,7 @@ fn link_targets(text: &str) -> Vec<&str> {
 
 /// Whether a code span is meant as a path in this tree.
 pub(crate) fn is_path(span: &str) -> bool {
-    const DIRECTORIES: [&str; 10] = [
+    const DIRECTORIES: [&str; 11] = [
         ".ci/",
         "benches/",
         "deploy/",
@@ -54,6 +51,7 @@ pub(crate) fn is_path(span: &str) -> bool {
         "proto/",
         "scripts/",
         "src/",
+        "testkit/",
         "tests/",
     ];
     let span = span.strip_prefix("./").unwrap_or(span);
