@@ -1,7 +1,7 @@
 //! Where users and sessions live: the two traits, their promises, and the stores that keep them.
 //!
 //! A store keeps and finds; it decides nothing that [`domain`](crate::domain) decides. Nothing above this module knows which
-//! store it has. `tests/store_contract` holds every promise written here against every store.
+//! store it has. `tests/stores/contract` holds every promise written here against every store.
 //!
 //! # Promises of every operation
 //!

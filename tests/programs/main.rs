@@ -1,4 +1,4 @@
-//! The built programs, as whoever runs them sees them: output, exit codes, signals.
+//! The built programs, as whoever runs them sees them: output, exit codes, signals; and their configuration.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,9 +8,12 @@
 
 mod cli;
 mod commands;
+mod config;
 mod configuration;
 mod data_directory;
+mod external_clients;
 mod metrics;
+mod out_of_descriptors;
 mod running;
 mod secrets;
 mod serving;

@@ -1,0 +1,414 @@
+//! Configuration through its public surface: who outweighs whom, what is refused, and that the example file tells the truth.
+use sessiond::{
+    config::{
+        GatewayProgramConfig, Mistakes, Origin, Parsed, ServiceConfig, UserStoreConfig, parse, settings,
+        with_settings,
+    },
+    domain::SessionLimits,
+    gateway::GatewayConfig,
+    grpc,
+    listener::{Options, Protocol},
+    password::HashingConfig,
+};
+use std::{ffi::OsString, fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
+
+/// What an operator has given in three places.
+#[derive(Default)]
+struct Input {
+    flags: Vec<String>,
+    environment: Vec<(OsString, OsString)>,
+    dir: Option<tempfile::TempDir>,
+}
+
+impl Input {
+    fn flag(mut self, flag: &str) -> Self {
+        self.flags.push(flag.to_owned());
+        self
+    }
+
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    fn file(self, text: &str) -> Self {
+        let path = self.write("sessiond.toml", text, 0o644);
+        let input = self.flag("--config");
+        input.flag(path.1.to_str().unwrap()).with_dir(path.0)
+    }
+
+    fn write(&self, name: &str, text: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        (dir, path)
+    }
+
+    fn with_dir(mut self, dir: tempfile::TempDir) -> Self {
+        self.dir = Some(dir);
+        self
+    }
+
+    fn parsed(&self) -> sessiond::config::Flags {
+        let command = with_settings(clap::Command::new("sessiond"), settings::ALL);
+        let mut arguments = vec![OsString::from("sessiond")];
+        arguments.extend(self.flags.iter().map(OsString::from));
+        let (parsed, flags) = parse(&command, arguments);
+        assert!(!matches!(parsed, Parsed::Text(_)));
+        flags
+    }
+
+    fn load(&self) -> Result<ServiceConfig, Mistakes> {
+        ServiceConfig::load(self.parsed(), self.environment.clone())
+    }
+
+    fn load_gateway(&self) -> Result<GatewayProgramConfig, Mistakes> {
+        GatewayProgramConfig::load(self.parsed(), self.environment.clone())
+    }
+
+    fn mistakes(&self) -> Vec<String> {
+        let mistakes = self.load().expect_err("it should be refused");
+        mistakes.as_slice().iter().map(ToString::to_string).collect()
+    }
+}
+
+fn input() -> Input {
+    Input::default()
+}
+
+#[test]
+fn a_flag_outweighs_the_environment_which_outweighs_the_file() {
+    let file = "listen = \"127.0.0.1:1\"\n";
+    let config = input().file(file).load().unwrap();
+    assert_eq!(config.address.port(), 1);
+    let config = input()
+        .file(file)
+        .variable("SESSIOND_LISTEN", "127.0.0.1:2")
+        .load()
+        .unwrap();
+    assert_eq!(config.address.port(), 2);
+    let config = input()
+        .file(file)
+        .variable("SESSIOND_LISTEN", "127.0.0.1:2")
+        .flag("--listen=127.0.0.1:3")
+        .load()
+        .unwrap();
+    assert_eq!(config.address.port(), 3);
+    let config = input().load().unwrap();
+    assert_eq!(config.address.port(), 50051);
+}
+
+#[test]
+fn the_environment_may_name_the_file_and_a_flag_may_name_another() {
+    let (_first_dir, first) = input().write("a.toml", "sessions_per_user = 1", 0o644);
+    let (_second_dir, second) = input().write("b.toml", "sessions_per_user = 2", 0o644);
+    let input = input().variable("SESSIOND_CONFIG", first.to_str().unwrap());
+    assert_eq!(input.load().unwrap().limits.max_per_user, 1);
+    let input = input.flag("--config").flag(second.to_str().unwrap());
+    assert_eq!(input.load().unwrap().limits.max_per_user, 2);
+}
+
+#[test]
+fn without_a_word_everything_is_at_its_parts_default() {
+    let config = input().load().unwrap();
+    assert_eq!(config.limits, SessionLimits::DEFAULT);
+    assert_eq!(
+        format!("{:?}", config.hashing),
+        format!("{:?}", HashingConfig::default())
+    );
+    assert_eq!(
+        format!("{:?}", config.api),
+        format!("{:?}", grpc::Options::default())
+    );
+    assert_eq!(
+        format!("{:?}", config.listener),
+        format!("{:?}", Options::new(Protocol::Rpc))
+    );
+    assert_eq!(
+        format!("{:?}", config.sweeper),
+        format!("{:?}", sessiond::sweeper::Options::default())
+    );
+    assert_eq!(
+        format!("{:?}", config.telemetry),
+        format!("{:?}", sessiond::telemetry::Options::default())
+    );
+    let UserStoreConfig::Embedded(data_dir) = config.stores.users else {
+        panic!("it is another store");
+    };
+    assert_eq!(data_dir, PathBuf::from("./sessiond-data"));
+    let gateway = config.gateway.unwrap();
+    assert_eq!(
+        format!("{:?}", gateway.listener),
+        format!("{:?}", Options::new(Protocol::Web))
+    );
+    // The default address is a loopback one.
+    let expected = GatewayConfig {
+        listens_on_plain_loopback: true,
+        ..GatewayConfig::default()
+    };
+    assert_eq!(format!("{:?}", gateway.gateway), format!("{expected:?}"));
+}
+
+#[test]
+fn the_example_file_holds_every_setting_at_its_default() {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/sessiond.example.toml")).unwrap();
+    let expected: Vec<String> = settings::all()
+        .map(|setting| {
+            let default = setting.default_text();
+            let is_bare = default.parse::<i64>().is_ok() || ["true", "false"].contains(&default);
+            match is_bare {
+                true => format!("{} = {default}", setting.key()),
+                false => format!("{} = \"{default}\"", setting.key()),
+            }
+        })
+        .collect();
+    let found: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+        .collect();
+    assert_eq!(found, expected);
+    assert_eq!(
+        format!("{:?}", input().file(&text).load().unwrap()),
+        format!("{:?}", input().load().unwrap())
+    );
+    // Above each setting stands what it is for, in the words of --help.
+    let comments: String = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# "))
+        .collect::<Vec<_>>()
+        .join(" ");
+    for setting in settings::all() {
+        assert!(comments.contains(setting.help()), "{}", setting.key());
+    }
+}
+
+#[test]
+fn every_mistake_is_named_at_once_with_its_place() {
+    let mistakes = input()
+        .file("listen = \"nowhere\"\nlog = 7\n\ncolour = \"blue\"\nstore = 1.5\n")
+        .variable("SESSIOND_DRAIN_TIMEOUT", "soon")
+        .variable("SESSIOND_COLOUR", "blue")
+        .flag("--password-cost=9")
+        .flag("--colour")
+        .flag("--size=big")
+        .mistakes();
+    for expected in [
+        "sessiond.toml, line 1: listen: must be an address",
+        "sessiond.toml, line 2: log: must be a level",
+        "sessiond.toml, line 4: colour: no such setting",
+        "sessiond.toml, line 5: store: must be a text",
+        "SESSIOND_DRAIN_TIMEOUT: must be a span",
+        "SESSIOND_COLOUR: no such setting",
+        "--password-cost: must be a whole number from 10 to 16",
+        "command line: unexpected argument '--colour' found",
+        "command line: unexpected argument '--size' found",
+    ] {
+        let count = mistakes
+            .iter()
+            .filter(|mistake| mistake.contains(expected))
+            .count();
+        assert_eq!(count, 1, "{expected}\n{}", mistakes.join("\n"));
+    }
+    assert_eq!(mistakes.len(), 9, "{}", mistakes.join("\n"));
+}
+
+#[test]
+fn a_wrong_value_is_a_mistake_even_where_another_outweighs_it() {
+    let mistakes = input()
+        .variable("SESSIOND_WORKERS", "many")
+        .flag("--workers=2")
+        .mistakes();
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_refused_with_its_lines() {
+    let mistakes = input().file("listen = \"127.0.0.1:1\"\nlog == \n").mistakes();
+    assert!(
+        mistakes.iter().any(|mistake| mistake.contains("line 2")),
+        "{mistakes:?}"
+    );
+    let mistakes = input().flag("--config=/nowhere/sessiond.toml").mistakes();
+    assert!(
+        mistakes[0].starts_with("--config: names /nowhere/sessiond.toml"),
+        "{mistakes:?}"
+    );
+}
+
+#[test]
+fn what_kubernetes_says_of_a_service_of_our_name_is_no_mistake() {
+    let config = input()
+        .variable("SESSIOND_SERVICE_HOST", "10.0.0.1")
+        .variable("SESSIOND_PORT", "tcp://10.0.0.1:50051")
+        .variable("SESSIOND_PORT_50051_TCP_ADDR", "10.0.0.1")
+        .load();
+    assert!(config.is_ok());
+}
+
+#[test]
+fn one_file_serves_both_programs() {
+    let file = "listen = \"127.0.0.1:1\"\nupstream = \"http://127.0.0.1:1\"\n";
+    assert_eq!(
+        input().file(file).load_gateway().unwrap().upstream.to_string(),
+        "http://127.0.0.1:1/"
+    );
+    assert!(input().file(file).load().is_ok());
+    // What is wrong for the other is wrong.
+    assert!(input().file("upstream = \"nowhere\"").load().is_err());
+    assert!(input().file("password_cost = 99").load_gateway().is_err());
+}
+
+#[test]
+fn s_72_plain_text_beyond_this_machine_takes_a_flag_that_names_the_danger() {
+    for setting in ["listen", "gateway-listen", "metrics-listen"] {
+        let flag = format!("--{setting}=0.0.0.0:0");
+        let mistakes = input().flag(&flag).mistakes();
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert!(mistakes[0].contains("--danger-plaintext-listen"), "{mistakes:?}");
+        assert!(
+            input()
+                .flag(&flag)
+                .flag("--danger-plaintext-listen")
+                .load()
+                .is_ok()
+        );
+        assert!(
+            input()
+                .flag(&flag)
+                .flag("--danger-plaintext-listen=false")
+                .load()
+                .is_err()
+        );
+    }
+    let upstream = input().flag("--upstream=http://10.0.0.1:50051");
+    assert!(upstream.load_gateway().is_err());
+    assert!(upstream.flag("--danger-plaintext-listen").load_gateway().is_ok());
+}
+
+#[test]
+fn s_70_metrics_are_shown_nowhere_unless_an_address_is_given() {
+    let config = input().load().unwrap();
+    assert_eq!(config.metrics_address, None);
+    assert!(!config.sweeper.counts_sessions);
+    let config = input()
+        .file("metrics_listen = \"127.0.0.1:9464\"")
+        .load()
+        .unwrap();
+    assert_eq!(config.metrics_address, Some(([127, 0, 0, 1], 9464).into()));
+    assert!(config.sweeper.counts_sessions);
+    let mistakes = input().flag("--metrics-listen=everywhere").mistakes();
+    assert!(mistakes[0].contains("must be an address"), "{mistakes:?}");
+}
+
+#[test]
+fn s_97_a_password_in_a_store_url_is_refused_and_not_repeated() {
+    for flag in [
+        "--store=postgres://app:hunter2@db/app",
+        "--session-store=redis://:hunter2@cache",
+    ] {
+        let mistakes = input().flag(flag).mistakes();
+        assert!(mistakes[0].contains("url_file"), "{mistakes:?}");
+        assert!(!mistakes[0].contains("hunter2"), "{mistakes:?}");
+    }
+}
+
+#[test]
+fn s_97_a_store_url_with_its_password_comes_from_a_file_of_ones_own() {
+    let url = "postgres://app:hunter2@db/app";
+    let (_dir, open) = input().write("url", url, 0o644);
+    let mistakes = input()
+        .flag("--store-url-file")
+        .flag(open.to_str().unwrap())
+        .mistakes();
+    assert!(mistakes[0].contains("chmod 600"), "{mistakes:?}");
+    let (_dir, own) = input().write("url", &format!("{url}\n"), 0o600);
+    let config = input()
+        .flag("--store-url-file")
+        .flag(own.to_str().unwrap())
+        .load()
+        .unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert!(matches!(config.stores.users, UserStoreConfig::Postgres(_)));
+    let both = input()
+        .flag("--store-url-file")
+        .flag(own.to_str().unwrap())
+        .flag("--store=memory")
+        .mistakes();
+    assert!(both[0].contains("together"), "{both:?}");
+}
+
+#[test]
+fn s_97_a_pepper_file_that_others_can_read_is_refused() {
+    let pepper = "2026 yv66vt6tvu/K/rq+3q2+78r+ur7erb7vyv66vt6tvu8= current\n";
+    let (_dir, open) = input().write("pepper", pepper, 0o640);
+    let mistakes = input()
+        .flag("--pepper-file")
+        .flag(open.to_str().unwrap())
+        .mistakes();
+    assert!(mistakes[0].contains("chmod 600"), "{mistakes:?}");
+    let (_dir, own) = input().write("pepper", pepper, 0o600);
+    let config = input()
+        .flag("--pepper-file")
+        .flag(own.to_str().unwrap())
+        .load()
+        .unwrap();
+    assert!(config.hashing.peppers.is_some());
+    let (_dir, rubbish) = input().write("pepper", "hunter2", 0o600);
+    let mistakes = input()
+        .flag("--pepper-file")
+        .flag(rubbish.to_str().unwrap())
+        .mistakes();
+    assert!(!mistakes.concat().contains("hunter2"), "{mistakes:?}");
+}
+
+#[test]
+fn a_session_may_be_configured_in_all_its_spans() {
+    let config = input()
+        .file("session_lifetime = \"7d\"\nsession_idle_timeout = \"1h\"\ntrusted_proxies = [\"10.0.0.0/8\", \"192.0.2.1\"]\nconnection_age = \"10m\"")
+        .load()
+        .unwrap();
+    assert_eq!(config.limits.span.lifetime(), Duration::from_secs(7 * 24 * 3600));
+    assert_eq!(config.limits.span.idle_timeout(), Duration::from_secs(3600));
+    assert_eq!(config.gateway.unwrap().gateway.trusted_proxies.len(), 2);
+    assert_eq!(config.listener.connection_age, Some(Duration::from_secs(600)));
+}
+
+#[test]
+fn every_flag_is_in_the_help_with_its_variable_and_default() {
+    let command = with_settings(clap::Command::new("sessiond"), settings::ALL);
+    let (Parsed::Text(help), _) = parse(&command, vec!["sessiond".into(), "--help".into()]) else {
+        panic!("it is no help");
+    };
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for setting in settings::all() {
+        assert!(
+            help.contains(&format!("--{}", setting.flag())),
+            "{}",
+            setting.key()
+        );
+        assert!(
+            help.contains(&format!("[env: {}]", setting.variable())),
+            "{}",
+            setting.key()
+        );
+    }
+}
+
+#[test]
+fn a_mistake_knows_where_it_was_made() {
+    let mistakes = input().variable("SESSIOND_LISTEN", "x").load().unwrap_err();
+    assert_eq!(
+        mistakes.as_slice()[0].origin,
+        Origin::Environment("SESSIOND_LISTEN".to_owned())
+    );
+}
+
+#[test]
+fn names_follow_from_the_key() {
+    let listen = settings::all().next().unwrap();
+    assert_eq!(
+        (listen.key(), listen.flag(), listen.variable()),
+        ("listen", "listen".to_owned(), "SESSIOND_LISTEN".to_owned())
+    );
+}
