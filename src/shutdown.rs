@@ -1,4 +1,4 @@
-//! When to stop, and how far stopping has come.
+//! The order to stop, and which stage the stop has reached.
 
 use std::io;
 use tokio::{
@@ -6,7 +6,7 @@ use tokio::{
     sync::watch,
 };
 
-/// How far stopping has come. It only ever goes on.
+/// The stage of the stop. It never goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Running,
@@ -55,7 +55,7 @@ impl Trigger {
                 }
                 self.advance(stage);
             }
-            // Everybody's view of the stop must outlive the orders.
+            // Keeps the sender alive for as long as anybody watches it.
             self.0.closed().await;
         });
         Ok(())

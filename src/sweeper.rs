@@ -21,7 +21,7 @@ pub struct Options {
     pub interval: Duration,
     /// Sessions that are swept in one step.
     pub batch: u32,
-    /// The pause between two steps, for everybody else.
+    /// The pause between two steps, in which other work runs.
     pub pause: Duration,
     /// Whether the sessions that live are counted after each sweep, and once before the first: a shared store may have to look at
     /// all of them for that.
@@ -43,8 +43,8 @@ impl Default for Options {
 /// long. Beyond it the clock is doubted for [`DOUBT_LASTS`].
 const UNSUSPICIOUS_GAP: Duration = Duration::from_secs(60 * 60);
 
-/// How long a doubtful clock keeps the sweeper waiting. A clock that was set right within it has purged nothing, once sessiond has
-/// been restarted.
+/// How long a doubtful clock keeps the sweeper waiting. If the clock is set right and sessiond restarted within it, nothing
+/// has been purged.
 const DOUBT_LASTS: Duration = Duration::from_secs(60 * 60);
 
 /// Sweeps until the stop is ordered.
@@ -87,7 +87,7 @@ pub async fn sweep_on(
     }
 }
 
-/// Sweeps until nothing is left, in batches. An error ends the sweep; the next one comes.
+/// Sweeps until nothing is left, in batches. An error ends this sweep; the next one comes at its time.
 async fn sweep(sessions: &dyn SessionStore, clock: &dyn Clock, options: &Options, sweeps: &Sweeps) {
     let started_at = Instant::now();
     let mut swept = 0;

@@ -60,7 +60,7 @@ impl Auth {
         }
     }
 
-    /// [`check`](Self::check) for many tokens: what each comes to, as `conclude` has it, in their order.
+    /// [`check`](Self::check) for many tokens: in their order. `conclude` turns each result into what the caller collects.
     pub async fn check_many<T: AsRef<[u8]>, R>(
         &self,
         tokens: &[T],
@@ -99,8 +99,8 @@ impl Auth {
 
     /// As [`judge`](Self::judge), of what had to be waited for.
     ///
-    /// What counts is when the answer came. While a store hangs, others are told that a session has expired; noted as of the
-    /// instant at which it was asked for, the activity would bring it back.
+    /// The instant of the answer counts. While a store hangs, another check may be told that the session has expired; activity that
+    /// is noted as of the question would bring it back.
     fn judge_late(
         &self,
         found: Result<Option<LiveSession>, StoreError>,
@@ -150,8 +150,8 @@ impl Auth {
         }
         let user = match self.parts.users.by_id(session.live.user_id).await? {
             Some(record) if record.user.disabled_at.is_none() => record.user,
-            // Their sessions are about to end; or whoever disabled or deleted the user failed half-way, and this one would go on.
-            // It ends before anybody is told that it has: checks, which do not look at the user, must say the same.
+            // The user's sessions are about to end, or the call that disabled or deleted the user failed half-way. This session
+            // ends here, before the answer says so: checks do not read the user, and must give the same answer.
             Some(_) | None => {
                 let key = SessionKey::Id(session.live.id);
                 self.parts.sessions.destroy(key, now).await?;

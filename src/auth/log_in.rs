@@ -57,11 +57,11 @@ pub struct LoggedIn {
     pub user: User,
 }
 
-/// What says that a user may log in.
+/// Why a user may log in.
 enum Proof {
-    /// A password that was right for the hash that was stored then.
+    /// The password matched the hash that was stored then.
     Password { user: UserId, verified: PasswordHash },
-    /// The caller's word.
+    /// The caller vouches for them.
     Caller(UserId),
 }
 
@@ -109,7 +109,8 @@ impl Auth {
             Credential::User(id) => Proof::Caller(id),
         };
         for _ in 0..ATTEMPTS {
-            // If the user's sessions are revoked between this and the creation, it is asked again: the user may be the reason.
+            // If the user's sessions are revoked between this and the creation, the user is read again: a change of theirs may be
+            // the reason.
             let Vouched { user, epoch } = self.vouch(&proof).await?;
             let now = self.parts.clock.now();
             let token = self.parts.tokens.session_token()?;
@@ -155,7 +156,7 @@ impl Auth {
                 Some(UserRecord { user, password_hash }) if user.disabled_at.is_none() => {
                     (Some(user.id), password_hash)
                 }
-                // Nothing that a right password costs more may be spent on who cannot log in.
+                // A right password may cost a rehash. A user who cannot log in must not cost one, or the time would tell.
                 Some(UserRecord { user, .. }) => (Some(user.id), None),
                 None => (None, None),
             };

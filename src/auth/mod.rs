@@ -1,7 +1,7 @@
 //! The use cases: log in, check, log out, rotate, revoke, manage users.
 //!
-//! Everything that decides stands here or in [`domain`](crate::domain); stores keep and passwords are hashed elsewhere, and
-//! nothing here knows how a request came in.
+//! Every decision is made here or in [`domain`](crate::domain). Stores keep what they are given, `password` hashes, and nothing
+//! here knows how a request came in.
 
 mod check;
 mod error;
@@ -64,15 +64,15 @@ impl Auth {
         self.parts.users.ping().await
     }
 
-    /// What has been revoked, for those who remember answers.
+    /// The log of revocations, for clients that cache answers.
     #[must_use]
     pub fn revocations(&self) -> &RevocationLog {
         self.parts.sessions.revocations()
     }
 }
 
-/// Runs a use case of several steps to its end, even if whoever asked for it stops waiting: half of it would be neither what
-/// was before nor what was wanted.
+/// Runs a use case of several steps to its end, even if its caller stops waiting: half of the steps would leave a state that nobody
+/// asked for.
 async fn to_its_end<T: Send + 'static>(
     steps: impl Future<Output = Result<T, AuthError>> + Send + 'static,
 ) -> Result<T, AuthError> {

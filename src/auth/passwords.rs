@@ -9,7 +9,7 @@ use crate::{
 use std::time::Duration;
 use tracing::info;
 
-/// What every log-in form and every page of this product is called: no password may be.
+/// The product's name. No password may be it, because it is tried first.
 const PRODUCT: &str = "sessiond";
 
 /// How often a change is tried again when the stored hash was replaced in between.
@@ -147,7 +147,7 @@ impl Auth {
         .await
     }
 
-    /// Holds a new password against the rules and hashes it.
+    /// Checks a new password against the rules and hashes it.
     pub(super) async fn hash_new(&self, new: NewPassword, email: &Email) -> Result<PasswordHash, AuthError> {
         match new {
             NewPassword::Imported(field, text) => Ok(self.parts.passwords.check_import(field, &text)?),

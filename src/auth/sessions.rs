@@ -55,8 +55,8 @@ pub enum RevocationTarget {
 }
 
 impl Auth {
-    /// Ends one session and says whether it lived. `None` is a token that can be none: it proves nothing, so there is nothing
-    /// to end.
+    /// Ends one session and says whether it lived. `None` stands for a text that cannot be a token:
+    /// there is nothing to end.
     ///
     /// # Errors
     /// [`AuthError::Store`]: the session may have ended or not; asking again is safe.
@@ -152,7 +152,7 @@ impl Auth {
         let rotation = Rotation {
             from,
             to: token.digest(),
-            // Without a grace no clock decides: that of another process may be behind this one.
+            // Without a grace the old token ends whatever any clock says: the clock of another process may be behind this one's.
             grace_until: match grace.is_zero() {
                 true => Timestamp::default(),
                 false => now.after(grace),

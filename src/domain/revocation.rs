@@ -1,10 +1,10 @@
-//! What is told to those who remember answers.
+//! What clients that cache answers have to hear of.
 
 use super::{SessionId, UserId};
 
-/// An end of sessions that whoever remembers an answer must hear of.
+/// An end of sessions that makes cached answers wrong.
 ///
-/// Expiry is none: an answer says until when it holds.
+/// Expiry is not one: an answer says until when it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revocation {
     /// One session ended, or got a new token.

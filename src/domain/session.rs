@@ -38,12 +38,11 @@ pub struct LiveSession {
     pub last_seen_at: Timestamp,
     /// When the user last proved who they are.
     pub authenticated_at: Timestamp,
-    /// How they did.
+    /// How the user proved it.
     pub auth_method: AuthMethod,
     /// How long it may go without a check, and how long it may last at all.
     pub span: SessionSpan,
-    /// Where it was found by an old token in its grace: when that token stops proving it. `None`: it was found by its own token, or
-    /// not by a token.
+    /// If the session was found by an old token in its grace: when that token stops proving it. `None` otherwise.
     pub grace_ends_at: Option<Timestamp>,
 }
 
@@ -60,8 +59,8 @@ impl LiveSession {
         self.created_at().after(self.span.lifetime())
     }
 
-    /// When it ends if it is not checked again: the earlier of idle expiry and absolute expiry. For whoever found it by an old token:
-    /// when that token is over, if that comes first.
+    /// When it ends if it is not checked again: the earlier of idle expiry and absolute expiry. If it was found by an old token
+    /// whose grace ends before: the end of that grace.
     #[must_use]
     pub fn valid_until(&self) -> Timestamp {
         let ends_at = self

@@ -77,12 +77,12 @@ pub struct TokenDigest([u8; 32]);
 impl TokenDigest {
     /// The digest of a token as presented, or `None` if the text cannot be a session token.
     ///
-    /// Looking a digest up compares digests, not tokens, so what the comparison's time tells is useless to a guesser.
+    /// A look-up compares digests, not tokens, so its time tells a guesser nothing about a token.
     #[must_use]
     pub fn of_presented(text: impl AsRef<[u8]>) -> Option<Self> {
         let token: &[u8; TOKEN_BYTES] = text.as_ref().try_into().ok()?;
         let (prefix, encoded) = token.split_at(PREFIX.len());
-        // Every byte is looked at whatever the others are: without a branch for each, the compiler looks at many at a time.
+        // There is no early exit: without a branch for each byte, the compiler checks many of them at a time.
         let is_encoded = encoded
             .iter()
             .fold(true, |is_encoded, byte| is_encoded & is_base64url(*byte));

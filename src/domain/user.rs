@@ -15,7 +15,7 @@ pub struct User {
     pub email: Email,
     /// What they are called.
     pub names: Names,
-    /// What others let them do; opaque here.
+    /// What other services let them do; opaque here.
     pub roles: Roles,
     /// When the user was created.
     pub created_at: Timestamp,
@@ -46,7 +46,7 @@ pub struct Email {
 
 impl Email {
     /// Accepts `local@domain` of at most 254 bytes (RFC 5321 §4.5.3.1.3) without spaces or control characters. The local part
-    /// may be any Unicode (RFC 6531). Whether mail reaches it is not asked.
+    /// may be any Unicode (RFC 6531). Whether mail reaches it is not checked.
     ///
     /// # Errors
     /// A violation of `field`.
@@ -54,7 +54,7 @@ impl Email {
     pub fn new(field: &str, text: &str) -> Result<Self, FieldViolation> {
         use unicode_normalization::UnicodeNormalization as _;
         let rule = "must be an address of the form local@domain, at most 254 bytes, without spaces";
-        // Asked before normalising, which can grow a text several times over.
+        // Checked before normalising, which can grow a text several times over.
         let is_short = (3..=254).contains(&text.len());
         let text: String = if is_short {
             text.nfc().collect()
