@@ -1,7 +1,7 @@
 //! Calls by method and code, counted by each thread for itself.
 //!
 //! A check of a session takes about a microsecond on every core at once. One counter for all of them would be a cache line that
-//! the cores take from each other with every call; so each thread has its own, and whoever reads adds them up.
+//! the cores take from each other with every call; so each thread has its own, and a reader adds them up.
 
 use parking_lot::Mutex;
 use prometheus_client::{

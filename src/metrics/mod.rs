@@ -1,7 +1,7 @@
 //! What the process counts, and where that can be read.
 //!
-//! Who counts owns the numbers; [`Metrics`] knows where they stand and reads them when it is asked. No label holds anything that
-//! a user or a caller has said.
+//! The code that counts owns its numbers; [`Metrics`] reads them when somebody requests them. No label holds text from a user or a
+//! caller.
 
 mod calls;
 mod endpoint;
@@ -36,7 +36,7 @@ impl Metrics {
         sweeps.register(&mut self.registry);
     }
 
-    /// Shows a number that only grows while the process lives.
+    /// Shows a counter: it only grows while the process lives.
     pub fn add_counter(
         &mut self,
         name: &'static str,
@@ -48,7 +48,7 @@ impl Metrics {
             .register_collector(Box::new(Observed { name, help, read }));
     }
 
-    /// Shows a number that comes and goes; `None`: it is not known now.
+    /// Shows a gauge; `None`: its value is not known now.
     pub fn add_gauge(
         &mut self,
         name: &'static str,

@@ -24,7 +24,7 @@ pub struct Sweeps {
     sessions: Arc<AtomicU64>,
 }
 
-/// In place of a count: nobody knows. No store holds that many.
+/// Stands for an unknown count: no store holds that many sessions.
 const UNKNOWN: u64 = u64::MAX;
 
 impl Default for Sweeps {
@@ -44,7 +44,7 @@ impl Sweeps {
         self.swept.inc_by(sessions);
     }
 
-    /// The store did not let a sweep go on.
+    /// A sweep failed at the store.
     pub fn note_failure(&self) {
         self.failures.inc();
     }
@@ -54,7 +54,7 @@ impl Sweeps {
         self.durations.observe(took.as_secs_f64());
     }
 
-    /// So many sessions live; `None`: nobody knows.
+    /// How many sessions live; `None`: unknown.
     pub fn note_sessions(&self, count: Option<u64>) {
         self.sessions.store(count.unwrap_or(UNKNOWN), Ordering::Relaxed);
     }
