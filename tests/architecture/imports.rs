@@ -240,6 +240,24 @@ fn imports_point_one_way() {
 }
 
 #[test]
+fn no_row_of_the_code_map_allows_what_its_module_does_not_import() {
+    let uses = modules();
+    let mut unused = Vec::new();
+    for row in CODE_MAP.iter() {
+        let (MayImport::Only(paths), Some(used)) = (&row.may_import, uses.get(&row.module)) else {
+            continue;
+        };
+        for allowed in paths {
+            let inside = format!("{allowed}::");
+            if !used.iter().any(|path| path == allowed || path.starts_with(&inside)) {
+                unused.push(format!("{} may import {allowed} but does not", row.module));
+            }
+        }
+    }
+    assert!(unused.is_empty(), "the code map allows too much:\n{}", unused.join("\n"));
+}
+
+#[test]
 fn every_row_of_the_code_map_is_there_and_imports_from_rows_above_it() {
     let mut above: Vec<&str> = Vec::new();
     for Row { module, may_import } in CODE_MAP.iter() {
