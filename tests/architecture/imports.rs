@@ -249,12 +249,19 @@ fn no_row_of_the_code_map_allows_what_its_module_does_not_import() {
         };
         for allowed in paths {
             let inside = format!("{allowed}::");
-            if !used.iter().any(|path| path == allowed || path.starts_with(&inside)) {
+            if !used
+                .iter()
+                .any(|path| path == allowed || path.starts_with(&inside))
+            {
                 unused.push(format!("{} may import {allowed} but does not", row.module));
             }
         }
     }
-    assert!(unused.is_empty(), "the code map allows too much:\n{}", unused.join("\n"));
+    assert!(
+        unused.is_empty(),
+        "the code map allows too much:\n{}",
+        unused.join("\n")
+    );
 }
 
 #[test]
