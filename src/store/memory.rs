@@ -3,7 +3,7 @@
 use super::{
     Created, Epoch, Inserted, Lookup, NewSession, Operation, ReplacedHash, RevocationLog, Rotation,
     ScanCursor, ScanPage, SessionKey, SessionStore, StoreError, Updated, UserRecord, UserStore,
-    index::{Creation, Found, IndexWriter, Leftovers, SHARDS, SessionIndex, new_log},
+    session_table::{Creation, Found, Leftovers, SHARDS, SessionTable, TableWriter, new_log},
 };
 use crate::domain::{
     Attributes, Client, EmailKey, LiveSession, PasswordHash, Session, SessionId, Timestamp, TokenDigest,
@@ -22,8 +22,8 @@ use std::{
 /// A store that leaves nothing behind: for trials and tests. It keeps every promise but durability.
 #[derive(Debug)]
 pub struct MemoryStore {
-    index: Arc<SessionIndex>,
-    writer: Mutex<IndexWriter>,
+    table: Arc<SessionTable>,
+    writer: Mutex<TableWriter>,
     /// What only `get` and `list` give, by row; without the sessions that have nothing of it. A tree grows without a stall.
     details: RwLock<BTreeMap<u64, Box<Details>>>,
     revocations: RevocationLog,
@@ -60,9 +60,9 @@ impl MemoryStore {
     /// An empty store.
     #[must_use]
     pub fn new() -> Self {
-        let writer = IndexWriter::new();
+        let writer = TableWriter::new();
         Self {
-            index: Arc::clone(writer.index()),
+            table: Arc::clone(writer.table()),
             writer: Mutex::new(writer),
             details: RwLock::default(),
             revocations: new_log(),
@@ -100,28 +100,28 @@ impl MemoryStore {
 #[async_trait]
 impl SessionStore for MemoryStore {
     fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Lookup<'a, Option<LiveSession>> {
-        Lookup::Ready(Ok(self.index.find(digest, now).map(|found| found.live)))
+        Lookup::Ready(Ok(self.table.find(digest, now).map(|found| found.live)))
     }
 
     fn touch(&self, session: &LiveSession, digest: &TokenDigest, at: Timestamp) {
-        self.index.touch(session.id, digest, at);
+        self.table.touch(session.id, digest, at);
     }
 
     async fn get(&self, digest: &TokenDigest, now: Timestamp) -> Result<Option<Session>, StoreError> {
-        let Some(found) = self.index.find(digest, now) else {
+        let Some(found) = self.table.find(digest, now) else {
             return Ok(None);
         };
         let session = self.with_details(found);
         // Details go after their session: if it is still there, what was read is what it has.
         let is_there = self
-            .index
+            .table
             .find(digest, now)
             .is_some_and(|again| again.row == found.row);
         Ok(is_there.then_some(session))
     }
 
     async fn epoch(&self, user: UserId) -> Result<Epoch, StoreError> {
-        Ok(self.index.epoch(user))
+        Ok(self.table.epoch(user))
     }
 
     async fn create(&self, new: NewSession, now: Timestamp) -> Result<Created, StoreError> {
@@ -146,15 +146,15 @@ impl SessionStore for MemoryStore {
 
     async fn rotate(&self, rotation: Rotation, now: Timestamp) -> Result<Option<Session>, StoreError> {
         let mut writer = self.writer.lock();
-        let moved = writer
+        let rotated = writer
             .rotate(&rotation, now)
             .map_err(|refused| StoreError::new(Operation::Rotate, refused))?;
         writer.commit(&self.revocations);
         // Still under the lock, so nobody has ended the session since.
-        Ok(moved.map(|moved| {
+        Ok(rotated.map(|rotated| {
             self.with_details(Found {
-                live: moved.live,
-                row: moved.row,
+                live: rotated.live,
+                row: rotated.row,
             })
         }))
     }
@@ -180,7 +180,7 @@ impl SessionStore for MemoryStore {
     ) -> Result<Vec<Session>, StoreError> {
         // Nothing ends meanwhile, so that every session still has its details.
         let writer = self.writer.lock();
-        let found = self.index.list(user, before, limit as usize, now);
+        let found = self.table.list(user, before, limit as usize, now);
         let sessions = found.into_iter().map(|found| self.with_details(found)).collect();
         drop(writer);
         Ok(sessions)
@@ -208,7 +208,7 @@ impl SessionStore for MemoryStore {
         };
         let mut ended = 0;
         for shard in 0..SHARDS {
-            ended += self.index.ended_with_everyones(shard, &revoked, now);
+            ended += self.table.ended_with_everyones(shard, &revoked, now);
             if shard % SHARDS_AT_ONCE == 0 {
                 tokio::task::yield_now().await;
             }
@@ -224,7 +224,7 @@ impl SessionStore for MemoryStore {
             let mut is_swept = false;
             while !is_swept && freed < limit {
                 let at_once = REAPED_AT_ONCE.min(limit - freed);
-                let leftovers = self.index.leftovers(shard, now, at_once);
+                let leftovers = self.table.leftovers(shard, now, at_once);
                 is_swept = leftovers.sessions.len() < at_once;
                 if !leftovers.is_empty() {
                     freed += self.reap(&leftovers, now);
@@ -241,11 +241,11 @@ impl SessionStore for MemoryStore {
     }
 
     async fn scan(&self, from: ScanCursor, now: Timestamp) -> Result<ScanPage, StoreError> {
-        Ok(self.index.scan_shard(from, now))
+        Ok(self.table.scan_shard(from, now))
     }
 
     async fn count(&self, _now: Timestamp) -> Result<u64, StoreError> {
-        Ok(self.index.living())
+        Ok(self.table.living())
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -21,11 +21,11 @@ use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 mod batcher;
 mod copy;
 mod embedded;
-mod index;
 mod memory;
 mod postgres;
 pub mod redis;
 mod revocations;
+mod session_table;
 mod thread_connections;
 
 pub use copy::{CopyError, CopyProgress, copy_sessions, copy_users};

@@ -1,7 +1,7 @@
 //! A copy of everything while the store runs, and the way back, on which no session is taken along.
 
 use super::{
-    EmbeddedStore, load, mark_rows,
+    EmbeddedStore, counter_rows, load,
     open::{
         DataDir, OpenError, database_error, database_in, io_error, open_and_migrate, open_to_read,
         open_to_write, sync_dir, version_of,
@@ -140,7 +140,7 @@ fn end_all_sessions(path: &Path) -> Result<(), OpenError> {
     load::load(path)?;
     let end = |connection: &Connection| -> Result<(), Failed> {
         user_rows::check(connection)?;
-        mark_rows::set_everyone(connection, mark_rows::everyone(connection)? + 1)?;
+        counter_rows::set_everyone(connection, counter_rows::everyone(connection)? + 1)?;
         merge_log(connection)?;
         Ok(())
     };

@@ -1,11 +1,11 @@
 //! From the file into memory, when the store opens.
 
 use super::{
-    mark_rows,
+    counter_rows,
     open::{OpenError, check_structure, database_error, open_to_read},
     session_rows::{self, SessionRow},
 };
-use crate::{domain::Timestamp, store::index::IndexWriter};
+use crate::{domain::Timestamp, store::session_table::TableWriter};
 use rusqlite::Connection;
 use std::{error::Error as StdError, ops::RangeInclusive, path::Path, sync::mpsc, thread};
 
@@ -19,7 +19,7 @@ const ROWS_AHEAD: usize = 8192;
 
 /// What the file held.
 pub(super) struct Loaded {
-    pub(super) index: IndexWriter,
+    pub(super) table: TableWriter,
     /// Rows whose sessions had ended, for the sweep. A range may span rows that are gone, but none that lives.
     pub(super) ended_rows: Vec<RangeInclusive<u64>>,
     /// The latest instant that any former process is known to have reached.
@@ -67,10 +67,10 @@ fn scan(connection: &Connection, rows: &mpsc::SyncSender<Vec<SessionRow>>) -> Re
 }
 
 fn fill(connection: &Connection, rows: &mpsc::Receiver<Vec<SessionRow>>) -> Result<Loaded, Failed> {
-    let mut index = IndexWriter::new();
-    index.load_epoch(None, mark_rows::everyone(connection)?);
-    mark_rows::scan_epochs(connection, |user, count| index.load_epoch(Some(user), count))?;
-    let mut clock = mark_rows::clock(connection)?;
+    let mut table = TableWriter::new();
+    table.load_epoch(None, counter_rows::everyone(connection)?);
+    counter_rows::scan_epochs(connection, |user, count| table.load_epoch(Some(user), count))?;
+    let mut clock = counter_rows::clock(connection)?;
     let mut ended_rows: Vec<RangeInclusive<u64>> = Vec::new();
     let mut has_ended_before = false;
     for row in rows.iter().flatten() {
@@ -82,17 +82,17 @@ fn fill(connection: &Connection, rows: &mpsc::Receiver<Vec<SessionRow>>) -> Resu
             old_token,
         } = row;
         clock = clock.max(Some(live.created_at().max(live.last_seen_at)));
-        let has_ended = epoch < index.epoch(live.user_id);
+        let has_ended = epoch < table.epoch(live.user_id);
         match ended_rows.last_mut() {
             Some(range) if has_ended && has_ended_before => *range = *range.start()..=row,
             Some(_) | None if has_ended => ended_rows.push(row..=row),
-            Some(_) | None => index.load(&digest, &live, row, old_token)?,
+            Some(_) | None => table.load(&digest, &live, row, old_token)?,
         }
-        index.load_last_row(row);
+        table.load_last_row(row);
         has_ended_before = has_ended;
     }
     Ok(Loaded {
-        index,
+        table,
         ended_rows,
         clock,
     })

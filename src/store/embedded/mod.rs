@@ -1,16 +1,16 @@
 //! The default store: memory answers, SQLite remembers.
 //!
-//! Every session has a [`SessionIndex`](super::index::SessionIndex) record in memory, from which checks are answered, and a row
+//! Every session has a [`SessionTable`](super::session_table::SessionTable) record in memory, from which checks are answered, and a row
 //! in the data directory's one file. Changes go to one thread, which commits those that wait together (`writer.rs`). Users, and
 //! what of a session is only shown, are read from the file; users who were read lately stay in memory (`user_cache.rs`).
 
 mod backup;
 mod checkpoint;
+mod counter_rows;
 mod load;
-mod mark_rows;
 mod open;
 mod readers;
-mod seal;
+mod row_checksum;
 mod session_rows;
 mod state;
 #[cfg(test)]
@@ -22,7 +22,7 @@ mod writer;
 use super::{
     Created, Epoch, Inserted, Lookup, NewSession, Operation, ReplacedHash, RevocationLog, Rotation,
     ScanCursor, ScanPage, SessionKey, SessionStore, StoreError, Updated, UserRecord, UserStore,
-    index::{EveryoneRevoked, Found, SHARDS, SessionIndex, new_log},
+    session_table::{EveryoneRevoked, Found, SHARDS, SessionTable, new_log},
 };
 use crate::domain::{
     EmailKey, LiveSession, PasswordHash, Session, SessionId, Timestamp, TokenDigest, User, UserId,
@@ -48,12 +48,12 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use writer::{Expected, Reply, Verb, Writer};
+use writer::{Command, Expected, Reply, Writer};
 
-/// Verbs that may wait for the writer. Whoever comes when they do is refused at once.
+/// Commands that may wait for the writer. Whoever comes when they do is refused at once.
 const QUEUED: usize = 8192;
 
-/// How long a verb waits for the disk before it says that it cannot tell.
+/// How long a command waits for the disk before it says that it cannot tell.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a reader gives the writer to show what it has committed: it takes microseconds.
@@ -70,14 +70,14 @@ const SHARDS_AT_ONCE: usize = 8;
 /// One process at a time has a data directory. Dropping the store closes it, as [`close`](Self::close) does; a process that ends
 /// without either loses nothing that was acknowledged.
 ///
-/// If a write or a sync fails for another reason than a full disk, nothing more is written and every verb that would is a
+/// If a write or a sync fails for another reason than a full disk, nothing more is written and every command that would is a
 /// [`StoreError`]: only a restart can find out what is on disk. Checks go on. With a full disk, writes fail until there is space.
 pub struct EmbeddedStore {
-    index: Arc<SessionIndex>,
+    table: Arc<SessionTable>,
     state: Arc<State>,
     readers: Arc<Readers>,
     revocations: RevocationLog,
-    verbs: SyncSender<Verb>,
+    commands: SyncSender<Command>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// The shard that the sweep comes to next.
     next_swept: AtomicUsize,
@@ -105,21 +105,21 @@ impl EmbeddedStore {
         let connection = data_dir.open_database()?;
         let path = data_dir.database();
         let Loaded {
-            index,
+            table,
             ended_rows,
             clock,
         } = load::load(&path)?;
         let state = Arc::<State>::default();
         let revocations = new_log();
-        let (verbs, waiting) = mpsc::sync_channel(QUEUED);
-        let shown = Arc::clone(index.index());
+        let (commands, waiting) = mpsc::sync_channel(QUEUED);
+        let shown = Arc::clone(table.table());
         let checkpointer = Checkpointer::start(path.clone(), Arc::clone(&state)).map_err(io_error(&path))?;
         let writer = Writer {
             connection,
-            index,
+            table,
             state: Arc::clone(&state),
             revocations: revocations.clone(),
-            verbs: waiting,
+            commands: waiting,
             ended_rows: ended_rows.into(),
             ending_rows: Vec::new(),
             changing_users: Vec::new(),
@@ -133,11 +133,11 @@ impl EmbeddedStore {
             .spawn(move || writer.run())
             .map_err(io_error(&path))?;
         Ok(Self {
-            index: shown,
+            table: shown,
             state,
             readers: Arc::new(Readers::of(path)),
             revocations,
-            verbs,
+            commands,
             writer: Mutex::new(Some(writer)),
             next_swept: AtomicUsize::new(0),
             clock_high_water: clock,
@@ -157,7 +157,7 @@ impl EmbeddedStore {
         let mut writer = self.writer.lock();
         if let Some(thread) = writer.take() {
             // It fails only if the writer is gone already.
-            let _ = self.verbs.send(Verb::Close);
+            let _ = self.commands.send(Command::Close);
             let _ = thread.join();
         }
     }
@@ -166,13 +166,17 @@ impl EmbeddedStore {
     async fn ask<T>(
         &self,
         operation: Operation,
-        verb: impl FnOnce(Reply<T>) -> Verb,
+        command: impl FnOnce(Reply<T>) -> Command,
     ) -> Result<T, StoreError> {
         let (reply, answer) = Reply::here();
-        self.verbs.try_send(verb(reply)).map_err(|error| match error {
-            TrySendError::Full(_) => StoreError::new(operation, "too many writes are waiting for the disk"),
-            TrySendError::Disconnected(_) => StoreError::new(operation, "the store is closed"),
-        })?;
+        self.commands
+            .try_send(command(reply))
+            .map_err(|error| match error {
+                TrySendError::Full(_) => {
+                    StoreError::new(operation, "too many writes are waiting for the disk")
+                }
+                TrySendError::Disconnected(_) => StoreError::new(operation, "the store is closed"),
+            })?;
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(StoreError::new(operation, "the store is closed")),
@@ -209,7 +213,7 @@ impl EmbeddedStore {
     async fn count_ended(&self, revoked: &EveryoneRevoked, now: Timestamp) -> u64 {
         let mut ended = 0;
         for shard in 0..SHARDS {
-            ended += self.index.ended_with_everyones(shard, revoked, now);
+            ended += self.table.ended_with_everyones(shard, revoked, now);
             if shard % SHARDS_AT_ONCE == 0 {
                 tokio::task::yield_now().await;
             }
@@ -228,25 +232,25 @@ impl Drop for EmbeddedStore {
 impl SessionStore for EmbeddedStore {
     fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Lookup<'a, Option<LiveSession>> {
         self.state.note_time(now);
-        Lookup::Ready(Ok(self.index.find(digest, now).map(|found| found.live)))
+        Lookup::Ready(Ok(self.table.find(digest, now).map(|found| found.live)))
     }
 
     fn touch(&self, session: &LiveSession, digest: &TokenDigest, at: Timestamp) {
-        let Some(location) = self.index.touch(session.id, digest, at) else {
+        let Some(slot) = self.table.touch(session.id, digest, at) else {
             return;
         };
-        self.state.touched.lock().push_back(location);
+        self.state.touched.lock().push_back(slot);
         // The usual interval is too long for sessions that last a few seconds.
         let is_urgent = last_seen_slack(session.span.idle_timeout()) < writer::FLUSH_INTERVAL * 2;
         if is_urgent && !self.state.wants_flush.swap(true, Ordering::AcqRel) {
             // If the queue is full, the writer is awake and will see the wish.
-            let _ = self.verbs.try_send(Verb::Flush);
+            let _ = self.commands.try_send(Command::Flush);
         }
     }
 
     async fn get(&self, digest: &TokenDigest, now: Timestamp) -> Result<Option<Session>, StoreError> {
         const OPERATION: Operation = Operation::Get;
-        self.once_shown(OPERATION, || match self.index.find(digest, now) {
+        self.once_shown(OPERATION, || match self.table.find(digest, now) {
             None => Ok(Some(None)),
             Some(found) => Ok(self.with_details(OPERATION, &found)?.map(Some)),
         })
@@ -254,19 +258,19 @@ impl SessionStore for EmbeddedStore {
     }
 
     async fn epoch(&self, user: UserId) -> Result<Epoch, StoreError> {
-        Ok(self.index.epoch(user))
+        Ok(self.table.epoch(user))
     }
 
     async fn create(&self, new: NewSession, now: Timestamp) -> Result<Created, StoreError> {
         self.state.note_time(now);
-        let verb = |reply| Verb::Create(Box::new(new), now, reply);
-        self.ask(Operation::Create, verb).await
+        let command = |reply| Command::Create(Box::new(new), now, reply);
+        self.ask(Operation::Create, command).await
     }
 
     async fn rotate(&self, rotation: Rotation, now: Timestamp) -> Result<Option<Session>, StoreError> {
         self.state.note_time(now);
-        let verb = |reply| Verb::Rotate(rotation, now, reply);
-        self.ask(Operation::Rotate, verb).await
+        let command = |reply| Command::Rotate(rotation, now, reply);
+        self.ask(Operation::Rotate, command).await
     }
 
     async fn destroy(
@@ -275,8 +279,8 @@ impl SessionStore for EmbeddedStore {
         now: Timestamp,
     ) -> Result<Option<(SessionId, UserId)>, StoreError> {
         self.state.note_time(now);
-        let verb = |reply| Verb::Destroy(key, now, reply);
-        self.ask(Operation::Destroy, verb).await
+        let command = |reply| Command::Destroy(key, now, reply);
+        self.ask(Operation::Destroy, command).await
     }
 
     async fn list(
@@ -288,7 +292,7 @@ impl SessionStore for EmbeddedStore {
     ) -> Result<Vec<Session>, StoreError> {
         const OPERATION: Operation = Operation::ListSessions;
         self.once_shown(OPERATION, || {
-            let found = self.index.list(user, before, limit as usize, now);
+            let found = self.table.list(user, before, limit as usize, now);
             found
                 .iter()
                 .map(|found| self.with_details(OPERATION, found))
@@ -304,13 +308,15 @@ impl SessionStore for EmbeddedStore {
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         self.state.note_time(now);
-        let verb = |reply| Verb::RevokeUser(user, except, now, reply);
-        self.ask(Operation::RevokeUser, verb).await
+        let command = |reply| Command::RevokeUser(user, except, now, reply);
+        self.ask(Operation::RevokeUser, command).await
     }
 
     async fn revoke_everyone(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.state.note_time(now);
-        let revoked = self.ask(Operation::RevokeEveryone, Verb::RevokeEveryone).await?;
+        let revoked = self
+            .ask(Operation::RevokeEveryone, Command::RevokeEveryone)
+            .await?;
         Ok(self.count_ended(&revoked, now).await)
     }
 
@@ -322,7 +328,7 @@ impl SessionStore for EmbeddedStore {
         while are_rows_left && freed < limit {
             let at_once = REAPED_AT_ONCE.min(limit - freed);
             let reaped = self
-                .ask(OPERATION, |reply| Verb::ReapRows(at_once, reply))
+                .ask(OPERATION, |reply| Command::ReapRows(at_once, reply))
                 .await?;
             are_rows_left = reaped == at_once;
             freed += reaped;
@@ -335,11 +341,11 @@ impl SessionStore for EmbeddedStore {
             let mut is_swept = false;
             while !is_swept && freed < limit {
                 let at_once = REAPED_AT_ONCE.min(limit - freed);
-                let leftovers = self.index.leftovers(shard, now, at_once);
+                let leftovers = self.table.leftovers(shard, now, at_once);
                 is_swept = leftovers.sessions.len() < at_once;
                 if !leftovers.is_empty() {
                     freed += self
-                        .ask(OPERATION, |reply| Verb::Reap(leftovers, now, reply))
+                        .ask(OPERATION, |reply| Command::Reap(leftovers, now, reply))
                         .await?;
                 }
             }
@@ -351,11 +357,11 @@ impl SessionStore for EmbeddedStore {
     }
 
     async fn scan(&self, from: ScanCursor, now: Timestamp) -> Result<ScanPage, StoreError> {
-        Ok(self.index.scan_shard(from, now))
+        Ok(self.table.scan_shard(from, now))
     }
 
     async fn count(&self, _now: Timestamp) -> Result<u64, StoreError> {
-        Ok(self.index.living())
+        Ok(self.table.living())
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -377,8 +383,9 @@ impl EmbeddedStore {
         if !self.writer.lock().as_ref().is_some_and(is_running) {
             return Err(StoreError::new(OPERATION, "the store is closed"));
         }
-        self.readers
-            .read(OPERATION, |connection| mark_rows::everyone(connection).map(drop))
+        self.readers.read(OPERATION, |connection| {
+            counter_rows::everyone(connection).map(drop)
+        })
     }
 }
 
@@ -386,8 +393,8 @@ impl EmbeddedStore {
 impl UserStore for EmbeddedStore {
     async fn insert(&self, record: &UserRecord) -> Result<Inserted, StoreError> {
         let record = Box::new(record.clone());
-        let verb = |reply| Verb::InsertUser(record, reply);
-        self.ask(Operation::InsertUser, verb).await
+        let command = |reply| Command::InsertUser(record, reply);
+        self.ask(Operation::InsertUser, command).await
     }
 
     async fn by_id(&self, id: UserId) -> Result<Option<UserRecord>, StoreError> {
@@ -418,8 +425,8 @@ impl UserStore for EmbeddedStore {
 
     async fn update(&self, user: &User, expected_version: u64) -> Result<Updated, StoreError> {
         let user = Box::new(user.clone());
-        let verb = |reply| Verb::UpdateUser(user, expected_version, reply);
-        self.ask(Operation::UpdateUser, verb).await
+        let command = |reply| Command::UpdateUser(user, expected_version, reply);
+        self.ask(Operation::UpdateUser, command).await
     }
 
     async fn replace_password(
@@ -433,12 +440,12 @@ impl UserStore for EmbeddedStore {
             ReplacedHash::Exactly(hash) => Expected::Exactly(hash.clone()),
         };
         let hash = hash.clone();
-        let verb = |reply| Verb::ReplacePassword(id, expected, hash, reply);
-        self.ask(Operation::ReplacePassword, verb).await
+        let command = |reply| Command::ReplacePassword(id, expected, hash, reply);
+        self.ask(Operation::ReplacePassword, command).await
     }
 
     async fn delete(&self, id: UserId) -> Result<bool, StoreError> {
-        self.ask(Operation::DeleteUser, |reply| Verb::DeleteUser(id, reply))
+        self.ask(Operation::DeleteUser, |reply| Command::DeleteUser(id, reply))
             .await
     }
 

@@ -1,6 +1,6 @@
 //! The data directory: one process at a time, a schema that only moves forward.
 
-use super::mark_rows;
+use super::counter_rows;
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 use std::{
     error::Error as StdError,
@@ -259,7 +259,7 @@ pub(super) fn open_and_migrate(path: &Path) -> Result<Connection, OpenError> {
             let transaction = connection.transaction()?;
             transaction.execute_batch(sql)?;
             if step == 1 {
-                mark_rows::set_everyone(&transaction, 0)?;
+                counter_rows::set_everyone(&transaction, 0)?;
                 transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             }
             transaction.pragma_update(None, "user_version", step)?;

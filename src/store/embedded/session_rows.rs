@@ -1,12 +1,12 @@
 //! Sessions as rows.
 
-use super::seal::{Damaged, Seal};
+use super::row_checksum::{Damaged, RowChecksum};
 use crate::{
     domain::{
         Attributes, AuthMethod, Client, LiveSession, Session, SessionId, SessionSpan, Timestamp, TokenDigest,
         UserId,
     },
-    store::index::ROWS_END,
+    store::session_table::ROWS_END,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params, types::ValueRef};
 use std::{collections::BTreeMap, error::Error as StdError};
@@ -64,7 +64,7 @@ impl SessionRow {
     fn sum(&self) -> i64 {
         let live = &self.live;
         let (old_digest, old_until) = self.old_token.unzip();
-        let seal = Seal::of(TABLE)
+        let checksum = RowChecksum::of(TABLE)
             .word(self.row)
             .bytes(self.digest.as_bytes())
             .bytes(&live.id.to_bytes())
@@ -76,7 +76,7 @@ impl SessionRow {
             .word(u64::from(live.span.idle_timeout_secs()))
             .optional(old_digest.as_ref().map(|digest| digest.as_bytes().as_slice()))
             .optional_int(old_until.map(Timestamp::as_millis));
-        seal.sum() ^ live.last_seen_at.as_millis()
+        checksum.sum() ^ live.last_seen_at.as_millis()
     }
 
     fn decode(row: &Row<'_>) -> Result<Self, Box<dyn StdError + Send + Sync>> {
@@ -310,7 +310,7 @@ pub(super) fn details(
 
 fn details_sum(row: u64, details: &Details) -> i64 {
     let client = &details.client;
-    let seal = Seal::of(TABLE)
+    let checksum = RowChecksum::of(TABLE)
         .word(row)
         .bytes(client.ip().as_bytes())
         .bytes(client.user_agent().as_bytes())
@@ -318,8 +318,8 @@ fn details_sum(row: u64, details: &Details) -> i64 {
     let entries = details.attributes.entries();
     entries
         .iter()
-        .fold(seal, |seal, (key, value)| {
-            seal.bytes(key.as_bytes()).bytes(value.as_bytes())
+        .fold(checksum, |checksum, (key, value)| {
+            checksum.bytes(key.as_bytes()).bytes(value.as_bytes())
         })
         .sum()
 }

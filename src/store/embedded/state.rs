@@ -1,7 +1,7 @@
 //! What the store, its writer and its checkpoints know of each other.
 
 use super::user_cache::UserCache;
-use crate::{domain::Timestamp, store::index::Location};
+use crate::{domain::Timestamp, store::session_table::Slot};
 use parking_lot::Mutex;
 use rusqlite::{ErrorCode, ffi};
 use std::{
@@ -18,7 +18,7 @@ pub(super) struct State {
     /// A flush has been asked for and not begun.
     pub(super) wants_flush: AtomicBool,
     /// Sessions that were touched and not written down: each at most once.
-    pub(super) touched: Mutex<VecDeque<Location>>,
+    pub(super) touched: Mutex<VecDeque<Slot>>,
     /// Users that were read lately. The writer says which change.
     pub(super) users: UserCache,
     latest_millis: AtomicI64,

@@ -1,6 +1,6 @@
 //! What happens inside one commit, and when a commit fails: with a hand on the writer.
 
-use super::{EmbeddedStore, Verb, Writer};
+use super::{Command, EmbeddedStore, Writer};
 use crate::{
     domain::{
         Attributes, AuthMethod, Client, LiveSession, RandomTokens, Session, SessionId, SessionSpan,
@@ -43,7 +43,7 @@ fn new_session(store: &EmbeddedStore, user: UserId) -> NewSession {
             client: Client::default(),
             attributes: Attributes::default(),
         },
-        epoch: store.index.epoch(user),
+        epoch: store.table.epoch(user),
         replaces: None,
         max_per_user: 100,
     }
@@ -56,18 +56,21 @@ async fn log_in(store: &EmbeddedStore) -> NewSession {
 }
 
 fn lives(store: &EmbeddedStore, digest: &TokenDigest) -> bool {
-    store.index.find(digest, START).is_some()
+    store.table.find(digest, START).is_some()
 }
 
-fn meddle(store: &EmbeddedStore, meddle: impl FnOnce(&mut Writer) + Send + 'static) {
-    store.verbs.send(Verb::Meddle(Box::new(meddle))).unwrap();
+fn intervene(store: &EmbeddedStore, intervene: impl FnOnce(&mut Writer) + Send + 'static) {
+    store
+        .commands
+        .send(Command::Intervene(Box::new(intervene)))
+        .unwrap();
 }
 
 /// Holds the writer until the sender is dropped: what is asked meanwhile shares its commit.
 fn hold(store: &EmbeddedStore) -> mpsc::Sender<()> {
     let (go, wait) = mpsc::channel();
     let (holding, held) = mpsc::channel();
-    meddle(store, move |_| {
+    intervene(store, move |_| {
         holding.send(()).unwrap();
         let _ = wait.recv();
     });
@@ -77,16 +80,16 @@ fn hold(store: &EmbeddedStore) -> mpsc::Sender<()> {
 
 fn fail_at_commit(store: &EmbeddedStore, code: i32) {
     let failure = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
-    meddle(store, move |writer| writer.fails_at_commit = Some(failure));
+    intervene(store, move |writer| writer.fails_at_commit = Some(failure));
 }
 
-/// Waits for verbs that were asked while the writer was held, and then lets it go.
-async fn together<T>(go: mpsc::Sender<()>, verbs: impl Future<Output = T>) -> T {
+/// Waits for commands that were asked while the writer was held, and then lets it go.
+async fn together<T>(go: mpsc::Sender<()>, commands: impl Future<Output = T>) -> T {
     let mut go = Some(go);
-    let mut verbs = std::pin::pin!(verbs);
+    let mut commands = std::pin::pin!(commands);
     std::future::poll_fn(move |context| {
-        let polled = verbs.as_mut().poll(context);
-        // The first poll has put every verb into the queue.
+        let polled = commands.as_mut().poll(context);
+        // The first poll has put every command into the queue.
         go.take();
         polled
     })
@@ -111,8 +114,8 @@ async fn a_commit_that_fails_changes_nothing_and_the_next_one_may_succeed() {
     let new = new_session(&store, user_id());
     let go = hold(&store);
     fail_at_commit(&store, ffi::SQLITE_FULL);
-    let verbs = join(store.destroy(key, START), store.create(new.clone(), START));
-    let (destroyed, created) = together(go, verbs).await;
+    let commands = join(store.destroy(key, START), store.create(new.clone(), START));
+    let (destroyed, created) = together(go, commands).await;
     assert!(destroyed.is_err() && created.is_err());
     assert!(lives(&store, &old.digest) && !lives(&store, &new.digest));
     assert_eq!(told(&mut revocations), 0);
@@ -150,7 +153,7 @@ async fn f_03_a_full_disk_fails_writes_until_there_is_space_again() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
     let limit = |store: &EmbeddedStore, pages: u32| {
-        meddle(store, move |writer| {
+        intervene(store, move |writer| {
             writer
                 .connection
                 .pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
@@ -187,17 +190,17 @@ async fn nobody_sees_a_change_before_it_is_committed() {
     let go = hold(&store);
     let key = SessionKey::Token(old.digest);
     let (seen, saw) = mpsc::channel();
-    let verbs = join(store.destroy(key, START), store.create(new.clone(), START));
+    let commands = join(store.destroy(key, START), store.create(new.clone(), START));
     let (old, new) = (old.digest, new.digest);
-    let verbs = join(verbs, async {
+    let commands = join(commands, async {
         // Queued behind the two: the writer has decided them by then, and not committed.
-        let index = std::sync::Arc::clone(&store.index);
-        meddle(&store, move |_| {
-            let finds = |digest| index.find(digest, START).is_some();
+        let table = std::sync::Arc::clone(&store.table);
+        intervene(&store, move |_| {
+            let finds = |digest| table.find(digest, START).is_some();
             seen.send((finds(&old), finds(&new))).unwrap();
         });
     });
-    let ((destroyed, created), ()) = together(go, verbs).await;
+    let ((destroyed, created), ()) = together(go, commands).await;
     assert!(destroyed.is_ok() && created.is_ok());
     assert_eq!(saw.recv().unwrap(), (true, false));
     assert!(!lives(&store, &old) && lives(&store, &new));
@@ -219,7 +222,7 @@ async fn s_19_five_hundred_logins_of_one_user_share_a_commit_and_meet_the_cap() 
     let go = hold(&store);
     fail_at_commit(&store, ffi::SQLITE_FULL);
     assert!(together(go, create()).await.iter().all(Result::is_err));
-    assert_eq!(store.index.list(user, None, 1000, START).len(), 0);
+    assert_eq!(store.table.list(user, None, 1000, START).len(), 0);
 
     let go = hold(&store);
     let created = together(go, create()).await;
@@ -261,7 +264,7 @@ async fn f_06_a_full_queue_is_refused_and_what_nobody_waits_for_happens() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
     let go = hold(&store);
-    while store.verbs.try_send(Verb::Flush).is_ok() {}
+    while store.commands.try_send(Command::Flush).is_ok() {}
     assert!(store.create(new_session(&store, user_id()), START).await.is_err());
     drop(go);
 
@@ -273,7 +276,7 @@ async fn f_06_a_full_queue_is_refused_and_what_nobody_waits_for_happens() {
         // Refused at once as long as the queue is full.
         asked = !matches!(polled, Poll::Ready(Err(_)));
     }
-    // Verbs are worked off in order, so this one's answer comes after.
+    // Commands are worked off in order, so this one's answer comes after.
     log_in(&store).await;
     assert!(lives(&store, &dropped.digest));
 }
@@ -286,7 +289,7 @@ async fn touches_that_could_not_be_written_are_written_later() {
     let seen_at = START.after(std::time::Duration::from_secs(60));
     let go = hold(&store);
     store.touch(&new.session.live, &new.digest, seen_at);
-    meddle(&store, |writer| {
+    intervene(&store, |writer| {
         let failure = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_FULL), None);
         writer.connection.execute_batch("COMMIT").unwrap();
         writer.fails_at_commit = Some(failure);
@@ -296,6 +299,6 @@ async fn touches_that_could_not_be_written_are_written_later() {
     drop(go);
     drop(store);
     let store = open(&dir);
-    let found = store.index.find(&new.digest, START).unwrap();
+    let found = store.table.find(&new.digest, START).unwrap();
     assert_eq!(found.live.last_seen_at, seen_at);
 }

@@ -1,6 +1,6 @@
 //! Users as rows.
 
-use super::seal::{Damaged, Seal};
+use super::row_checksum::{Damaged, RowChecksum};
 use crate::{
     domain::{Email, EmailKey, Names, PasswordHash, Roles, Timestamp, User, UserId},
     store::UserRecord,
@@ -17,7 +17,7 @@ type Failed = Box<dyn StdError + Send + Sync>;
 
 fn sum(record: &UserRecord) -> i64 {
     let user = &record.user;
-    let seal = Seal::of(TABLE)
+    let checksum = RowChecksum::of(TABLE)
         .bytes(&user.id.to_bytes())
         .bytes(user.email.as_str().as_bytes())
         .bytes(user.email.key().as_str().as_bytes())
@@ -29,7 +29,9 @@ fn sum(record: &UserRecord) -> i64 {
         .word(user.version)
         .optional(record.password_hash.as_ref().map(|hash| hash.expose().as_bytes()));
     let roles = user.roles.as_slice().iter();
-    roles.fold(seal, |seal, role| seal.bytes(role.as_bytes())).sum()
+    roles
+        .fold(checksum, |checksum, role| checksum.bytes(role.as_bytes()))
+        .sum()
 }
 
 fn decode(row: &Row<'_>) -> Result<UserRecord, Failed> {

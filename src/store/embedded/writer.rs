@@ -2,7 +2,7 @@
 
 use super::{
     checkpoint::{self, Checkpointer},
-    mark_rows,
+    counter_rows,
     session_rows::{self, Details, SessionRow},
     state::State,
     user_rows,
@@ -12,7 +12,7 @@ use crate::{
     store::{
         Created, Inserted, NewSession, Operation, RevocationLog, Rotation, SessionKey, StoreError, Updated,
         UserRecord,
-        index::{Creation, EveryoneRevoked, IndexWriter, Leftovers, Location},
+        session_table::{Creation, EveryoneRevoked, Leftovers, Slot, TableWriter},
     },
 };
 use rusqlite::Connection;
@@ -26,8 +26,8 @@ use std::{
 };
 use tokio::{runtime::Handle, sync::oneshot};
 
-/// Verbs that share one commit, at most.
-const VERBS_AT_ONCE: usize = 1024;
+/// Commands that share one commit, at most.
+const COMMANDS_AT_ONCE: usize = 1024;
 
 /// Touches that are written in one commit, at most: a few milliseconds' worth.
 const TOUCHES_AT_ONCE: usize = 4096;
@@ -58,8 +58,8 @@ impl<T> Reply<T> {
     }
 }
 
-/// A verb for the writer.
-pub(super) enum Verb {
+/// A command for the writer.
+pub(super) enum Command {
     Create(Box<NewSession>, Timestamp, Reply<Created>),
     Rotate(Rotation, Timestamp, Reply<Option<Session>>),
     Destroy(SessionKey, Timestamp, Reply<Option<(SessionId, UserId)>>),
@@ -78,7 +78,7 @@ pub(super) enum Verb {
     /// Write everything down, and write nothing more.
     Close,
     #[cfg(test)]
-    Meddle(Box<dyn FnOnce(&mut Writer) + Send>),
+    Intervene(Box<dyn FnOnce(&mut Writer) + Send>),
 }
 
 /// Which password hash may be replaced.
@@ -87,7 +87,7 @@ pub(super) enum Expected {
     Exactly(PasswordHash),
 }
 
-/// Why a verb failed.
+/// Why a command failed.
 enum Failure {
     /// It cannot be done; nothing of it was written, and whatever shares the commit goes on.
     Refused(Box<dyn StdError + Send + Sync>),
@@ -107,7 +107,7 @@ impl From<Box<dyn StdError + Send + Sync>> for Failure {
     }
 }
 
-/// The commit that a verb shared did not happen. What failed is in the log.
+/// The commit that a command shared did not happen. What failed is in the log.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 pub(super) enum NotWritten {
     #[error("the commit failed")]
@@ -151,10 +151,10 @@ fn give(answers: Vec<Answer>, done: Result<(), NotWritten>) {
 
 pub(super) struct Writer {
     pub(super) connection: Connection,
-    pub(super) index: IndexWriter,
+    pub(super) table: TableWriter,
     pub(super) state: Arc<State>,
     pub(super) revocations: RevocationLog,
-    pub(super) verbs: mpsc::Receiver<Verb>,
+    pub(super) commands: mpsc::Receiver<Command>,
     /// Rows of sessions that ended together, for the sweep.
     pub(super) ended_rows: VecDeque<RangeInclusive<u64>>,
     /// Those that will have once the commit has happened.
@@ -180,11 +180,11 @@ impl Writer {
         let mut flush_at = Instant::now() + FLUSH_INTERVAL;
         loop {
             match self
-                .verbs
+                .commands
                 .recv_timeout(flush_at.saturating_duration_since(Instant::now()))
             {
-                Ok(verb) => {
-                    if !self.work_off(verb) {
+                Ok(command) => {
+                    if !self.work_off(command) {
                         break;
                     }
                 }
@@ -193,7 +193,7 @@ impl Writer {
             }
             if self.state.wants_flush.swap(false, Ordering::AcqRel) || Instant::now() >= flush_at {
                 let is_done = self.flush();
-                // What is left gets its turn after the verbs that came meanwhile.
+                // What is left gets its turn after the commands that came meanwhile.
                 flush_at = Instant::now() + if is_done { FLUSH_INTERVAL } else { Duration::ZERO };
             }
             if self.state.wants_checkpoint.swap(false, Ordering::AcqRel) && !self.state.is_broken() {
@@ -203,8 +203,8 @@ impl Writer {
         self.close();
     }
 
-    /// Runs a verb and those that wait behind it in one commit. `false` if the last one was to close.
-    fn work_off(&mut self, first: Verb) -> bool {
+    /// Runs a command and those that wait behind it in one commit. `false` if the last one was to close.
+    fn work_off(&mut self, first: Command) -> bool {
         let mut answers: Vec<Answer> = Vec::new();
         let mut is_open = true;
         let mut next = Some(first);
@@ -214,38 +214,38 @@ impl Writer {
         };
         let mut done = begun;
         let mut taken = 0;
-        while let Some(verb) = next.take() {
+        while let Some(command) = next.take() {
             taken += 1;
-            match (verb, done) {
-                (Verb::Flush, _) => {}
-                (Verb::Close, _) => {
+            match (command, done) {
+                (Command::Flush, _) => {}
+                (Command::Close, _) => {
                     is_open = false;
                     break;
                 }
-                (verb, Ok(())) => {
-                    if let Err(error) = self.apply(verb, &mut answers) {
+                (command, Ok(())) => {
+                    if let Err(error) = self.apply(command, &mut answers) {
                         self.state.note_failure("writing", error.as_ref());
                         done = Err(NotWritten::CommitFailed);
                     }
                 }
-                (verb, Err(not_written)) => verb.refuse(not_written),
+                (command, Err(not_written)) => command.refuse(not_written),
             }
             // After a failure, those that wait get another commit.
-            if taken < VERBS_AT_ONCE && (done.is_ok() || begun.is_err()) {
-                next = self.verbs.try_recv().ok();
+            if taken < COMMANDS_AT_ONCE && (done.is_ok() || begun.is_err()) {
+                next = self.commands.try_recv().ok();
             }
         }
         let done = done.and_then(|()| self.commit());
         match done {
             Ok(()) => {
-                let touched = self.index.commit(&self.revocations);
+                let touched = self.table.commit(&self.revocations);
                 self.state.touched.lock().extend(touched);
                 self.ended_rows
                     .extend(self.ending_rows.drain(..).map(|row| row..=row));
             }
             Err(_) => {
                 self.ending_rows.clear();
-                self.index.roll_back();
+                self.table.roll_back();
                 if begun.is_ok() {
                     self.roll_back();
                 }
@@ -269,7 +269,7 @@ impl Writer {
         let is_clock_due = latest.since(self.clock) >= CLOCK_SLACK;
         let committed = (|| {
             if is_clock_due {
-                mark_rows::set_clock(&self.connection, latest)?;
+                counter_rows::set_clock(&self.connection, latest)?;
             }
             #[cfg(test)]
             if let Some(error) = self.fails_at_commit.take() {
@@ -299,54 +299,56 @@ impl Writer {
             .ok()
     }
 
-    /// Decides and writes one verb. The answer waits for the commit.
+    /// Decides and writes one command. The answer waits for the commit.
     ///
     /// # Errors
     /// What makes the commit fail.
     fn apply(
         &mut self,
-        verb: Verb,
+        command: Command,
         answers: &mut Vec<Answer>,
     ) -> Result<(), Box<dyn StdError + Send + Sync>> {
-        match verb {
-            Verb::Create(new, now, reply) => hold(answers, reply, Operation::Create, self.create(*new, now)),
-            Verb::Rotate(rotation, now, reply) => {
+        match command {
+            Command::Create(new, now, reply) => {
+                hold(answers, reply, Operation::Create, self.create(*new, now))
+            }
+            Command::Rotate(rotation, now, reply) => {
                 hold(answers, reply, Operation::Rotate, self.rotate(&rotation, now))
             }
-            Verb::Destroy(key, now, reply) => {
+            Command::Destroy(key, now, reply) => {
                 hold(answers, reply, Operation::Destroy, self.destroy(key, now))
             }
-            Verb::RevokeUser(user, except, now, reply) => {
+            Command::RevokeUser(user, except, now, reply) => {
                 let revoked = self.revoke_user(user, except, now);
                 hold(answers, reply, Operation::RevokeUser, revoked)
             }
-            Verb::RevokeEveryone(reply) => {
+            Command::RevokeEveryone(reply) => {
                 hold(answers, reply, Operation::RevokeEveryone, self.revoke_everyone())
             }
-            Verb::Reap(leftovers, now, reply) => {
+            Command::Reap(leftovers, now, reply) => {
                 hold(answers, reply, Operation::Sweep, self.reap(&leftovers, now))
             }
-            Verb::ReapRows(limit, reply) => hold(answers, reply, Operation::Sweep, self.reap_rows(limit)),
-            Verb::InsertUser(record, reply) => {
+            Command::ReapRows(limit, reply) => hold(answers, reply, Operation::Sweep, self.reap_rows(limit)),
+            Command::InsertUser(record, reply) => {
                 hold(answers, reply, Operation::InsertUser, self.insert_user(&record))
             }
-            Verb::UpdateUser(user, expected_version, reply) => {
+            Command::UpdateUser(user, expected_version, reply) => {
                 let updated = self.update_user(*user, expected_version);
                 hold(answers, reply, Operation::UpdateUser, updated)
             }
-            Verb::ReplacePassword(id, expected, hash, reply) => {
+            Command::ReplacePassword(id, expected, hash, reply) => {
                 let replaced = self.replace_password(id, &expected, hash);
                 hold(answers, reply, Operation::ReplacePassword, replaced)
             }
-            Verb::DeleteUser(id, reply) => {
+            Command::DeleteUser(id, reply) => {
                 self.begin_change_of(id);
                 let deleted = user_rows::delete(&self.connection, id).map_err(Failure::from);
                 hold(answers, reply, Operation::DeleteUser, deleted)
             }
-            Verb::Flush | Verb::Close => Ok(()),
+            Command::Flush | Command::Close => Ok(()),
             #[cfg(test)]
-            Verb::Meddle(meddle) => {
-                meddle(self);
+            Command::Intervene(intervene) => {
+                intervene(self);
                 Ok(())
             }
         }
@@ -354,7 +356,7 @@ impl Writer {
 
     fn create(&mut self, new: NewSession, now: Timestamp) -> Result<Created, Failure> {
         let creation = self
-            .index
+            .table
             .create(&new, now)
             .map_err(|refused| Failure::Refused(refused.into()))?;
         let Creation::Row(row, ended) = creation else {
@@ -375,28 +377,28 @@ impl Writer {
     }
 
     fn rotate(&mut self, rotation: &Rotation, now: Timestamp) -> Result<Option<Session>, Failure> {
-        let moved = self
-            .index
+        let rotated = self
+            .table
             .rotate(rotation, now)
             .map_err(|refused| Failure::Refused(refused.into()))?;
-        let Some(moved) = moved else {
+        let Some(rotated) = rotated else {
             return Ok(None);
         };
-        session_rows::change(&self.connection, moved.row, |row| {
+        session_rows::change(&self.connection, rotated.row, |row| {
             row.digest = rotation.to;
             row.live = LiveSession {
-                last_seen_at: moved.live.last_seen_at,
-                authenticated_at: moved.live.authenticated_at,
+                last_seen_at: rotated.live.last_seen_at,
+                authenticated_at: rotated.live.authenticated_at,
                 ..row.live
             };
             row.old_token = (now < rotation.grace_until).then_some((rotation.from, rotation.grace_until));
         })?;
-        let details = session_rows::details(&self.connection, moved.row)?;
-        Ok(Some(details.unwrap_or_default().with(moved.live)))
+        let details = session_rows::details(&self.connection, rotated.row)?;
+        Ok(Some(details.unwrap_or_default().with(rotated.live)))
     }
 
     fn destroy(&mut self, key: SessionKey, now: Timestamp) -> Result<Option<(SessionId, UserId)>, Failure> {
-        let Some(ended) = self.index.destroy(key, now) else {
+        let Some(ended) = self.table.destroy(key, now) else {
             return Ok(None);
         };
         session_rows::delete(&self.connection, ended.row)?;
@@ -410,8 +412,8 @@ impl Writer {
         except: Option<SessionId>,
         now: Timestamp,
     ) -> Result<u64, Failure> {
-        let revoked = self.index.revoke_user(user, except, now);
-        mark_rows::set_epoch(&self.connection, user, revoked.epoch)?;
+        let revoked = self.table.revoke_user(user, except, now);
+        counter_rows::set_epoch(&self.connection, user, revoked.epoch)?;
         if let Some(spared) = revoked.spared {
             session_rows::change(&self.connection, spared, |row| row.epoch = revoked.sum)?;
         }
@@ -420,13 +422,13 @@ impl Writer {
     }
 
     fn revoke_everyone(&mut self) -> Result<EveryoneRevoked, Failure> {
-        let revoked = self.index.revoke_everyone();
-        mark_rows::set_everyone(&self.connection, revoked.count)?;
+        let revoked = self.table.revoke_everyone();
+        counter_rows::set_everyone(&self.connection, revoked.count)?;
         Ok(revoked)
     }
 
     fn reap(&mut self, leftovers: &Leftovers, now: Timestamp) -> Result<usize, Failure> {
-        let rows = self.index.reap(leftovers, now);
+        let rows = self.table.reap(leftovers, now);
         for row in &rows {
             session_rows::delete(&self.connection, *row)?;
         }
@@ -507,21 +509,18 @@ impl Writer {
     /// Writes down a part of the touches, and how far the clock got. Whether that was all.
     pub(super) fn flush(&mut self) -> bool {
         let is_clock_due = self.state.latest().since(self.clock) >= CLOCK_SLACK;
-        let (locations, is_all) = {
+        let (slots, is_all) = {
             let mut touched = self.state.touched.lock();
             let count = touched.len().min(TOUCHES_AT_ONCE);
-            let locations: Vec<Location> = touched.drain(..count).collect();
-            (locations, touched.is_empty())
+            let slots: Vec<Slot> = touched.drain(..count).collect();
+            (slots, touched.is_empty())
         };
-        if self.state.is_broken() || (locations.is_empty() && !is_clock_due) {
+        if self.state.is_broken() || (slots.is_empty() && !is_clock_due) {
             return true;
         }
         let written = self.begin().and_then(|()| {
-            let index = self.index.index();
-            for found in locations
-                .iter()
-                .filter_map(|location| index.take_touch(*location))
-            {
+            let table = self.table.table();
+            for found in slots.iter().filter_map(|slot| table.take_touch(*slot)) {
                 let set = session_rows::set_last_seen(&self.connection, found.row, found.live.last_seen_at);
                 self.note(set, "writing touches down")
                     .ok_or(NotWritten::CommitFailed)?;
@@ -530,10 +529,8 @@ impl Writer {
         });
         if written.is_err() {
             self.roll_back();
-            let index = self.index.index();
-            let returned = locations
-                .into_iter()
-                .filter(|location| index.return_touch(*location));
+            let table = self.table.table();
+            let returned = slots.into_iter().filter(|slot| table.return_touch(*slot));
             self.state.touched.lock().extend(returned);
             // Not at once again: a disk that is full stays so for a while.
             return true;
@@ -550,7 +547,7 @@ impl Writer {
     }
 }
 
-impl Verb {
+impl Command {
     /// Answers that it was not done.
     fn refuse(self, why: NotWritten) {
         match self {
@@ -566,7 +563,7 @@ impl Verb {
             Self::DeleteUser(_, reply) => refuse(reply, Operation::DeleteUser, why),
             Self::Flush | Self::Close => {}
             #[cfg(test)]
-            Self::Meddle(_) => {}
+            Self::Intervene(_) => {}
         }
     }
 }

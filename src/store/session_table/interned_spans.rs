@@ -11,24 +11,24 @@ pub(super) const LAST_NUMBER: u32 = (1 << 11) - 1;
 ///
 /// Only the index's writer takes and gives back.
 #[derive(Debug)]
-pub(super) struct Spans(Box<[Numbered]>);
+pub(super) struct InternedSpans(Box<[Interned]>);
 
 #[derive(Debug, Default)]
-struct Numbered {
+struct Interned {
     /// The lifetime in the upper half, the idle timeout in the lower.
     secs: AtomicU64,
     /// Sessions that have it.
     users: AtomicU32,
 }
 
-impl Spans {
+impl InternedSpans {
     pub(super) fn new() -> Self {
-        Self((1..=LAST_NUMBER).map(|_| Numbered::default()).collect())
+        Self((1..=LAST_NUMBER).map(|_| Interned::default()).collect())
     }
 
     /// The span that a record has by this number.
     pub(super) fn get(&self, number: u32) -> Option<SessionSpan> {
-        let secs = self.numbered(number)?.secs.load(Ordering::Relaxed);
+        let secs = self.interned(number)?.secs.load(Ordering::Relaxed);
         Some(SessionSpan::from_secs((secs >> 32) as u32, secs as u32))
     }
 
@@ -37,34 +37,34 @@ impl Spans {
         let secs = u64::from(span.lifetime_secs()) << 32 | u64::from(span.idle_timeout_secs());
         let mut unused = None;
         let mut place = None;
-        for (index, numbered) in self.0.iter().enumerate() {
-            if numbered.users.load(Ordering::Relaxed) == 0 {
+        for (index, interned) in self.0.iter().enumerate() {
+            if interned.users.load(Ordering::Relaxed) == 0 {
                 unused = unused.or(Some(index));
                 // Nothing was ever given out from here on.
-                if numbered.secs.load(Ordering::Relaxed) == 0 {
+                if interned.secs.load(Ordering::Relaxed) == 0 {
                     break;
                 }
-            } else if numbered.secs.load(Ordering::Relaxed) == secs {
+            } else if interned.secs.load(Ordering::Relaxed) == secs {
                 place = Some(index);
                 break;
             }
         }
         let place = place.or(unused)?;
-        let numbered = &self.0[place];
+        let interned = &self.0[place];
         // Readers come here by a record, under the lock that it is put in with; nobody has a record of a number without users.
-        numbered.secs.store(secs, Ordering::Relaxed);
-        numbered.users.fetch_add(1, Ordering::Relaxed);
+        interned.secs.store(secs, Ordering::Relaxed);
+        interned.users.fetch_add(1, Ordering::Relaxed);
         Some(place as u32 + 1)
     }
 
     /// One session less has this number.
     pub(super) fn give_back(&self, number: u32) {
-        if let Some(numbered) = self.numbered(number) {
-            numbered.users.fetch_sub(1, Ordering::Relaxed);
+        if let Some(interned) = self.interned(number) {
+            interned.users.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    fn numbered(&self, number: u32) -> Option<&Numbered> {
+    fn interned(&self, number: u32) -> Option<&Interned> {
         self.0.get(number.checked_sub(1)? as usize)
     }
 }
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_number_is_shared_and_used_again_when_nobody_has_it() {
-        let spans = Spans::new();
+        let spans = InternedSpans::new();
         let (a, b) = (SessionSpan::from_secs(60, 6), SessionSpan::from_secs(60, 7));
         let numbers = [a, b, a].map(|span| spans.take(span).unwrap());
         assert_eq!(numbers[0], numbers[2]);
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_numbers_end() {
-        let spans = Spans::new();
+        let spans = InternedSpans::new();
         let span = |n| SessionSpan::from_secs(n, n);
         let taken: Vec<_> = (1..=LAST_NUMBER).map(|n| spans.take(span(n)).unwrap()).collect();
         assert_eq!(spans.take(span(LAST_NUMBER + 1)), None);

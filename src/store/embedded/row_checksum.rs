@@ -3,7 +3,7 @@
 /// A sum over the fields of a row, in their order. Each step can be undone, so two rows that differ within one word of eight
 /// bytes never have one sum; others hardly ever do.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seal(u64);
+pub(super) struct RowChecksum(u64);
 
 /// What a row holds does not match its sum, or is nothing that was ever written.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +12,7 @@ pub(super) struct Damaged {
     pub(super) table: &'static str,
 }
 
-impl Seal {
+impl RowChecksum {
     /// The sum of no fields in this table.
     pub(super) fn of(table: &str) -> Self {
         Self(0).bytes(table.as_bytes())
@@ -29,11 +29,11 @@ impl Seal {
     }
 
     pub(super) fn bytes(self, bytes: &[u8]) -> Self {
-        let seal = self.word(bytes.len() as u64);
-        bytes.chunks(8).fold(seal, |seal, chunk| {
+        let checksum = self.word(bytes.len() as u64);
+        bytes.chunks(8).fold(checksum, |checksum, chunk| {
             let mut word = [0; 8];
             word[..chunk.len()].copy_from_slice(chunk);
-            seal.word(u64::from_le_bytes(word))
+            checksum.word(u64::from_le_bytes(word))
         })
     }
 
@@ -73,19 +73,26 @@ mod tests {
     #[test]
     fn f_02_no_flipped_bit_keeps_the_sum() {
         let bytes: Vec<u8> = (0..45).collect();
-        let sum = Seal::of("sessions").bytes(&bytes).sum();
+        let sum = RowChecksum::of("sessions").bytes(&bytes).sum();
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_ne!(Seal::of("sessions").bytes(&flipped).sum(), sum, "bit {bit}");
+            assert_ne!(
+                RowChecksum::of("sessions").bytes(&flipped).sum(),
+                sum,
+                "bit {bit}"
+            );
         }
-        assert_ne!(Seal::of("users").bytes(&bytes).sum(), sum);
+        assert_ne!(RowChecksum::of("users").bytes(&bytes).sum(), sum);
     }
 
     #[test]
     fn what_is_absent_is_not_what_is_empty() {
-        let seal = Seal::of("users");
-        assert_ne!(seal.optional(None).sum(), seal.optional(Some(b"")).sum());
-        assert_ne!(seal.optional_int(None).sum(), seal.optional_int(Some(0)).sum());
+        let checksum = RowChecksum::of("users");
+        assert_ne!(checksum.optional(None).sum(), checksum.optional(Some(b"")).sum());
+        assert_ne!(
+            checksum.optional_int(None).sum(),
+            checksum.optional_int(Some(0)).sum()
+        );
     }
 }

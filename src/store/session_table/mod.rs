@@ -1,30 +1,31 @@
 //! The sessions as a process keeps them in memory: what a check reads, and what decides every change.
 //!
-//! Readers see what is committed. The one [`IndexWriter`] also sees what it has staged: a change is decided and marked in the
-//! records first, then written down, then shown to readers ([`IndexWriter::commit`]) or taken back
-//! ([`IndexWriter::roll_back`]). So many changes, even to one user, can share one commit.
+//! Readers see what is committed. The one [`TableWriter`] also sees what it has staged: a change is decided and marked in the
+//! records first, then written down, then shown to readers ([`TableWriter::commit`]) or taken back
+//! ([`TableWriter::roll_back`]). So many changes, even to one user, can share one commit.
 //!
-//! Nothing that is locked is ever large, and no record moves when the index grows: records stand in small chunks, tables are cut
+//! Nothing that is locked is ever large, and no record moves when the table grows: records stand in small chunks, tables are cut
 //! into shards. Locks are taken in this order: a user's shard, then shards of records in ascending order.
 
+mod compact_table;
+mod interned_spans;
 mod read_mostly;
 mod record;
 mod shard;
-mod spans;
-mod table;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use super::{Epoch, RevocationLog, ScanCursor, ScanPage};
 use crate::domain::{LiveSession, SessionId, Timestamp, TokenDigest, UserId};
+use compact_table::CompactTable;
 use hashbrown::HashTable;
+use interned_spans::InternedSpans;
 use parking_lot::RwLock;
 use read_mostly::ReadMostly;
-pub(super) use record::{Location, ROWS_END};
-use record::{Record, mark};
+pub(super) use record::{ROWS_END, Slot};
+use record::{Record, flag};
 use shard::{Entry, Shard, shard_of};
-use spans::Spans;
 use std::{
     hash::{BuildHasher as _, RandomState},
     sync::{
@@ -32,8 +33,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use table::Table;
-pub(super) use writer::{Creation, IndexWriter};
+pub(super) use writer::{Creation, TableWriter};
 
 /// Shards of records by token digest, and of users; tables of session ids. So many that a look at a whole one is short with ten
 /// million sessions.
@@ -44,21 +44,21 @@ pub(super) const SHARDS: usize = 720;
 #[repr(align(128))]
 struct Aligned<T>(T);
 
-/// What a [`Location`] takes in a table.
-const LOCATION_BYTES: usize = size_of::<Location>();
+/// What a [`Slot`] takes in a table of numbers.
+const SLOT_BYTES: usize = size_of::<Slot>();
 
 /// The way to users' sessions, and their epochs.
 #[derive(Debug, Default)]
 struct UserShard {
     /// Each user's newest session; the others follow by [`Record::next`].
-    heads: Table<LOCATION_BYTES>,
+    heads: CompactTable<SLOT_BYTES>,
     /// Users whose sessions have ever been revoked.
     epochs: HashTable<(UserId, u64)>,
 }
 
 /// Every session of this process.
 #[derive(Debug)]
-pub(super) struct SessionIndex {
+pub(super) struct SessionTable {
     shards: Box<[Aligned<ReadMostly<Shard>>]>,
     users: Box<[RwLock<UserShard>]>,
     hasher: RandomState,
@@ -79,7 +79,7 @@ pub(super) struct Found {
 /// A session that has ended and still takes up space.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Leftover {
-    at: Location,
+    at: Slot,
     id: SessionId,
 }
 
@@ -96,9 +96,9 @@ impl Leftovers {
     }
 }
 
-impl SessionIndex {
+impl SessionTable {
     fn new() -> Self {
-        let spans = Arc::new(Spans::new());
+        let spans = Arc::new(InternedSpans::new());
         let shard = || Aligned(ReadMostly::new(Shard::new(Arc::clone(&spans))));
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
@@ -142,20 +142,20 @@ impl SessionIndex {
     }
 
     /// Notes that the session was checked. Where it stands, if nothing else was noted since [`take_touch`](Self::take_touch).
-    pub(super) fn touch(&self, session: SessionId, digest: &TokenDigest, at: Timestamp) -> Option<Location> {
-        self.locate(digest, at, |location, record, _| {
-            let is_new = record.id() == session && record.touch(at) && !record.set(mark::TOUCHED);
-            is_new.then_some(location)
+    pub(super) fn touch(&self, session: SessionId, digest: &TokenDigest, at: Timestamp) -> Option<Slot> {
+        self.locate(digest, at, |slot, record, _| {
+            let is_new = record.id() == session && record.touch(at) && !record.set(flag::TOUCHED);
+            is_new.then_some(slot)
         })?
     }
 
     /// What was noted last of the session at this place, to be written down. Another session may have taken the place: what is
     /// noted of it is true as well.
-    pub(super) fn take_touch(&self, location: Location) -> Option<Found> {
-        let shard = self.shard(location.shard()).read();
-        let record = shard.record(location.slot());
+    pub(super) fn take_touch(&self, slot: Slot) -> Option<Found> {
+        let shard = self.shard(slot.shard()).read();
+        let record = shard.record(slot.in_shard());
         // Cleared before it is read: what is noted in between is noted again.
-        record.clear(mark::TOUCHED);
+        record.clear(flag::TOUCHED);
         let live = record.noted()?;
         (!record.is_free() && record.is_visible_to_readers()).then(|| Found {
             live,
@@ -164,10 +164,10 @@ impl SessionIndex {
     }
 
     /// Takes back [`take_touch`](Self::take_touch): what it gave could not be written down. Whether it must be tried again.
-    pub(super) fn return_touch(&self, location: Location) -> bool {
-        let shard = self.shard(location.shard()).read();
-        let record = shard.record(location.slot());
-        !record.is_free() && !record.set(mark::TOUCHED)
+    pub(super) fn return_touch(&self, slot: Slot) -> bool {
+        let shard = self.shard(slot.shard()).read();
+        let record = shard.record(slot.in_shard());
+        !record.is_free() && !record.set(flag::TOUCHED)
     }
 
     /// Looks at the record that a token proves, as readers see it, and at when the token's grace ends if it is an old one.
@@ -175,18 +175,18 @@ impl SessionIndex {
         &self,
         digest: &TokenDigest,
         now: Timestamp,
-        look: impl Fn(Location, Entry<'_>, Option<Timestamp>) -> T,
+        look: impl Fn(Slot, Entry<'_>, Option<Timestamp>) -> T,
     ) -> Option<T> {
         let number = shard_of(digest);
         let shard = self.shard(number).read();
         if let Some(slot) = shard.find(digest, Record::is_visible_to_readers) {
-            return Some(look(Location::new(number, slot), shard.record(slot), None));
+            return Some(look(Slot::new(number, slot), shard.record(slot), None));
         }
         let mut old = *shard.old_token(digest)?;
         drop(shard);
         while now < old.until {
             let shard = self.shard(old.at.shard()).read();
-            let record = shard.record(old.at.slot());
+            let record = shard.record(old.at.in_shard());
             if record.id() == old.id && record.is_visible_to_readers() {
                 return Some(look(old.at, record, Some(old.until)));
             }
@@ -213,7 +213,7 @@ impl SessionIndex {
         let hash = self.hash_user(user);
         let mut found = Vec::new();
         let users = self.users_of(hash).read();
-        self.walk(&users, hash, user, |_, record| {
+        self.for_each_of(&users, hash, user, |_, record| {
             let is_listed = record.is_visible_to_readers()
                 && record.row() > revoked_through
                 && before.is_none_or(|before| record.id() < before);
@@ -231,22 +231,22 @@ impl SessionIndex {
     }
 
     /// Looks at every record of a user, whose shard the caller has locked.
-    fn walk(&self, users: &UserShard, hash: u64, user: UserId, mut look: impl FnMut(Location, Entry<'_>)) {
+    fn for_each_of(&self, users: &UserShard, hash: u64, user: UserId, mut look: impl FnMut(Slot, Entry<'_>)) {
         let mut next = self.head(users, hash, user);
         while let Some(at) = next {
             let shard = self.shard(at.shard()).read();
-            let record = shard.record(at.slot());
+            let record = shard.record(at.in_shard());
             look(at, record);
-            next = (record.next != Location::NONE).then_some(record.next);
+            next = (record.next != Slot::NONE).then_some(record.next);
         }
     }
 
-    fn head(&self, users: &UserShard, hash: u64, user: UserId) -> Option<Location> {
+    fn head(&self, users: &UserShard, hash: u64, user: UserId) -> Option<Slot> {
         let is_users = |bits| {
-            let at = Location::from_bits(bits);
-            self.shard(at.shard()).read().record(at.slot()).user_id() == user
+            let at = Slot::from_bits(bits);
+            self.shard(at.shard()).read().record(at.in_shard()).user_id() == user
         };
-        users.heads.find(hash, is_users).map(Location::from_bits)
+        users.heads.find(hash, is_users).map(Slot::from_bits)
     }
 
     /// The user's epoch.
@@ -264,7 +264,7 @@ impl SessionIndex {
             .map_or(0, |(_, count)| *count)
     }
 
-    /// The living sessions of one shard, the place of a walk over all of them.
+    /// The living sessions of one shard, the page of a scan of all of them.
     pub(super) fn scan_shard(&self, from: ScanCursor, now: Timestamp) -> ScanPage {
         let number = usize::try_from(from.number()).unwrap_or(usize::MAX);
         let Some(Aligned(shard)) = self.shards.get(number) else {
@@ -300,7 +300,7 @@ impl SessionIndex {
             .filter(|(_, record)| is_leftover(*record, revoked_through, now))
             .take(limit)
             .map(|(slot, record)| Leftover {
-                at: Location::new(shard_number, slot),
+                at: Slot::new(shard_number, slot),
                 id: record.id(),
             })
             .collect();
@@ -342,7 +342,7 @@ pub(super) struct EveryoneRevoked {
 }
 
 #[cfg(test)]
-impl SessionIndex {
+impl SessionTable {
     /// What tables take up, without the records.
     fn table_bytes(&self) -> usize {
         let of_shards = self.shards.iter().map(|shard| shard.0.read().table_bytes());
@@ -364,6 +364,6 @@ fn user_shard(hash: u64) -> usize {
 }
 
 fn is_leftover(record: Entry<'_>, revoked_through: u64, now: Timestamp) -> bool {
-    !record.has(mark::PENDING | mark::DYING | mark::DEAD)
+    !record.has(flag::PENDING | flag::DYING | flag::DEAD)
         && (record.row() <= revoked_through || record.live_at(now).is_none())
 }

@@ -10,13 +10,13 @@ const KEPT: usize = 2;
 /// Numbers of `WIDTH` bytes, at most 4 and not all of their bits set, found by a hash that the numbers' owner knows. The highest
 /// bits of a hash decide.
 #[derive(Debug, Default)]
-pub(super) struct Table<const WIDTH: usize> {
+pub(super) struct CompactTable<const WIDTH: usize> {
     /// Each entry is the part of its hash that is kept, then its number: [`EMPTY`](Self::EMPTY) where there is none.
     entries: Box<[u8]>,
     len: usize,
 }
 
-impl<const WIDTH: usize> Table<WIDTH> {
+impl<const WIDTH: usize> CompactTable<WIDTH> {
     const ENTRY: usize = KEPT + WIDTH;
 
     const EMPTY: u32 = u32::MAX >> (32 - 8 * WIDTH);
@@ -174,7 +174,7 @@ fn larger(bytes: usize) -> usize {
 }
 
 #[cfg(test)]
-impl<const WIDTH: usize> Table<WIDTH> {
+impl<const WIDTH: usize> CompactTable<WIDTH> {
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -203,10 +203,11 @@ mod tests {
     }
 
     fn follow<const WIDTH: usize>(hash: fn(u32) -> u64, steps: Vec<(bool, u32)>) {
-        let mut table = Table::<WIDTH>::default();
+        let mut table = CompactTable::<WIDTH>::default();
         let mut expected = BTreeSet::new();
-        let is_found =
-            |table: &Table<WIDTH>, number| table.find(hash(number), |other| other == number) == Some(number);
+        let is_found = |table: &CompactTable<WIDTH>, number| {
+            table.find(hash(number), |other| other == number) == Some(number)
+        };
         for (adds, number) in steps {
             match adds {
                 true if expected.insert(number) => table.insert(hash(number), number),
@@ -240,7 +241,7 @@ mod tests {
 
     #[test]
     fn every_number_of_its_width_is_kept() {
-        let mut table = Table::<3>::default();
+        let mut table = CompactTable::<3>::default();
         let numbers = || {
             (1..=16)
                 .map(|shift| (1_u32 << 24 >> shift) - 1)
@@ -256,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_number_takes_the_place_of_another() {
-        let mut table = Table::<4>::default();
+        let mut table = CompactTable::<4>::default();
         for number in 0..1000 {
             table.insert(hash(number), number);
         }
@@ -268,7 +269,7 @@ mod tests {
 
     #[test]
     fn f_20_a_table_is_well_filled_at_every_size() {
-        let (mut narrow, mut wide) = (Table::<3>::default(), Table::<4>::default());
+        let (mut narrow, mut wide) = (CompactTable::<3>::default(), CompactTable::<4>::default());
         for number in 0..200_000 {
             narrow.insert(hash(number), number);
             wide.insert(hash(number), number);

@@ -1,6 +1,6 @@
 //! Single numbers that must survive: users' epochs, everyone's, and how far the clock got.
 
-use super::seal::{Damaged, Seal};
+use super::row_checksum::{Damaged, RowChecksum};
 use crate::domain::{Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::error::Error as StdError;
@@ -11,7 +11,7 @@ const EVERYONE: &str = "everyone_epoch";
 const CLOCK: &str = "clock_high_water";
 
 fn set(connection: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {
-    let sum = Seal::of("marks").bytes(name.as_bytes()).int(value).sum();
+    let sum = RowChecksum::of("marks").bytes(name.as_bytes()).int(value).sum();
     connection
         .prepare_cached("INSERT OR REPLACE INTO marks (name, value, sum) VALUES (?1, ?2, ?3)")?
         .execute(params![name, value, sum])?;
@@ -26,7 +26,7 @@ fn get(connection: &Connection, name: &str) -> Result<Option<i64>, Failed> {
     let Some((value, sum)) = stored else {
         return Ok(None);
     };
-    Seal::of("marks")
+    RowChecksum::of("marks")
         .bytes(name.as_bytes())
         .int(value)
         .check("marks", sum)?;
@@ -54,7 +54,7 @@ pub(super) fn clock(connection: &Connection) -> Result<Option<Timestamp>, Failed
 
 pub(super) fn set_epoch(connection: &Connection, user: UserId, count: u64) -> rusqlite::Result<()> {
     let count = count.cast_signed();
-    let sum = Seal::of("epochs").bytes(&user.to_bytes()).int(count).sum();
+    let sum = RowChecksum::of("epochs").bytes(&user.to_bytes()).int(count).sum();
     connection
         .prepare_cached("INSERT OR REPLACE INTO epochs (user_id, count, sum) VALUES (?1, ?2, ?3)")?
         .execute(params![user.to_bytes(), count, sum])?;
@@ -69,7 +69,7 @@ pub(super) fn scan_epochs(connection: &Connection, mut each: impl FnMut(UserId, 
     while let Some(row) = rows.next()? {
         let user: &[u8] = row.get_ref(0)?.as_blob().map_err(|_| DAMAGED)?;
         let count: i64 = row.get(1)?;
-        Seal::of("epochs")
+        RowChecksum::of("epochs")
             .bytes(user)
             .int(count)
             .check("epochs", row.get(2)?)?;

@@ -1,6 +1,6 @@
 //! What readers see of changes that are staged, taken back and committed.
 
-use super::{Creation, IndexWriter, SHARDS, SessionIndex, new_log, writer::Refused};
+use super::{Creation, SHARDS, SessionTable, TableWriter, new_log, writer::Refused};
 use crate::{
     domain::{
         Attributes, AuthMethod, Client, LiveSession, RandomTokens, Session, SessionId, SessionSpan,
@@ -63,40 +63,40 @@ fn new_session(n: u64, user: UserId, epoch: u64) -> NewSession {
     }
 }
 
-fn create(writer: &mut IndexWriter, n: u64, user: UserId) {
+fn create(writer: &mut TableWriter, n: u64, user: UserId) {
     let epoch = writer.epoch(user);
     let created = writer.create(&new_session(n, user, epoch), START);
     assert!(matches!(created, Ok(Creation::Row(..))), "{created:?}");
 }
 
-fn finds(index: &SessionIndex, n: u64) -> bool {
-    index.find(&digest(n), START).is_some()
+fn finds(table: &SessionTable, n: u64) -> bool {
+    table.find(&digest(n), START).is_some()
 }
 
 #[test]
 fn readers_see_a_change_when_it_is_committed_and_the_writer_when_it_is_staged() {
-    let mut writer = IndexWriter::new();
-    let index = Arc::clone(writer.index());
+    let mut writer = TableWriter::new();
+    let table = Arc::clone(writer.table());
     let log = new_log();
     create(&mut writer, 1, user(1));
-    assert!(!finds(&index, 1));
-    assert!(index.list(user(1), None, 10, START).is_empty());
+    assert!(!finds(&table, 1));
+    assert!(table.list(user(1), None, 10, START).is_empty());
     assert!(writer.destroy(SessionKey::Token(digest(1)), START).is_some());
     assert!(writer.destroy(SessionKey::Token(digest(1)), START).is_none());
     create(&mut writer, 2, user(1));
     writer.commit(&log);
-    assert!(!finds(&index, 1));
-    assert!(finds(&index, 2));
+    assert!(!finds(&table, 1));
+    assert!(finds(&table, 2));
     assert!(writer.destroy(SessionKey::Id(id(2)), START).is_some());
-    assert!(finds(&index, 2), "it ends with the commit");
-    assert_eq!(index.list(user(1), None, 10, START).len(), 1);
+    assert!(finds(&table, 2), "it ends with the commit");
+    assert_eq!(table.list(user(1), None, 10, START).len(), 1);
     writer.commit(&log);
-    assert!(!finds(&index, 2));
+    assert!(!finds(&table, 2));
 }
 
 #[test]
 fn a_token_or_an_id_is_taken_once() {
-    let mut writer = IndexWriter::new();
+    let mut writer = TableWriter::new();
     create(&mut writer, 1, user(1));
     let same_id = NewSession {
         digest: digest(2),
@@ -108,7 +108,7 @@ fn a_token_or_an_id_is_taken_once() {
 }
 
 /// Which of a user's sessions, at most 20, end when one more is created.
-fn evicted_by(writer: &mut IndexWriter, n: u64, user: UserId) -> Vec<SessionId> {
+fn evicted_by(writer: &mut TableWriter, n: u64, user: UserId) -> Vec<SessionId> {
     let mut new = new_session(n, user, 0);
     new.max_per_user = 20;
     match writer.create(&new, START) {
@@ -119,7 +119,7 @@ fn evicted_by(writer: &mut IndexWriter, n: u64, user: UserId) -> Vec<SessionId> 
 
 #[test]
 fn s_19_the_cap_holds_for_a_user_whose_sessions_are_not_looked_at_each_time() {
-    let mut writer = IndexWriter::new();
+    let mut writer = TableWriter::new();
     let log = new_log();
     let user = user(1);
     for n in 1..=20 {
@@ -139,21 +139,21 @@ fn s_19_the_cap_holds_for_a_user_whose_sessions_are_not_looked_at_each_time() {
     writer.destroy(SessionKey::Id(id(3)), START);
     assert_eq!(evicted_by(&mut writer, 24, user), []);
     assert_eq!(evicted_by(&mut writer, 25, user), [id(4)]);
-    assert_eq!(writer.index().list(user, None, 100, START).len(), 20);
+    assert_eq!(writer.table().list(user, None, 100, START).len(), 20);
     writer.commit(&log);
-    assert_eq!(writer.index().list(user, None, 100, START).len(), 20);
+    assert_eq!(writer.table().list(user, None, 100, START).len(), 20);
 }
 
 #[test]
 fn f_20_nothing_moves_when_the_index_grows() {
-    let mut writer = IndexWriter::new();
-    let index = Arc::clone(writer.index());
+    let mut writer = TableWriter::new();
+    let table = Arc::clone(writer.table());
     let log = new_log();
     create(&mut writer, 0, user(0));
     writer.commit(&log);
     let place = || {
         let number = super::shard_of(&digest(0));
-        let shard = index.shard(number).read();
+        let shard = table.shard(number).read();
         let slot = shard.find(&digest(0), |_| true).unwrap();
         std::ptr::from_ref(&*shard.record(slot)).addr()
     };
@@ -165,11 +165,11 @@ fn f_20_nothing_moves_when_the_index_grows() {
     }
     assert_eq!(place(), before);
     let largest = (0..SHARDS)
-        .map(|number| index.shard(number).read().records().count())
+        .map(|number| table.shard(number).read().records().count())
         .max()
         .unwrap();
     assert!(largest < 50_000 / SHARDS * 3, "a shard has {largest} sessions");
-    let tables = index.table_bytes() + writer.table_bytes();
+    let tables = table.table_bytes() + writer.table_bytes();
     assert!(
         tables <= 50_000 * 24,
         "{} bytes of tables a session",
@@ -179,8 +179,8 @@ fn f_20_nothing_moves_when_the_index_grows() {
 
 #[test]
 fn an_old_token_proves_its_session_without_a_gap_while_it_is_rotated() {
-    let mut writer = IndexWriter::new();
-    let index = Arc::clone(writer.index());
+    let mut writer = TableWriter::new();
+    let table = Arc::clone(writer.table());
     let log = new_log();
     create(&mut writer, 0, user(1));
     writer.commit(&log);
@@ -192,7 +192,7 @@ fn an_old_token_proves_its_session_without_a_gap_while_it_is_rotated() {
             scope.spawn(|| {
                 while done.load(Ordering::SeqCst) < 20_000 {
                     let n = done.load(Ordering::SeqCst);
-                    let is_found = finds(&index, n);
+                    let is_found = finds(&table, n);
                     // Only the second rotation from here ends its grace.
                     assert!(is_found || begun.load(Ordering::SeqCst) >= n + 2, "token {n}");
                 }
@@ -217,8 +217,8 @@ fn an_old_token_proves_its_session_without_a_gap_while_it_is_rotated() {
 fn what_a_record_has_no_room_for_is_kept_exactly() {
     // More pairs of time-outs than there are numbers for.
     const COUNT: u64 = 5000;
-    let mut writer = IndexWriter::new();
-    let index = Arc::clone(writer.index());
+    let mut writer = TableWriter::new();
+    let table = Arc::clone(writer.table());
     let log = new_log();
     let span = |n: u64| SessionSpan::from_secs(100_000 + u32::try_from(n).unwrap(), 50_000);
     for n in 0..COUNT {
@@ -239,7 +239,7 @@ fn what_a_record_has_no_room_for_is_kept_exactly() {
     }
     writer.commit(&log);
     for n in 0..COUNT {
-        let live = index.find(&digest(COUNT + n), later).unwrap().live;
+        let live = table.find(&digest(COUNT + n), later).unwrap().live;
         let authenticated_at = if n.is_multiple_of(2) { later } else { START };
         assert_eq!((live.span, live.authenticated_at), (span(n), authenticated_at));
     }
@@ -290,9 +290,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// An index under test, with the numbers that are used up.
+/// An table under test, with the numbers that are used up.
 struct Bench {
-    writer: IndexWriter,
+    writer: TableWriter,
     next: u64,
     now: Timestamp,
 }
@@ -300,7 +300,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         Self {
-            writer: IndexWriter::new(),
+            writer: TableWriter::new(),
             next: 0,
             now: START,
         }
@@ -343,9 +343,9 @@ impl Bench {
             }
             Step::RevokeEveryone => format!("{:?}", self.writer.revoke_everyone()),
             Step::Reap => {
-                let index = Arc::clone(self.writer.index());
+                let table = Arc::clone(self.writer.table());
                 let mut rows: Vec<u64> = (0..SHARDS)
-                    .flat_map(|shard| self.writer.reap(&index.leftovers(shard, now, 100), now))
+                    .flat_map(|shard| self.writer.reap(&table.leftovers(shard, now, 100), now))
                     .collect();
                 rows.sort_unstable();
                 format!("{rows:?}")
@@ -358,8 +358,8 @@ impl Bench {
     fn happen(&mut self, step: &Step) {
         match step {
             Step::Touch(n) => {
-                if let Some(found) = self.writer.index().find(&digest(*n), self.now) {
-                    self.writer.index().touch(found.live.id, &digest(*n), self.now);
+                if let Some(found) = self.writer.table().find(&digest(*n), self.now) {
+                    self.writer.table().touch(found.live.id, &digest(*n), self.now);
                 }
             }
             Step::Pass(secs) => self.now = self.now.after(Duration::from_secs(*secs)),
@@ -375,12 +375,12 @@ impl Bench {
 
     /// All that a reader can find out.
     fn seen(&self) -> String {
-        let index = self.writer.index();
-        let tokens: Vec<_> = (0..200).map(|n| index.find(&digest(n), self.now)).collect();
+        let table = self.writer.table();
+        let tokens: Vec<_> = (0..200).map(|n| table.find(&digest(n), self.now)).collect();
         let users: Vec<_> = (0..4)
-            .map(|n| (index.list(user(n), None, 100, self.now), index.epoch(user(n))))
+            .map(|n| (table.list(user(n), None, 100, self.now), table.epoch(user(n))))
             .collect();
-        format!("{tokens:?} {users:?} {}", index.living())
+        format!("{tokens:?} {users:?} {}", table.living())
     }
 }
 
@@ -420,6 +420,6 @@ proptest! {
         bench.stage(&Step::Reap);
         bench.writer.commit(&log);
         prop_assert_eq!(bench.writer.entries(), 0);
-        prop_assert_eq!(bench.writer.index().living(), 0);
+        prop_assert_eq!(bench.writer.table().living(), 0);
     }
 }

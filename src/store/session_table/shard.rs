@@ -1,9 +1,9 @@
 //! A part of the sessions, under one lock: their records and the way to them by token digest.
 
 use super::{
-    record::{Location, Record, Rest},
-    spans::Spans,
-    table::Table,
+    compact_table::CompactTable,
+    interned_spans::InternedSpans,
+    record::{Overflow, Record, Slot},
 };
 use crate::domain::{LiveSession, SessionId, SessionSpan, Timestamp, TokenDigest};
 use hashbrown::HashTable;
@@ -22,25 +22,25 @@ pub(super) struct OldToken {
     pub(super) until: Timestamp,
     /// The session that it proves, and where that stands.
     pub(super) id: SessionId,
-    pub(super) at: Location,
+    pub(super) at: Slot,
 }
 
 #[derive(Debug)]
 pub(super) struct Shard {
-    by_digest: Table<SLOT_BYTES>,
+    by_digest: CompactTable<NUMBER_BYTES>,
     old_tokens: HashTable<OldToken>,
     #[expect(clippy::vec_box, reason = "chunks must not move when the list of them grows")]
     chunks: Vec<Box<Chunk>>,
-    spans: Arc<Spans>,
+    spans: Arc<InternedSpans>,
     /// What records have no room for, by slot.
-    rests: HashTable<(u32, Rest)>,
+    overflows: HashTable<(u32, Overflow)>,
     /// Slots handed out so far; those that are free again hang on `free`.
     used: u32,
     free: Option<u32>,
 }
 
-/// What a slot takes.
-const SLOT_BYTES: usize = 3;
+/// What a slot's number in its shard takes.
+const NUMBER_BYTES: usize = 3;
 
 /// A record, with what stands beside it.
 #[derive(Clone, Copy)]
@@ -60,35 +60,35 @@ impl Deref for Entry<'_> {
 
 impl Entry<'_> {
     pub(super) fn live(&self) -> LiveSession {
-        self.record.live(self.rest())
+        self.record.live(self.overflow())
     }
 
     /// As [`Record::live_at`].
     pub(super) fn live_at(&self, now: Timestamp) -> Option<LiveSession> {
-        self.record.live_at(self.rest(), now)
+        self.record.live_at(self.overflow(), now)
     }
 
     /// As [`Record::noted`].
     pub(super) fn noted(&self) -> Option<LiveSession> {
-        self.record.noted(self.rest())
+        self.record.noted(self.overflow())
     }
 
     /// As [`Record::touch`].
     pub(super) fn touch(&self, at: Timestamp) -> bool {
-        self.record.touch(self.rest(), at)
+        self.record.touch(self.overflow(), at)
     }
 
-    fn rest(&self) -> Rest {
+    fn overflow(&self) -> Overflow {
         let shared = self
             .record
-            .span_number()
+            .interned_span()
             .and_then(|number| self.shard.spans.get(number));
         match shared {
-            Some(span) => Rest {
+            Some(span) => Overflow {
                 span,
                 authenticated_at: self.record.id().created_at(),
             },
-            None => self.shard.rest(self.slot),
+            None => self.shard.overflow(self.slot),
         }
     }
 }
@@ -115,13 +115,13 @@ fn in_chunks(chunks: &[Box<Chunk>], slot: u32) -> &Record {
 }
 
 impl Shard {
-    pub(super) fn new(spans: Arc<Spans>) -> Self {
+    pub(super) fn new(spans: Arc<InternedSpans>) -> Self {
         Self {
-            by_digest: Table::default(),
+            by_digest: CompactTable::default(),
             old_tokens: HashTable::new(),
             chunks: Vec::new(),
             spans,
-            rests: HashTable::new(),
+            overflows: HashTable::new(),
             used: 0,
             free: None,
         }
@@ -153,18 +153,18 @@ impl Shard {
         digest: &TokenDigest,
         live: &LiveSession,
         row: u64,
-        next: Location,
+        next: Slot,
     ) -> Option<u32> {
         let slot = self.take_slot()?;
         let is_plain = live.authenticated_at == live.created_at();
         let span = is_plain.then(|| self.spans.take(live.span)).flatten();
         if span.is_none() {
-            let rest = Rest {
+            let overflow = Overflow {
                 span: live.span,
                 authenticated_at: live.authenticated_at,
             };
-            self.rests
-                .insert_unique(hash_slot(slot), (slot, rest), |(slot, _)| hash_slot(*slot));
+            self.overflows
+                .insert_unique(hash_slot(slot), (slot, overflow), |(slot, _)| hash_slot(*slot));
         }
         *self.record_mut(slot) = Record::pending(*digest, live, span, row, next);
         self.by_digest.insert(hash(digest), slot);
@@ -174,10 +174,10 @@ impl Shard {
     fn take_slot(&mut self) -> Option<u32> {
         if let Some(slot) = self.free {
             let next = self.record(slot).next;
-            self.free = (next != Location::NONE).then(|| next.slot());
+            self.free = (next != Slot::NONE).then(|| next.in_shard());
             return Some(slot);
         }
-        if self.used == Location::SLOTS {
+        if self.used == Slot::SLOTS {
             return None;
         }
         let chunks = self.chunks.len();
@@ -185,7 +185,7 @@ impl Shard {
             if chunks == self.chunks.capacity() {
                 self.chunks.reserve_exact(chunks / 8 + 1);
             }
-            let chunk = std::array::from_fn(|_| Record::free(Location::NONE));
+            let chunk = std::array::from_fn(|_| Record::free(Slot::NONE));
             self.chunks.push(Box::new(chunk));
         }
         self.used += 1;
@@ -195,31 +195,31 @@ impl Shard {
     /// Frees a slot.
     pub(super) fn remove(&mut self, slot: u32) {
         let record = self.record(slot);
-        let (hash, span) = (hash(record.digest()), record.span_number());
+        let (hash, span) = (hash(record.digest()), record.interned_span());
         self.by_digest.remove(hash, slot);
         match span {
             Some(number) => self.spans.give_back(number),
             None => {
-                let is_it = |(other, _): &(u32, Rest)| *other == slot;
-                if let Ok(entry) = self.rests.find_entry(hash_slot(slot), is_it) {
+                let is_it = |(other, _): &(u32, Overflow)| *other == slot;
+                if let Ok(entry) = self.overflows.find_entry(hash_slot(slot), is_it) {
                     entry.remove();
                 }
             }
         }
-        let next = self.free.map_or(Location::NONE, |free| Location::new(0, free));
+        let next = self.free.map_or(Slot::NONE, |free| Slot::new(0, free));
         *self.record_mut(slot) = Record::free(next);
         self.free = Some(slot);
     }
 
     /// What stands beside a record. A free one has nothing, and gives what has ended.
-    fn rest(&self, slot: u32) -> Rest {
-        let found = self.rests.find(hash_slot(slot), |(other, _)| *other == slot);
+    fn overflow(&self, slot: u32) -> Overflow {
+        let found = self.overflows.find(hash_slot(slot), |(other, _)| *other == slot);
         found.map_or(
-            Rest {
+            Overflow {
                 span: SessionSpan::from_secs(0, 0),
                 authenticated_at: Timestamp::default(),
             },
-            |(_, rest)| *rest,
+            |(_, overflow)| *overflow,
         )
     }
 
@@ -260,11 +260,11 @@ impl Shard {
 impl Shard {
     pub(super) fn table_bytes(&self) -> usize {
         self.by_digest.bytes()
-            + self.rests.allocation_size()
+            + self.overflows.allocation_size()
             + self.chunks.capacity() * size_of::<Box<Chunk>>()
     }
 
     pub(super) fn entries(&self) -> usize {
-        self.by_digest.len() + self.old_tokens.len() + self.rests.len() + self.records().count()
+        self.by_digest.len() + self.old_tokens.len() + self.overflows.len() + self.records().count()
     }
 }

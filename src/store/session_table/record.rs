@@ -1,6 +1,6 @@
 //! One session as it is kept in memory: 80 bytes, so that ten million of them fit.
 
-use super::spans::LAST_NUMBER;
+use super::interned_spans::LAST_NUMBER;
 use crate::domain::{AuthMethod, LiveSession, SessionId, SessionSpan, Timestamp, TokenDigest, UserId};
 use std::{
     sync::atomic::{AtomicU32, Ordering},
@@ -9,17 +9,17 @@ use std::{
 
 /// Where a record stands: the shard in the upper 10 bits, the slot in the lower 22.
 ///
-/// A location is good for as long as its record lives; afterwards another record may take the place.
+/// A slot is good for as long as its record lives; afterwards another record may take the place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in crate::store) struct Location(u32);
+pub(in crate::store) struct Slot(u32);
 
-impl Location {
+impl Slot {
     /// No record: the end of a chain.
     pub(super) const NONE: Self = Self(u32::MAX);
 
     const SLOT_BITS: u32 = 22;
 
-    /// Slots that a shard may have. The last location is [`NONE`](Self::NONE), so no shard uses its last slot.
+    /// Slots that a shard may have. The last slot is [`NONE`](Self::NONE), so no shard uses its last slot.
     pub(super) const SLOTS: u32 = (1 << Self::SLOT_BITS) - 1;
 
     /// There are fewer than 1024 shards.
@@ -39,13 +39,13 @@ impl Location {
         (self.0 >> Self::SLOT_BITS) as usize
     }
 
-    pub(super) fn slot(self) -> u32 {
+    pub(super) fn in_shard(self) -> u32 {
         self.0 & Self::SLOTS
     }
 }
 
 /// What is to become of a record, or has. The lowest bits of its state.
-pub(super) mod mark {
+pub(super) mod flag {
     /// Not committed yet: readers must not see it.
     pub(crate) const PENDING: u32 = 1;
     /// Ended, but not committed yet: the writer must not see it, readers must.
@@ -82,23 +82,23 @@ pub(super) struct Record {
     user_id: UserId,
     /// The lower half of the row's number.
     row: u32,
-    /// [`mark`]s, the number of the span, the rest of the row's number. Only [`mark::TOUCHED`] changes under a read lock.
+    /// [`flag`]s, the number of the span, the rest of the row's number. Only [`flag::TOUCHED`] changes under a read lock.
     state: AtomicU32,
     /// Since `created_at`, in [`tick`]s; or [`OVER`].
     last_seen: AtomicU32,
     /// The user's next session; in a free place the next free one.
-    pub(super) next: Location,
+    pub(super) next: Slot,
 }
 
 /// What a record has no room for. Most need none: their span has a number, and they were authenticated when they were created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rest {
+pub(super) struct Overflow {
     pub(super) span: SessionSpan,
     pub(super) authenticated_at: Timestamp,
 }
 
 impl Record {
-    pub(super) fn free(next: Location) -> Self {
+    pub(super) fn free(next: Slot) -> Self {
         Self {
             digest: TokenDigest::from_bytes([0; 32]),
             id: SessionId::from_bytes([0; 16]),
@@ -110,21 +110,21 @@ impl Record {
         }
     }
 
-    /// A session that only the writer sees. Without a number for its span its [`Rest`] is kept beside it.
+    /// A session that only the writer sees. Without a number for its span its [`Overflow`] is kept beside it.
     pub(super) fn pending(
         digest: TokenDigest,
         live: &LiveSession,
         span: Option<u32>,
         row: u64,
-        next: Location,
+        next: Slot,
     ) -> Self {
         let method = match live.auth_method {
             AuthMethod::Password => 0,
-            AuthMethod::Caller => mark::BY_CALLER,
+            AuthMethod::Caller => flag::BY_CALLER,
         };
         let row = row % ROWS_END;
         let state =
-            ((row >> 32) as u32) << ROW_SHIFT | span.unwrap_or(0) << SPAN_SHIFT | method | mark::PENDING;
+            ((row >> 32) as u32) << ROW_SHIFT | span.unwrap_or(0) << SPAN_SHIFT | method | flag::PENDING;
         Self {
             digest,
             id: live.id,
@@ -152,8 +152,8 @@ impl Record {
         u64::from(self.state.load(Ordering::Relaxed) >> ROW_SHIFT) << 32 | u64::from(self.row)
     }
 
-    /// The number of its span; `None`: it has a [`Rest`].
-    pub(super) fn span_number(&self) -> Option<u32> {
+    /// The number of its span; `None`: it has a [`Overflow`].
+    pub(super) fn interned_span(&self) -> Option<u32> {
         let number = (self.state.load(Ordering::Relaxed) & SPAN_MASK) >> SPAN_SHIFT;
         (number != 0).then_some(number)
     }
@@ -162,35 +162,35 @@ impl Record {
         self.row() == 0
     }
 
-    pub(super) fn has(&self, marks: u32) -> bool {
-        self.state.load(Ordering::Relaxed) & marks != 0
+    pub(super) fn has(&self, flags: u32) -> bool {
+        self.state.load(Ordering::Relaxed) & flags != 0
     }
 
-    /// For holders of the shard's write lock; for [`mark::TOUCHED`] also under the read lock. Says whether it was there before.
-    pub(super) fn set(&self, mark: u32) -> bool {
-        self.state.fetch_or(mark, Ordering::AcqRel) & mark != 0
+    /// For holders of the shard's write lock; for [`flag::TOUCHED`] also under the read lock. Says whether it was there before.
+    pub(super) fn set(&self, flag: u32) -> bool {
+        self.state.fetch_or(flag, Ordering::AcqRel) & flag != 0
     }
 
     /// As [`set`](Self::set).
-    pub(super) fn clear(&self, mark: u32) {
-        self.state.fetch_and(!mark, Ordering::AcqRel);
+    pub(super) fn clear(&self, flag: u32) {
+        self.state.fetch_and(!flag, Ordering::AcqRel);
     }
 
     /// Whether it is committed and has not ended by a commit.
     pub(super) fn is_visible_to_readers(&self) -> bool {
-        !self.has(mark::PENDING | mark::DEAD)
+        !self.has(flag::PENDING | flag::DEAD)
     }
 
     /// Whether it is there once all that is staged is committed.
     pub(super) fn is_visible_to_writer(&self) -> bool {
-        !self.has(mark::DYING | mark::DEAD)
+        !self.has(flag::DYING | flag::DEAD)
     }
 
     /// The session, for as long as it has not expired. After `None` it is over, also for those who ask for an earlier instant.
-    pub(super) fn live_at(&self, rest: Rest, now: Timestamp) -> Option<LiveSession> {
+    pub(super) fn live_at(&self, overflow: Overflow, now: Timestamp) -> Option<LiveSession> {
         let mut noted = self.last_seen.load(Ordering::Acquire);
         while noted != OVER {
-            let live = self.seen(rest, noted);
+            let live = self.seen(overflow, noted);
             if !live.is_expired(now) {
                 return Some(live);
             }
@@ -206,32 +206,32 @@ impl Record {
     }
 
     /// The session as it was last noted; `None` if it is over.
-    pub(super) fn noted(&self, rest: Rest) -> Option<LiveSession> {
+    pub(super) fn noted(&self, overflow: Overflow) -> Option<LiveSession> {
         let noted = self.last_seen.load(Ordering::Acquire);
-        (noted != OVER).then(|| self.seen(rest, noted))
+        (noted != OVER).then(|| self.seen(overflow, noted))
     }
 
     /// The session, whether it has expired or not. One that is over has expired at every instant.
-    pub(super) fn live(&self, rest: Rest) -> LiveSession {
-        self.noted(rest).unwrap_or_else(|| LiveSession {
+    pub(super) fn live(&self, overflow: Overflow) -> LiveSession {
+        self.noted(overflow).unwrap_or_else(|| LiveSession {
             last_seen_at: Timestamp::from_millis(i64::MIN),
-            ..self.seen(rest, 0)
+            ..self.seen(overflow, 0)
         })
     }
 
     /// The session if it was last seen so many [`tick`]s after its creation.
-    fn seen(&self, rest: Rest, ticks: u32) -> LiveSession {
-        let Rest {
+    fn seen(&self, overflow: Overflow, ticks: u32) -> LiveSession {
+        let Overflow {
             span,
             authenticated_at,
-        } = rest;
+        } = overflow;
         let since_creation = u64::from(ticks) * tick(span);
         LiveSession {
             id: self.id,
             user_id: self.user_id,
             last_seen_at: self.id.created_at().after(Duration::from_millis(since_creation)),
             authenticated_at,
-            auth_method: match self.has(mark::BY_CALLER) {
+            auth_method: match self.has(flag::BY_CALLER) {
                 false => AuthMethod::Password,
                 true => AuthMethod::Caller,
             },
@@ -241,12 +241,12 @@ impl Record {
     }
 
     /// Notes a check at `at`, unless a later one is noted, or the session is over or had expired by then. Says whether it did.
-    pub(super) fn touch(&self, rest: Rest, at: Timestamp) -> bool {
+    pub(super) fn touch(&self, overflow: Overflow, at: Timestamp) -> bool {
         let mut noted = self.last_seen.load(Ordering::Acquire);
-        let seen = ticks(&self.seen(rest, noted), at);
+        let seen = ticks(&self.seen(overflow, noted), at);
         // Nothing is later than `OVER`.
         while noted < seen {
-            if self.seen(rest, noted).is_expired(at) {
+            if self.seen(overflow, noted).is_expired(at) {
                 return false;
             }
             match self
@@ -305,11 +305,11 @@ mod tests {
     }
 
     fn record_of(live: &LiveSession, span: Option<u32>, row: u64) -> Record {
-        Record::pending(TokenDigest::from_bytes([9; 32]), live, span, row, Location::NONE)
+        Record::pending(TokenDigest::from_bytes([9; 32]), live, span, row, Slot::NONE)
     }
 
-    fn rest(live: &LiveSession) -> Rest {
-        Rest {
+    fn overflow(live: &LiveSession) -> Overflow {
+        Overflow {
             span: live.span,
             authenticated_at: live.authenticated_at,
         }
@@ -328,13 +328,13 @@ mod tests {
                     let mut live = live(3600);
                     live.auth_method = method;
                     let record = record_of(&live, span, row);
-                    for is_marked in [false, true] {
-                        if is_marked {
-                            record.set(mark::DYING | mark::DEAD | mark::TOUCHED);
-                            record.clear(mark::PENDING);
+                    for is_flagged in [false, true] {
+                        if is_flagged {
+                            record.set(flag::DYING | flag::DEAD | flag::TOUCHED);
+                            record.clear(flag::PENDING);
                         }
-                        assert_eq!(record.live(rest(&live)), live);
-                        assert_eq!((record.span_number(), record.row()), (span, row));
+                        assert_eq!(record.live(overflow(&live)), live);
+                        assert_eq!((record.interned_span(), record.row()), (span, row));
                         assert!(!record.is_free());
                     }
                 }
@@ -352,8 +352,8 @@ mod tests {
                 end.before(Duration::from_millis(1)),
             ] {
                 let record = record(&live);
-                record.touch(rest(&live), at);
-                let seen = record.live(rest(&live)).last_seen_at;
+                record.touch(overflow(&live), at);
+                let seen = record.live(overflow(&live)).last_seen_at;
                 assert!(
                     seen <= at && at.since(seen) < Duration::from_secs(1),
                     "{lifetime_secs}: {seen} {at}"
@@ -367,11 +367,11 @@ mod tests {
         let live = live(3600);
         let record = record(&live);
         let at = |secs| live.created_at().after(Duration::from_secs(secs));
-        assert!(record.touch(rest(&live), at(20)));
-        assert!(!record.touch(rest(&live), at(10)));
-        assert_eq!(record.live(rest(&live)).last_seen_at, at(20));
-        assert!(!record.touch(rest(&live), at(3620)));
-        assert_eq!(record.live(rest(&live)).last_seen_at, at(20));
+        assert!(record.touch(overflow(&live), at(20)));
+        assert!(!record.touch(overflow(&live), at(10)));
+        assert_eq!(record.live(overflow(&live)).last_seen_at, at(20));
+        assert!(!record.touch(overflow(&live), at(3620)));
+        assert_eq!(record.live(overflow(&live)).last_seen_at, at(20));
     }
 
     #[test]
@@ -380,14 +380,17 @@ mod tests {
         let record = record(&live);
         let end = live.expires_at();
         let before = end.before(Duration::from_secs(1));
-        assert!(record.touch(rest(&live), end.before(Duration::from_secs(2))));
-        assert!(record.live_at(rest(&live), before).is_some());
-        assert_eq!(record.live_at(rest(&live), end), None);
-        assert!(!record.touch(rest(&live), before));
+        assert!(record.touch(overflow(&live), end.before(Duration::from_secs(2))));
+        assert!(record.live_at(overflow(&live), before).is_some());
+        assert_eq!(record.live_at(overflow(&live), end), None);
+        assert!(!record.touch(overflow(&live), before));
         assert_eq!(
-            (record.live_at(rest(&live), before), record.noted(rest(&live))),
+            (
+                record.live_at(overflow(&live), before),
+                record.noted(overflow(&live))
+            ),
             (None, None)
         );
-        assert!(record.live(rest(&live)).is_expired(live.created_at()));
+        assert!(record.live(overflow(&live)).is_expired(live.created_at()));
     }
 }

@@ -1,10 +1,11 @@
-//! The one hand that changes the index: decides each change as if all before it were done, and shows them once they are.
+//! The one hand that changes the table: decides each change as if all before it were done, and shows them once they are.
 
 use super::{
-    EveryoneRevoked, LOCATION_BYTES, Leftovers, Location, SHARDS, SessionIndex, UserShard, is_leftover,
-    record::{Record, mark},
+    EveryoneRevoked, Leftovers, SHARDS, SLOT_BYTES, SessionTable, Slot, UserShard,
+    compact_table::CompactTable,
+    is_leftover,
+    record::{Record, flag},
     shard::{Entry, OldToken, Shard, shard_of},
-    table::Table,
     user_shard,
 };
 use crate::{
@@ -25,11 +26,11 @@ const CROWD: usize = 8;
 /// Users whose number of sessions is remembered, at most; about 2 MB.
 const CROWDS_KEPT: usize = 65_536;
 
-/// Owns every change of a [`SessionIndex`].
+/// Owns every change of a [`SessionTable`].
 #[derive(Debug)]
-pub(in crate::store) struct IndexWriter {
-    index: Arc<SessionIndex>,
-    by_id: Box<[Table<LOCATION_BYTES>]>,
+pub(in crate::store) struct TableWriter {
+    table: Arc<SessionTable>,
+    by_id: Box<[CompactTable<SLOT_BYTES>]>,
     /// The old token of each session that has one in its grace.
     old_tokens: HashMap<SessionId, TokenDigest>,
     /// Users with many sessions, and how many they have at most: so that their sessions need not all be looked at for each
@@ -43,23 +44,23 @@ pub(in crate::store) struct IndexWriter {
     revoked_through: u64,
 }
 
-/// What one verb changes: shown to readers all at once.
+/// What one operation changes: shown to readers all at once.
 #[derive(Debug, Default)]
 struct Staged {
     changes: Vec<Change>,
-    told: Vec<Revocation>,
+    revocations: Vec<Revocation>,
 }
 
 #[derive(Debug)]
 enum Change {
     /// A session comes to life.
-    Born(Location, UserId),
+    Created(Slot, UserId),
     /// A session ends.
-    Ended(Location, UserId),
+    Ended(Slot, UserId),
     /// A session gets a new token, and with it a new place.
-    Moved {
-        from: Location,
-        to: Location,
+    Rotated {
+        from: Slot,
+        to: Slot,
         id: SessionId,
         user: UserId,
         /// The old token, if it has a grace.
@@ -93,13 +94,13 @@ pub(in crate::store) enum Creation {
 pub(in crate::store) enum Refused {
     #[error("another session has this token or id")]
     Taken,
-    #[error("a shard of the index is full")]
+    #[error("a shard of the table is full")]
     Full,
 }
 
 /// A session that got a new token.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::store) struct Moved {
+pub(in crate::store) struct Rotated {
     pub(in crate::store) row: u64,
     pub(in crate::store) live: LiveSession,
 }
@@ -121,13 +122,13 @@ pub(in crate::store) struct UserRevoked {
 
 /// A session as the writer sees it.
 #[derive(Debug, Clone, Copy)]
-struct Seen {
-    at: Location,
+struct LocatedSession {
+    at: Slot,
     row: u64,
     live: LiveSession,
 }
 
-impl Seen {
+impl LocatedSession {
     fn ended(self) -> Ended {
         Ended {
             row: self.row,
@@ -137,12 +138,12 @@ impl Seen {
     }
 }
 
-impl IndexWriter {
-    /// An empty index.
+impl TableWriter {
+    /// An empty table.
     pub(in crate::store) fn new() -> Self {
         Self {
-            index: Arc::new(SessionIndex::new()),
-            by_id: (0..SHARDS).map(|_| Table::default()).collect(),
+            table: Arc::new(SessionTable::new()),
+            by_id: (0..SHARDS).map(|_| CompactTable::default()).collect(),
             old_tokens: HashMap::new(),
             crowded: HashMap::new(),
             last_row: 0,
@@ -154,8 +155,8 @@ impl IndexWriter {
     }
 
     /// What readers read.
-    pub(in crate::store) fn index(&self) -> &Arc<SessionIndex> {
-        &self.index
+    pub(in crate::store) fn table(&self) -> &Arc<SessionTable> {
+        &self.table
     }
 
     /// Stages the creation of a session.
@@ -174,7 +175,7 @@ impl IndexWriter {
         let at = self.insert(&new.digest, live, row)?;
         let mut ended = Vec::new();
         if let Some(replaced) = new.replaces.and_then(|digest| self.find(&digest, now)) {
-            self.mark(replaced.at, mark::DYING);
+            self.set_flag(replaced.at, flag::DYING);
             ended.push(replaced);
         }
         let others_allowed = new.max_per_user.saturating_sub(1) as usize;
@@ -185,7 +186,7 @@ impl IndexWriter {
             if others.len() > others_allowed {
                 others.sort_unstable_by_key(|seen| seen.live.id);
                 for evicted in &others[..others.len() - others_allowed] {
-                    self.mark(evicted.at, mark::DYING);
+                    self.set_flag(evicted.at, flag::DYING);
                     ended.push(*evicted);
                 }
             }
@@ -195,9 +196,12 @@ impl IndexWriter {
         for seen in &ended {
             staged.end(*seen);
         }
-        staged.changes.push(Change::Born(at, live.user_id));
+        staged.changes.push(Change::Created(at, live.user_id));
         self.staged.push(staged);
-        Ok(Creation::Row(row, ended.into_iter().map(Seen::ended).collect()))
+        Ok(Creation::Row(
+            row,
+            ended.into_iter().map(LocatedSession::ended).collect(),
+        ))
     }
 
     /// Whether the user, who has got one more session, surely has no more than so many others.
@@ -229,7 +233,7 @@ impl IndexWriter {
         &mut self,
         rotation: &Rotation,
         now: Timestamp,
-    ) -> Result<Option<Moved>, Refused> {
+    ) -> Result<Option<Rotated>, Refused> {
         let Some(seen) = self
             .find_current(&rotation.from)
             .filter(|seen| self.lives(seen, now))
@@ -244,11 +248,11 @@ impl IndexWriter {
             ..seen.live
         };
         let (id, user) = (live.id, live.user_id);
-        self.mark(seen.at, mark::DYING);
+        self.set_flag(seen.at, flag::DYING);
         let to = match self.insert(&rotation.to, &live, seen.row) {
             Ok(to) => to,
             Err(refused) => {
-                self.unmark(seen.at, mark::DYING);
+                self.clear_flag(seen.at, flag::DYING);
                 return Err(refused);
             }
         };
@@ -260,7 +264,7 @@ impl IndexWriter {
             self.insert_old_token(digest, rotation.grace_until, id, to);
         }
         self.staged.push(Staged {
-            changes: vec![Change::Moved {
+            changes: vec![Change::Rotated {
                 from: seen.at,
                 to,
                 id,
@@ -268,9 +272,9 @@ impl IndexWriter {
                 kept,
                 dropped,
             }],
-            told: vec![Revocation::Session { session: id, user }],
+            revocations: vec![Revocation::Session { session: id, user }],
         });
-        Ok(Some(Moved { row: seen.row, live }))
+        Ok(Some(Rotated { row: seen.row, live }))
     }
 
     /// Stages the end of a session; `None`, with nothing staged, if there is none.
@@ -279,7 +283,7 @@ impl IndexWriter {
             SessionKey::Token(digest) => self.find(&digest, now),
             SessionKey::Id(id) => self.find_id(id).filter(|seen| self.lives(seen, now)),
         }?;
-        self.mark(seen.at, mark::DYING);
+        self.set_flag(seen.at, flag::DYING);
         let mut staged = Staged::default();
         staged.end(seen);
         self.staged.push(staged);
@@ -302,7 +306,7 @@ impl IndexWriter {
             Some(seen.at) != spared_at && seen.row > self.revoked_through
         });
         for seen in &ended {
-            self.mark(seen.at, mark::DYING);
+            self.set_flag(seen.at, flag::DYING);
         }
         let epoch = self.user_epoch(user) + 1;
         self.epochs.insert(user, epoch);
@@ -311,7 +315,7 @@ impl IndexWriter {
         let except = spared.map(|seen| seen.live.id);
         self.staged.push(Staged {
             changes,
-            told: vec![Revocation::User { user, except }],
+            revocations: vec![Revocation::User { user, except }],
         });
         UserRevoked {
             epoch,
@@ -332,7 +336,7 @@ impl IndexWriter {
         self.revoked_through = self.last_row;
         self.staged.push(Staged {
             changes: vec![Change::Everyone(revoked.clone())],
-            told: vec![Revocation::Everyone],
+            revocations: vec![Revocation::Everyone],
         });
         revoked
     }
@@ -342,11 +346,11 @@ impl IndexWriter {
         let mut rows = Vec::new();
         let mut changes = Vec::new();
         for leftover in &leftovers.sessions {
-            let shard = self.index.shard(leftover.at.shard()).read();
-            let record = shard.record(leftover.at.slot());
+            let shard = self.table.shard(leftover.at.shard()).read();
+            let record = shard.record(leftover.at.in_shard());
             // The place may have changed hands since it was looked at.
             if record.id() == leftover.id && is_leftover(record, self.revoked_through, now) {
-                record.set(mark::DYING);
+                record.set(flag::DYING);
                 rows.push(record.row());
                 changes.push(Change::Ended(leftover.at, record.user_id()));
             }
@@ -356,19 +360,19 @@ impl IndexWriter {
         }
         self.staged.push(Staged {
             changes,
-            told: Vec::new(),
+            revocations: Vec::new(),
         });
         rows
     }
 
-    /// Shows readers everything that is staged, verb by verb, and tells the log. Where a session that was touched since it was
+    /// Shows readers everything that is staged, operation by operation, and tells the log. Where a session that was touched since it was
     /// last written down has a new place, that place.
-    pub(in crate::store) fn commit(&mut self, log: &RevocationLog) -> Vec<Location> {
+    pub(in crate::store) fn commit(&mut self, log: &RevocationLog) -> Vec<Slot> {
         let mut touched = Vec::new();
         for staged in std::mem::take(&mut self.staged) {
             self.show(&staged.changes, &mut touched);
-            // After the index: whoever hears of it and asks again must not be told what was true before.
-            for revocation in staged.told {
+            // After the table: whoever hears of it and asks again must not be told what was true before.
+            for revocation in staged.revocations {
                 log.publish(revocation);
             }
             for change in staged.changes {
@@ -384,9 +388,9 @@ impl IndexWriter {
         for staged in std::mem::take(&mut self.staged).into_iter().rev() {
             for change in staged.changes.into_iter().rev() {
                 match change {
-                    Change::Born(at, _) => self.erase(at),
-                    Change::Ended(at, _) => self.unmark(at, mark::DYING),
-                    Change::Moved {
+                    Change::Created(at, _) => self.erase(at),
+                    Change::Ended(at, _) => self.clear_flag(at, flag::DYING),
+                    Change::Rotated {
                         from,
                         to,
                         id,
@@ -400,7 +404,7 @@ impl IndexWriter {
                         }
                         self.old_tokens.extend(dropped.map(|digest| (id, digest)));
                         self.erase(to);
-                        self.unmark(from, mark::DYING);
+                        self.clear_flag(from, flag::DYING);
                     }
                     Change::UserEpoch(..) | Change::Everyone(_) => {}
                 }
@@ -409,8 +413,8 @@ impl IndexWriter {
         self.epochs.clear();
         // Sessions that were not counted any more are there again.
         self.crowded.clear();
-        self.everyone = self.index.everyone.load(Ordering::Acquire);
-        self.revoked_through = self.index.revoked_through();
+        self.everyone = self.table.everyone.load(Ordering::Acquire);
+        self.revoked_through = self.table.revoked_through();
     }
 
     /// Takes in a session that was committed by a former process, with its old token.
@@ -433,8 +437,8 @@ impl IndexWriter {
             self.old_tokens.insert(live.id, old);
             self.insert_old_token(old, until, live.id, at);
         }
-        self.unmark(at, mark::PENDING);
-        self.index.living.fetch_add(1, Ordering::Relaxed);
+        self.clear_flag(at, flag::PENDING);
+        self.table.living.fetch_add(1, Ordering::Relaxed);
         self.last_row = self.last_row.max(row);
         Ok(())
     }
@@ -443,12 +447,12 @@ impl IndexWriter {
     pub(in crate::store) fn load_epoch(&mut self, user: Option<UserId>, count: u64) {
         match user {
             Some(user) => {
-                let number = user_shard(self.index.hash_user(user));
-                self.set_user_epoch(&mut self.index.users[number].write(), user, count);
+                let number = user_shard(self.table.hash_user(user));
+                self.set_user_epoch(&mut self.table.users[number].write(), user, count);
             }
             None => {
                 self.everyone = count;
-                self.index.everyone.store(count, Ordering::Release);
+                self.table.everyone.store(count, Ordering::Release);
             }
         }
     }
@@ -467,20 +471,20 @@ impl IndexWriter {
         match self.epochs.get(&user) {
             Some(count) => *count,
             None => {
-                let hash = self.index.hash_user(user);
-                self.index
-                    .user_epoch(&self.index.users_of(hash).read(), hash, user)
+                let hash = self.table.hash_user(user);
+                self.table
+                    .user_epoch(&self.table.users_of(hash).read(), hash, user)
             }
         }
     }
 
-    fn lives(&self, seen: &Seen, now: Timestamp) -> bool {
-        let shard = self.index.shard(seen.at.shard()).read();
-        seen.row > self.revoked_through && shard.record(seen.at.slot()).live_at(now).is_some()
+    fn lives(&self, seen: &LocatedSession, now: Timestamp) -> bool {
+        let shard = self.table.shard(seen.at.shard()).read();
+        seen.row > self.revoked_through && shard.record(seen.at.in_shard()).live_at(now).is_some()
     }
 
     /// The living session that a token proves, also in its grace.
-    fn find(&self, digest: &TokenDigest, now: Timestamp) -> Option<Seen> {
+    fn find(&self, digest: &TokenDigest, now: Timestamp) -> Option<LocatedSession> {
         let seen = self
             .find_current(digest)
             .or_else(|| self.find_id(self.old_token(digest, now)?))?;
@@ -488,41 +492,41 @@ impl IndexWriter {
     }
 
     /// The session that has this very token.
-    fn find_current(&self, digest: &TokenDigest) -> Option<Seen> {
+    fn find_current(&self, digest: &TokenDigest) -> Option<LocatedSession> {
         let number = shard_of(digest);
-        let shard = self.index.shard(number).read();
+        let shard = self.table.shard(number).read();
         let slot = shard.find(digest, Record::is_visible_to_writer)?;
-        Some(seen(Location::new(number, slot), shard.record(slot)))
+        Some(located(Slot::new(number, slot), shard.record(slot)))
     }
 
     /// The session whose old token this is, while its grace lasts.
     fn old_token(&self, digest: &TokenDigest, now: Timestamp) -> Option<SessionId> {
-        let old = *self.index.shard(shard_of(digest)).read().old_token(digest)?;
+        let old = *self.table.shard(shard_of(digest)).read().old_token(digest)?;
         // One whose grace a later rotation ended stays in the shard until that is committed.
         (now < old.until && self.old_tokens.get(&old.id) == Some(digest)).then_some(old.id)
     }
 
-    fn find_id(&self, id: SessionId) -> Option<Seen> {
+    fn find_id(&self, id: SessionId) -> Option<LocatedSession> {
         let hash = self.hash_id(id);
         let is_it = |bits| {
-            let at = Location::from_bits(bits);
-            let shard = self.index.shard(at.shard()).read();
-            let record = shard.record(at.slot());
+            let at = Slot::from_bits(bits);
+            let shard = self.table.shard(at.shard()).read();
+            let record = shard.record(at.in_shard());
             record.id() == id && record.is_visible_to_writer()
         };
-        let at = Location::from_bits(self.by_id[id_table(hash)].find(hash, is_it)?);
-        let shard = self.index.shard(at.shard()).read();
-        Some(seen(at, shard.record(at.slot())))
+        let at = Slot::from_bits(self.by_id[id_table(hash)].find(hash, is_it)?);
+        let shard = self.table.shard(at.shard()).read();
+        Some(located(at, shard.record(at.in_shard())))
     }
 
     /// The user's sessions, as the writer sees them, that are `wanted`.
-    fn sessions_of(&self, user: UserId, wanted: impl Fn(&Seen) -> bool) -> Vec<Seen> {
-        let hash = self.index.hash_user(user);
+    fn sessions_of(&self, user: UserId, wanted: impl Fn(&LocatedSession) -> bool) -> Vec<LocatedSession> {
+        let hash = self.table.hash_user(user);
         let mut sessions = Vec::new();
-        let users = self.index.users_of(hash).read();
-        self.index.walk(&users, hash, user, |at, record| {
+        let users = self.table.users_of(hash).read();
+        self.table.for_each_of(&users, hash, user, |at, record| {
             if record.is_visible_to_writer() {
-                let seen = seen(at, record);
+                let seen = located(at, record);
                 if wanted(&seen) {
                     sessions.push(seen);
                 }
@@ -540,33 +544,41 @@ impl IndexWriter {
     }
 
     fn is_token_known(&self, digest: &TokenDigest) -> bool {
-        let shard = self.index.shard(shard_of(digest)).read();
+        let shard = self.table.shard(shard_of(digest)).read();
         shard.find(digest, |_| true).is_some() || shard.old_token(digest).is_some()
     }
 
-    fn mark(&self, at: Location, mark: u32) {
-        self.index.shard(at.shard()).write().record(at.slot()).set(mark);
+    fn set_flag(&self, at: Slot, flag: u32) {
+        self.table
+            .shard(at.shard())
+            .write()
+            .record(at.in_shard())
+            .set(flag);
     }
 
-    fn unmark(&self, at: Location, mark: u32) {
-        self.index.shard(at.shard()).write().record(at.slot()).clear(mark);
+    fn clear_flag(&self, at: Slot, flag: u32) {
+        self.table
+            .shard(at.shard())
+            .write()
+            .record(at.in_shard())
+            .clear(flag);
     }
 
     fn hash_id(&self, id: SessionId) -> u64 {
-        self.index.hasher.hash_one(id.to_bytes())
+        self.table.hasher.hash_one(id.to_bytes())
     }
 
     /// Takes a pending record in, at the head of its user's chain.
-    fn insert(&mut self, digest: &TokenDigest, live: &LiveSession, row: u64) -> Result<Location, Refused> {
-        let index = Arc::clone(&self.index);
+    fn insert(&mut self, digest: &TokenDigest, live: &LiveSession, row: u64) -> Result<Slot, Refused> {
+        let table = Arc::clone(&self.table);
         let user = live.user_id;
-        let hash = index.hash_user(user);
-        let mut users = index.users_of(hash).write();
-        let head = index.head(&users, hash, user);
-        let next = head.unwrap_or(Location::NONE);
+        let hash = table.hash_user(user);
+        let mut users = table.users_of(hash).write();
+        let head = table.head(&users, hash, user);
+        let next = head.unwrap_or(Slot::NONE);
         let number = shard_of(digest);
-        let inserted = index.shard(number).write().insert(digest, live, row, next);
-        let at = Location::new(number, inserted.ok_or(Refused::Full)?);
+        let inserted = table.shard(number).write().insert(digest, live, row, next);
+        let at = Slot::new(number, inserted.ok_or(Refused::Full)?);
         match head {
             Some(head) => users.heads.replace(hash, head.bits(), at.bits()),
             None => users.heads.insert(hash, at.bits()),
@@ -578,76 +590,79 @@ impl IndexWriter {
     }
 
     /// Takes a record out that no reader sees any more, or ever saw.
-    fn erase(&mut self, at: Location) {
-        let index = Arc::clone(&self.index);
+    fn erase(&mut self, at: Slot) {
+        let table = Arc::clone(&self.table);
         let (id, user, next) = {
-            let shard = index.shard(at.shard()).read();
-            let record = shard.record(at.slot());
+            let shard = table.shard(at.shard()).read();
+            let record = shard.record(at.in_shard());
             (record.id(), record.user_id(), record.next)
         };
         let hash = self.hash_id(id);
         self.by_id[id_table(hash)].remove(hash, at.bits());
-        let hash = index.hash_user(user);
-        let mut users = index.users_of(hash).write();
-        match index.head(&users, hash, user) {
-            Some(head) if head == at => match next == Location::NONE {
+        let hash = table.hash_user(user);
+        let mut users = table.users_of(hash).write();
+        match table.head(&users, hash, user) {
+            Some(head) if head == at => match next == Slot::NONE {
                 true => users.heads.remove(hash, at.bits()),
                 false => users.heads.replace(hash, at.bits(), next.bits()),
             },
-            Some(head) => unlink(&index, head, at, next),
+            Some(head) => unlink(&table, head, at, next),
             None => {}
         }
-        index.shard(at.shard()).write().remove(at.slot());
+        table.shard(at.shard()).write().remove(at.in_shard());
     }
 
-    /// Shows readers what one verb changed, all at once.
-    fn show(&mut self, changes: &[Change], touched: &mut Vec<Location>) {
-        let index = Arc::clone(&self.index);
+    /// Shows readers what one operation changed, all at once.
+    fn show(&mut self, changes: &[Change], touched: &mut Vec<Slot>) {
+        let table = Arc::clone(&self.table);
         // By far the most frequent.
-        if let [Change::Born(at, _)] = changes {
-            self.unmark(*at, mark::PENDING);
-            index.living.fetch_add(1, Ordering::Relaxed);
+        if let [Change::Created(at, _)] = changes {
+            self.clear_flag(*at, flag::PENDING);
+            table.living.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let mut locked = Locked::of(&index, changes);
+        let mut locked = Locked::of(&table, changes);
         for change in changes {
             match change {
-                Change::Born(at, _) => {
-                    locked.shard(at.shard()).record(at.slot()).clear(mark::PENDING);
-                    index.living.fetch_add(1, Ordering::Relaxed);
+                Change::Created(at, _) => {
+                    locked
+                        .shard(at.shard())
+                        .record(at.in_shard())
+                        .clear(flag::PENDING);
+                    table.living.fetch_add(1, Ordering::Relaxed);
                 }
                 Change::Ended(at, _) => {
-                    let record = locked.shard(at.shard()).record(at.slot());
-                    record.set(mark::DEAD);
-                    if record.row() > index.revoked_through() {
-                        index.living.fetch_sub(1, Ordering::Relaxed);
+                    let record = locked.shard(at.shard()).record(at.in_shard());
+                    record.set(flag::DEAD);
+                    if record.row() > table.revoked_through() {
+                        table.living.fetch_sub(1, Ordering::Relaxed);
                     }
                 }
-                Change::Moved {
+                Change::Rotated {
                     from, to, dropped, ..
                 } => {
-                    let record = locked.shard(to.shard()).record(to.slot());
-                    let former = locked.shard(from.shard()).record(from.slot());
+                    let record = locked.shard(to.shard()).record(to.in_shard());
+                    let former = locked.shard(from.shard()).record(from.in_shard());
                     record.inherit_last_seen(&former);
-                    if former.has(mark::TOUCHED) && !record.set(mark::TOUCHED) {
+                    if former.has(flag::TOUCHED) && !record.set(flag::TOUCHED) {
                         touched.push(*to);
                     }
-                    former.set(mark::DEAD);
-                    record.clear(mark::PENDING);
+                    former.set(flag::DEAD);
+                    record.clear(flag::PENDING);
                     if let Some(digest) = dropped {
                         locked.shard_mut(shard_of(digest)).remove_old_token(digest);
                     }
                 }
                 Change::UserEpoch(user, count) => {
-                    let number = user_shard(index.hash_user(*user));
+                    let number = user_shard(table.hash_user(*user));
                     self.set_user_epoch(locked.users(number), *user, *count);
                 }
                 Change::Everyone(revoked) => {
-                    index.everyone.store(revoked.count, Ordering::Release);
-                    index
+                    table.everyone.store(revoked.count, Ordering::Release);
+                    table
                         .revoked_through
                         .store(*revoked.rows.end(), Ordering::Release);
-                    index.living.store(0, Ordering::Relaxed);
+                    table.living.store(0, Ordering::Relaxed);
                 }
             }
         }
@@ -657,48 +672,48 @@ impl IndexWriter {
     fn clean_up(&mut self, change: Change) {
         match change {
             Change::Ended(at, _) => {
-                let id = self.index.shard(at.shard()).read().record(at.slot()).id();
+                let id = self.table.shard(at.shard()).read().record(at.in_shard()).id();
                 if let Some(digest) = self.old_tokens.remove(&id) {
                     self.remove_old_token(&digest);
                 }
                 self.erase(at);
             }
-            Change::Moved { from, .. } => self.erase(from),
-            Change::Born(..) | Change::UserEpoch(..) | Change::Everyone(_) => {}
+            Change::Rotated { from, .. } => self.erase(from),
+            Change::Created(..) | Change::UserEpoch(..) | Change::Everyone(_) => {}
         }
     }
 
     fn set_user_epoch(&self, users: &mut UserShard, user: UserId, count: u64) {
-        let hash = self.index.hash_user(user);
+        let hash = self.table.hash_user(user);
         match users.epochs.find_mut(hash, |(other, _)| *other == user) {
             Some((_, old)) => *old = count,
             None => {
                 users
                     .epochs
-                    .insert_unique(hash, (user, count), |(user, _)| self.index.hash_user(*user));
+                    .insert_unique(hash, (user, count), |(user, _)| self.table.hash_user(*user));
             }
         }
     }
 
-    fn insert_old_token(&self, digest: TokenDigest, until: Timestamp, id: SessionId, at: Location) {
+    fn insert_old_token(&self, digest: TokenDigest, until: Timestamp, id: SessionId, at: Slot) {
         let old = OldToken {
             digest,
             until,
             id,
             at,
         };
-        self.index.shard(shard_of(&digest)).write().insert_old_token(old);
+        self.table.shard(shard_of(&digest)).write().insert_old_token(old);
     }
 
     fn remove_old_token(&self, digest: &TokenDigest) {
-        self.index
+        self.table
             .shard(shard_of(digest))
             .write()
             .remove_old_token(digest);
     }
 
     fn drop_old_token(&mut self, digest: &TokenDigest, now: Timestamp) {
-        let mut shard = self.index.shard(shard_of(digest)).write();
+        let mut shard = self.table.shard(shard_of(digest)).write();
         if let Some(old) = shard.old_token(digest)
             && old.until <= now
             && self.old_tokens.get(&old.id) == Some(digest)
@@ -710,9 +725,9 @@ impl IndexWriter {
 }
 
 #[cfg(test)]
-impl IndexWriter {
+impl TableWriter {
     pub(super) fn table_bytes(&self) -> usize {
-        self.by_id.iter().map(Table::bytes).sum()
+        self.by_id.iter().map(CompactTable::bytes).sum()
     }
 
     pub(super) fn last_row(&self) -> u64 {
@@ -720,20 +735,20 @@ impl IndexWriter {
     }
 
     pub(super) fn entries(&self) -> usize {
-        self.index.entries() + self.by_id.iter().map(Table::len).sum::<usize>() + self.old_tokens.len()
+        self.table.entries() + self.by_id.iter().map(CompactTable::len).sum::<usize>() + self.old_tokens.len()
     }
 }
 
 impl Staged {
-    fn end(&mut self, seen: Seen) {
+    fn end(&mut self, seen: LocatedSession) {
         let (session, user) = (seen.live.id, seen.live.user_id);
         self.changes.push(Change::Ended(seen.at, user));
-        self.told.push(Revocation::Session { session, user });
+        self.revocations.push(Revocation::Session { session, user });
     }
 }
 
-fn seen(at: Location, record: Entry<'_>) -> Seen {
-    Seen {
+fn located(at: Slot, record: Entry<'_>) -> LocatedSession {
+    LocatedSession {
         at,
         row: record.row(),
         live: record.live(),
@@ -745,11 +760,11 @@ fn id_table(hash: u64) -> usize {
 }
 
 /// Takes `at` out of the chain that begins at `head`, another record, and lets it go on with `next`.
-fn unlink(index: &SessionIndex, head: Location, at: Location, next: Location) {
+fn unlink(table: &SessionTable, head: Slot, at: Slot, next: Slot) {
     let mut before = head;
-    while before != Location::NONE {
-        let mut shard = index.shard(before.shard()).write();
-        let record = shard.record_mut(before.slot());
+    while before != Slot::NONE {
+        let mut shard = table.shard(before.shard()).write();
+        let record = shard.record_mut(before.in_shard());
         if record.next == at {
             record.next = next;
             return;
@@ -758,23 +773,23 @@ fn unlink(index: &SessionIndex, head: Location, at: Location, next: Location) {
     }
 }
 
-/// Every shard that one verb changes, locked in the one order.
+/// Every shard that one operation changes, locked in the one order.
 struct Locked<'a> {
     users: Vec<(usize, RwLockWriteGuard<'a, UserShard>)>,
     shards: Vec<(usize, ShardedLockWriteGuard<'a, Shard>)>,
 }
 
 impl<'a> Locked<'a> {
-    fn of(index: &'a SessionIndex, changes: &[Change]) -> Self {
+    fn of(table: &'a SessionTable, changes: &[Change]) -> Self {
         let mut users = Vec::new();
         let mut shards = Vec::new();
         for change in changes {
             match change {
-                Change::Born(at, user) | Change::Ended(at, user) => {
+                Change::Created(at, user) | Change::Ended(at, user) => {
                     users.push(*user);
                     shards.push(at.shard());
                 }
-                Change::Moved {
+                Change::Rotated {
                     from,
                     to,
                     id: _,
@@ -792,7 +807,7 @@ impl<'a> Locked<'a> {
         }
         let mut users: Vec<_> = users
             .into_iter()
-            .map(|user| user_shard(index.hash_user(user)))
+            .map(|user| user_shard(table.hash_user(user)))
             .collect();
         for numbers in [&mut users, &mut shards] {
             numbers.sort_unstable();
@@ -801,11 +816,11 @@ impl<'a> Locked<'a> {
         Self {
             users: users
                 .into_iter()
-                .map(|number| (number, index.users[number].write()))
+                .map(|number| (number, table.users[number].write()))
                 .collect(),
             shards: shards
                 .into_iter()
-                .map(|number| (number, index.shard(number).write()))
+                .map(|number| (number, table.shard(number).write()))
                 .collect(),
         }
     }
