@@ -20,14 +20,14 @@ pub(super) struct Target {
 
 /// How patient the server is to be with the statements of a connection, and whether it tells of revocations.
 #[derive(Clone)]
-pub(super) struct Terms {
+pub(super) struct Settings {
     pub(super) statement_timeout: Duration,
     pub(super) lock_timeout: Duration,
     /// Notified when the server tells that revocations got numbers.
     pub(super) listener: Option<Arc<Notify>>,
 }
 
-impl Terms {
+impl Settings {
     fn sql(&self) -> String {
         let mut sql = format!(
             "SET statement_timeout = {}; SET lock_timeout = {}; \
@@ -45,7 +45,7 @@ impl Terms {
 }
 
 impl Target {
-    /// A connection without terms or statements, and the task that drives it.
+    /// A connection without settings or statements, and the task that drives it.
     pub(super) async fn connect(
         &self,
         listener: Option<Arc<Notify>>,
@@ -71,12 +71,12 @@ impl Target {
     /// A connection that can be asked, and the task that drives it, which ends with the connection.
     pub(super) async fn open(
         &self,
-        terms: &Terms,
+        settings: &Settings,
     ) -> Result<(Connection, JoinHandle<()>), PostgresConnectError> {
-        let (client, driver) = self.connect(terms.listener.clone()).await?;
+        let (client, driver) = self.connect(settings.listener.clone()).await?;
         let driving = driver.abort_handle();
         let preparing = async {
-            client.batch_execute(&terms.sql()).await?;
+            client.batch_execute(&settings.sql()).await?;
             Statements::prepare(&client).await
         };
         let prepared = timeout(self.connect_timeout, preparing).await;

@@ -1,6 +1,6 @@
 //! How the log of revocations that all processes share reaches this one.
 
-use super::{link::SharedLinks, rows, server_error::ServerError};
+use super::{rows, server_error::ServerError, shared_connections::SharedConnections};
 use crate::store::{Cursor, RevocationLog, monotonic_millis};
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -16,16 +16,19 @@ const READ_AT_ONCE: i64 = 5_000;
 
 /// What one process has of the shared log.
 pub(super) struct Follower {
-    link: SharedLinks,
+    connection: SharedConnections,
     at: Cursor,
     answer_within: Duration,
 }
 
 impl Follower {
-    /// Starts at the end of the log. `link` is a connection on which the server tells of new entries.
-    pub(super) async fn start(link: SharedLinks, answer_within: Duration) -> Result<Self, ServerError> {
+    /// Starts at the end of the log. `connection` is one on which the server tells of new entries.
+    pub(super) async fn start(
+        connection: SharedConnections,
+        answer_within: Duration,
+    ) -> Result<Self, ServerError> {
         let mut follower = Self {
-            link,
+            connection,
             at: Cursor { log: 0, sequence: 0 },
             answer_within,
         };
@@ -89,7 +92,7 @@ impl Follower {
 
     /// Gives numbers to what has none, and says how far the log goes and whether everything has one.
     async fn number(&self) -> Result<(Cursor, bool), ServerError> {
-        let connection = self.link.connection()?;
+        let connection = self.connection.connection()?;
         let numbering = async {
             let statement = &connection.statements.number_revocations;
             let row = connection.client.query_one(statement, &[&READ_AT_ONCE]).await?;
@@ -106,7 +109,7 @@ impl Follower {
 
     /// Reads what comes next, on the way to `head`.
     async fn read(&mut self, head: Cursor, log: &RevocationLog) -> Result<(), ServerError> {
-        let connection = self.link.connection()?;
+        let connection = self.connection.connection()?;
         let after = i64::try_from(self.at.sequence).map_err(|_| ServerError::Unreadable("number"))?;
         let reading = async {
             let statement = &connection.statements.revocations_after;

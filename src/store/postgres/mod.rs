@@ -1,27 +1,31 @@
 //! Users and sessions in PostgreSQL, shared by any number of processes.
 //!
-//! Every verb is one statement, and every statement a transaction: there is no transaction that a lost connection, a caller that
+//! Every operation is one statement, and every statement a transaction: there is no transaction that a lost connection, a caller that
 //! goes away or a stopped process could leave open.
 
 use crate::store::RevocationLog;
-use asking::{Asking, Server};
-use connection::{Target, Terms};
+use check_batcher::{CheckBatcher, CheckServer};
+use connection::{Settings, Target};
 use follower::Follower;
-use link::{CheckLinks, LentLinks, Link, SharedLinks};
+use pool::ConnectionPool;
+use reconnecting::ReconnectingConnection;
 use server_error::ServerError;
+use shared_connections::{CheckConnections, SharedConnections};
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::{sync::Notify, task::JoinSet};
 use touches::Touches;
 
-mod asking;
+mod check_batcher;
 mod config;
 mod connection;
 mod follower;
-mod link;
+mod pool;
+mod reconnecting;
 mod rows;
 mod schema;
 mod server_error;
 mod sessions;
+mod shared_connections;
 mod statements;
 mod tls;
 mod touches;
@@ -81,15 +85,15 @@ impl From<tokio_postgres::Error> for PostgresConnectError {
 
 /// Users and sessions in PostgreSQL.
 ///
-/// Connections that end are opened again in the background; until then every verb fails at once. Dropping the store closes them.
+/// Connections that end are opened again in the background; until then every operation fails at once. Dropping the store closes them.
 /// They must lead to the server itself, or through a proxy that gives each a server process of its own: statements are prepared
 /// and told of on them, which a pooler that takes turns between transactions would break.
 pub struct PostgresStore {
-    checks: Arc<CheckLinks>,
-    asking: Asking,
-    writes: Arc<LentLinks>,
+    checks: Arc<CheckConnections>,
+    check_batcher: CheckBatcher,
+    writes: Arc<ConnectionPool>,
     /// For statements that look at everything: they keep nobody else waiting.
-    slow: Arc<LentLinks>,
+    slow: Arc<ConnectionPool>,
     touches: Arc<Touches>,
     log: RevocationLog,
     /// Wakes the follower of the log.
@@ -119,43 +123,45 @@ impl PostgresStore {
         schema::bring_up_to_date(&target).await?;
 
         let woken = Arc::new(Notify::new());
-        let terms = Terms {
+        let settings = Settings {
             statement_timeout: config.statement_timeout,
             lock_timeout: config.lock_timeout,
             listener: None,
         };
-        let slow_terms = Terms {
+        let slow_settings = Settings {
             statement_timeout: config.statement_timeout * SLOW_FACTOR,
-            ..terms.clone()
+            ..settings.clone()
         };
-        let following_terms = Terms {
+        let following_settings = Settings {
             listener: Some(Arc::clone(&woken)),
-            ..terms.clone()
+            ..settings.clone()
         };
 
         let mut tasks = JoinSet::new();
-        let checks = Link::open(config.check_connections, &target, &terms, &mut tasks).await?;
-        let writes = Link::open(config.write_connections, &target, &terms, &mut tasks).await?;
-        let slow = Link::open(1, &target, &slow_terms, &mut tasks).await?;
-        let following = Link::open(1, &target, &following_terms, &mut tasks).await?;
+        let checks =
+            ReconnectingConnection::open(config.check_connections, &target, &settings, &mut tasks).await?;
+        let writes =
+            ReconnectingConnection::open(config.write_connections, &target, &settings, &mut tasks).await?;
+        let slow = ReconnectingConnection::open(1, &target, &slow_settings, &mut tasks).await?;
+        let following = ReconnectingConnection::open(1, &target, &following_settings, &mut tasks).await?;
 
-        let writes = LentLinks::new(writes, config.call_timeout);
+        let writes = ConnectionPool::new(writes, config.call_timeout);
         let touches = Arc::new(Touches::default());
         tasks.spawn(Arc::clone(&touches).write_down(Arc::clone(&writes)));
-        let follower = Follower::start(SharedLinks::new(following), config.call_timeout).await?;
+        let follower = Follower::start(SharedConnections::new(following), config.call_timeout).await?;
         let log = RevocationLog::following(follower.cursor());
         tasks.spawn(follower.follow(log.clone(), Arc::clone(&woken)));
 
-        let checks = Arc::new(CheckLinks::new(checks, &target, &terms));
-        let server = Server {
+        let checks = Arc::new(CheckConnections::new(checks, &target, &settings));
+        let server = CheckServer {
             checks: Arc::clone(&checks),
             call_timeout: config.call_timeout,
         };
         Ok(Self {
-            asking: server.asking(config.check_connections),
+            check_batcher: server.batcher(config.check_connections),
             checks,
             writes,
-            slow: LentLinks::new(slow, config.call_timeout * SLOW_FACTOR),
+            slow: ConnectionPool::new(slow, config.call_timeout * SLOW_FACTOR),
             touches,
             log,
             woken,

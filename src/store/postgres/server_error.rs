@@ -6,7 +6,7 @@ use tokio_postgres::error::SqlState;
 /// Why there is no answer. For the log: holds nothing of what was asked.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ServerError {
-    /// The server said no. Its details are left out: they quote keys, which are digests and addresses here.
+    /// The server reported no. Its details are left out: they quote keys, which are digests and addresses here.
     #[error("{message} (SQLSTATE {})", code.code())]
     Refused { code: SqlState, message: String },
     /// The connection broke, or the answer is not what the driver expects.
@@ -26,9 +26,9 @@ pub(super) enum ServerError {
 impl From<tokio_postgres::Error> for ServerError {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {
-            Some(said) => Self::Refused {
-                code: said.code().clone(),
-                message: said.message().to_owned(),
+            Some(reported) => Self::Refused {
+                code: reported.code().clone(),
+                message: reported.message().to_owned(),
             },
             None => Self::Broken(error),
         }
@@ -36,15 +36,15 @@ impl From<tokio_postgres::Error> for ServerError {
 }
 
 impl ServerError {
-    /// The failure of a verb that was `operation` something.
+    /// The failure of an operation.
     pub(super) fn at(self, operation: Operation) -> StoreError {
         StoreError::new(operation, self)
     }
 
     /// Whether a row was not written because another has its value in the unique column of this constraint.
     pub(super) fn is_taken(error: &tokio_postgres::Error, constraint: &str) -> bool {
-        error.as_db_error().is_some_and(|said| {
-            *said.code() == SqlState::UNIQUE_VIOLATION && said.constraint() == Some(constraint)
+        error.as_db_error().is_some_and(|reported| {
+            *reported.code() == SqlState::UNIQUE_VIOLATION && reported.constraint() == Some(constraint)
         })
     }
 }

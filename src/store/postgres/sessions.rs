@@ -1,4 +1,4 @@
-//! The verbs of the session store.
+//! The operations of the session store.
 
 use super::{PostgresStore, rows, server_error::ServerError};
 use crate::{
@@ -16,8 +16,8 @@ use uuid::Uuid;
 /// Sessions that one statement of a sweep looks at: it is over in milliseconds.
 const SWEPT_AT_ONCE: i64 = 500;
 
-/// Sessions that are given at once when all are walked over.
-const WALKED_AT_ONCE: i64 = 2_000;
+/// Sessions in one page of a scan.
+const PAGE_SIZE: i64 = 2_000;
 
 /// Entries that the log of revocations keeps, for processes that were away.
 const LOG_KEEPS: i64 = 262_144;
@@ -29,7 +29,7 @@ impl PostgresStore {
     async fn find(&self, digest: &TokenDigest, now: Timestamp) -> Result<Option<LiveSession>, StoreError> {
         const OPERATION: Operation = Operation::Check;
         let deadline = Instant::now() + self.call_timeout;
-        let found = self.asking.ask(*digest).await;
+        let found = self.check_batcher.ask(*digest).await;
         let found = match found.map_err(|error| StoreError::new(OPERATION, error))? {
             Some(found) => Some(found),
             None => self
@@ -290,16 +290,16 @@ impl SessionStore for PostgresStore {
     }
 
     async fn scan(&self, from: ScanCursor, now: Timestamp) -> Result<ScanPage, StoreError> {
-        let walking = self.slow.ask(async |connection| {
-            let values: [&(dyn ToSql + Sync); 3] = [&from.0, &now.as_millis(), &WALKED_AT_ONCE];
+        let scanning = self.slow.ask(async |connection| {
+            let values: [&(dyn ToSql + Sync); 3] = [&from.0, &now.as_millis(), &PAGE_SIZE];
             let rows = connection
                 .client
-                .query(&connection.statements.walk, &values)
+                .query(&connection.statements.scan, &values)
                 .await?;
             rows.iter().map(rows::digest).collect::<Result<Vec<_>, _>>()
         });
-        let digests = walking.await.map_err(|error| error.at(Operation::Scan))?;
-        let is_full = i64::try_from(digests.len()) == Ok(WALKED_AT_ONCE);
+        let digests = scanning.await.map_err(|error| error.at(Operation::Scan))?;
+        let is_full = i64::try_from(digests.len()) == Ok(PAGE_SIZE);
         let last = digests.last().filter(|_| is_full);
         let next = last.map(|digest| ScanCursor::new(*digest.as_bytes()));
         Ok(ScanPage { digests, next })
@@ -325,7 +325,7 @@ impl SessionStore for PostgresStore {
     }
 
     fn close_thread_connections(&self) {
-        self.asking.close_threads();
+        self.check_batcher.close_threads();
         self.checks.close_threads();
     }
 }

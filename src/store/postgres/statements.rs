@@ -50,10 +50,10 @@ macro_rules! is_of_this_epoch {
     };
 }
 
-/// The rest of a statement that begins `WITH ended AS (...)`: tells of each.
-macro_rules! told {
+/// The rest of a statement that begins `WITH ended AS (...)`: appends one revocation for each.
+macro_rules! log_revocations {
     () => {
-        ", told AS (
+        ", logged AS (
             INSERT INTO sessiond.unnumbered_revocations (is_one, session_id, user_id)
             SELECT true, ended.id, ended.user_id FROM ended
         ) "
@@ -91,7 +91,7 @@ statements! {
          WHERE s.user_id = $1 AND s.id < $2 AND s.valid_until > $3 AND ", is_of_this_epoch!(),
         " ORDER BY s.id DESC LIMIT $4"
     );
-    walk: concat!(
+    scan: concat!(
         "SELECT s.digest FROM sessiond.sessions s WHERE s.digest > $1 AND s.valid_until > $2 AND ", is_of_this_epoch!(),
         " ORDER BY s.digest LIMIT $3"
     );
@@ -107,7 +107,7 @@ statements! {
                 old_until = CASE WHEN $3::bigint > $5::bigint THEN $3 END,
                 authenticated_at = coalesce($4, s.authenticated_at)
             WHERE s.digest = $1 AND s.valid_until > $5 AND ", is_of_this_epoch!(), " RETURNING s.*
-        )", told!(), "SELECT ", session_columns!(), " FROM ended s"
+        )", log_revocations!(), "SELECT ", session_columns!(), " FROM ended s"
     );
     // The condition is tried again on a row that was being rotated meanwhile: an old token in its grace still finds it.
     destroy_token: concat!(
@@ -115,13 +115,13 @@ statements! {
             DELETE FROM sessiond.sessions s
             WHERE (s.digest = $1 OR (s.old_digest = $1 AND s.old_until > $2)) AND s.valid_until > $2 AND ",
         is_of_this_epoch!(), " RETURNING s.id, s.user_id
-        )", told!(), "SELECT id, user_id FROM ended"
+        )", log_revocations!(), "SELECT id, user_id FROM ended"
     );
     destroy_id: concat!(
         "WITH ended AS (
             DELETE FROM sessiond.sessions s
             WHERE s.id = $1 AND s.valid_until > $2 AND ", is_of_this_epoch!(), " RETURNING s.id, s.user_id
-        )", told!(), "SELECT id, user_id FROM ended"
+        )", log_revocations!(), "SELECT id, user_id FROM ended"
     );
     revoke_user: "SELECT ended FROM sessiond.revoke_user($1, $2, $3)";
     revoke_everyone: "SELECT sessiond.revoke_everyone()";

@@ -1,6 +1,6 @@
 //! Checks that are worth writing down, gathered and written together.
 
-use super::{link::LentLinks, server_error::ServerError};
+use super::{pool::ConnectionPool, server_error::ServerError};
 use crate::domain::{LiveSession, SessionId, Timestamp, last_seen_slack};
 use parking_lot::Mutex;
 use std::{
@@ -74,14 +74,14 @@ impl Touches {
     }
 
     /// Writes what is noted, for as long as the store is open.
-    pub(super) async fn write_down(self: Arc<Self>, links: Arc<LentLinks>) {
+    pub(super) async fn write_down(self: Arc<Self>, pool: Arc<ConnectionPool>) {
         loop {
             self.came.notified().await;
             sleep(GATHERED_FOR).await;
             let mut touches: Vec<_> = self.gathered.lock().drain().map(|(_, touch)| touch).collect();
             while !touches.is_empty() {
                 let now = touches.split_off(touches.len().saturating_sub(WRITTEN_AT_ONCE));
-                if let Err(error) = write(&links, &now).await {
+                if let Err(error) = write(&pool, &now).await {
                     tracing::debug!(
                         error = &error as &dyn std::error::Error,
                         "touches were not written"
@@ -103,32 +103,31 @@ impl Touches {
 /// A session that has expired was perhaps refused already, and must not come back because a touch was long on its way. So a
 /// touch counts only if the session lives on beyond the moment at which the statement runs at the latest: the server's clock
 /// is read first, and a statement that it gets later than agreed does nothing.
-async fn write(links: &Arc<LentLinks>, touches: &[Touch]) -> Result<(), ServerError> {
-    links
-        .ask(async |connection| {
-            let (client, statements) = (&connection.client, &connection.statements);
-            let server_millis: i64 = client.query_one(&statements.clock, &[]).await?.try_get(0)?;
-            let asked_at = Instant::now();
-            let mut ids = Vec::with_capacity(touches.len());
-            let [mut seen_at, mut valid_until, mut alive_at, mut late_at] = [(); 4].map(|()| Vec::new());
-            for touch in touches {
-                let leeway = (last_seen_slack(touch.session.span.idle_timeout()) / 2).min(LATE_AFTER);
-                let age = asked_at.saturating_duration_since(touch.noted_at);
-                let touched = LiveSession {
-                    last_seen_at: touch.seen_at,
-                    // The session goes on without the token that it was found by.
-                    grace_ends_at: None,
-                    ..touch.session
-                };
-                ids.push(touch.session.id.as_uuid());
-                seen_at.push(touch.seen_at.as_millis());
-                valid_until.push(touched.valid_until().as_millis());
-                alive_at.push(touch.seen_at.after(age).after(leeway).as_millis());
-                late_at.push(Timestamp::from_millis(server_millis).after(leeway).as_millis());
-            }
-            let values: [&(dyn ToSql + Sync); 5] = [&ids, &seen_at, &valid_until, &alive_at, &late_at];
-            client.execute(&statements.touch, &values).await?;
-            Ok(())
-        })
-        .await
+async fn write(pool: &Arc<ConnectionPool>, touches: &[Touch]) -> Result<(), ServerError> {
+    pool.ask(async |connection| {
+        let (client, statements) = (&connection.client, &connection.statements);
+        let server_millis: i64 = client.query_one(&statements.clock, &[]).await?.try_get(0)?;
+        let asked_at = Instant::now();
+        let mut ids = Vec::with_capacity(touches.len());
+        let [mut seen_at, mut valid_until, mut alive_at, mut late_at] = [(); 4].map(|()| Vec::new());
+        for touch in touches {
+            let leeway = (last_seen_slack(touch.session.span.idle_timeout()) / 2).min(LATE_AFTER);
+            let age = asked_at.saturating_duration_since(touch.noted_at);
+            let touched = LiveSession {
+                last_seen_at: touch.seen_at,
+                // The session goes on without the token that it was found by.
+                grace_ends_at: None,
+                ..touch.session
+            };
+            ids.push(touch.session.id.as_uuid());
+            seen_at.push(touch.seen_at.as_millis());
+            valid_until.push(touched.valid_until().as_millis());
+            alive_at.push(touch.seen_at.after(age).after(leeway).as_millis());
+            late_at.push(Timestamp::from_millis(server_millis).after(leeway).as_millis());
+        }
+        let values: [&(dyn ToSql + Sync); 5] = [&ids, &seen_at, &valid_until, &alive_at, &late_at];
+        client.execute(&statements.touch, &values).await?;
+        Ok(())
+    })
+    .await
 }

@@ -1,4 +1,4 @@
-//! The verbs of the user store.
+//! The operations of the user store.
 
 use super::{PostgresStore, rows, server_error::ServerError};
 use crate::{

@@ -1,9 +1,9 @@
-//! Checks that are asked together: one statement for all that are there.
+//! Checks in batches: one statement for each batch.
 
 use super::{
-    link::{CheckLinks, THREAD_LIMIT},
     rows,
     server_error::ServerError,
+    shared_connections::{CheckConnections, THREAD_LIMIT},
 };
 use crate::{
     domain::{LiveSession, TokenDigest},
@@ -12,22 +12,22 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// The way of checks to the server: what is stored under a digest, whether or not it has expired.
-pub(super) type Asking = Batcher<Server>;
+/// Asks the server what is stored under a digest, whether or not it has expired.
+pub(super) type CheckBatcher = Batcher<CheckServer>;
 
-pub(super) struct Server {
-    pub(super) checks: Arc<CheckLinks>,
+pub(super) struct CheckServer {
+    pub(super) checks: Arc<CheckConnections>,
     pub(super) call_timeout: Duration,
 }
 
-impl Server {
+impl CheckServer {
     /// As many tasks as there are shared connections, and one for each thread that has one of its own.
-    pub(super) fn asking(self, connections: u16) -> Asking {
+    pub(super) fn batcher(self, connections: u16) -> CheckBatcher {
         Batcher::start(Arc::new(self), connections.into(), THREAD_LIMIT)
     }
 }
 
-impl BatchServer for Server {
+impl BatchServer for CheckServer {
     type Question = TokenDigest;
     type Answer = Option<LiveSession>;
     type Error = Arc<ServerError>;
