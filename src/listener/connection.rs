@@ -15,12 +15,12 @@ use std::{
 };
 use tokio::task::JoinHandle;
 
-/// What the task that serves a connection and the reaper that watches it both know of it.
+/// The state of a connection that its task and the reaper share.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionState {
     begun: AtomicU64,
     ended: AtomicU64,
-    /// Only there do bytes without a request mean that one is on its way.
+    /// In HTTP/1 bytes that arrive while no request is open are the beginning of the next request. In HTTP/2 they may be anything.
     is_http_1: AtomicBool,
     has_unread: AtomicBool,
     is_closing: AtomicBool,
@@ -41,7 +41,7 @@ impl ConnectionState {
 
     pub(super) fn end_requests(&self, count: u64) {
         self.ended.fetch_add(count, Ordering::Relaxed);
-        // What has arrived until now was this request.
+        // The bytes so far belonged to this request.
         self.has_unread.store(false, Ordering::Relaxed);
     }
 

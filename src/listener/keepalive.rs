@@ -1,4 +1,4 @@
-//! Asks an HTTP/2 client that has been silent for a sign of life.
+//! Pings an HTTP/2 client that has been silent.
 
 use h2::{Ping, PingPong};
 use std::{
@@ -14,7 +14,7 @@ pub(super) struct Keepalive {
     timeout: Duration,
     active_at: Instant,
     is_ping_pending: bool,
-    /// Until the client is to be asked; once it is, until it must have answered.
+    /// When the next ping is due; after the ping, when its answer is.
     alarm: Pin<Box<Sleep>>,
 }
 
@@ -35,8 +35,8 @@ impl Keepalive {
         self.active_at = Instant::now();
     }
 
-    /// Asks when it is time; ready once the client has not answered in time. Must be polled after the connection, which reads the
-    /// answers, and wakes the same task.
+    /// Pings when it is time; ready when an answer is overdue. Must be polled after the connection, which reads the answers, and
+    /// wakes the same task.
     pub(super) fn poll_timed_out(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.is_ping_pending && matches!(self.pings.poll_pong(cx), Poll::Ready(Ok(_))) {
             self.is_ping_pending = false;

@@ -54,9 +54,9 @@ pub struct Options {
     pub header_timeout: Duration,
     /// How long a connection may go without a request.
     pub idle_timeout: Duration,
-    /// How often an HTTP/2 client is asked for a sign of life.
+    /// How often a silent HTTP/2 client is pinged.
     pub keepalive_interval: Duration,
-    /// How long it may take to give one. For HTTP/1, how long what was sent may stay unacknowledged.
+    /// How long its answer to a ping may take. For HTTP/1, how long what was sent may stay unacknowledged.
     pub keepalive_timeout: Duration,
     /// How old a connection may get, give or take a tenth; `None`: any age.
     pub connection_age: Option<Duration>,
@@ -91,8 +91,8 @@ impl Options {
     }
 }
 
-/// Who sent a request: an extension of every request on a web listener. gRPC callers are not told by their address, and most
-/// checks are answered in less time than it takes to note one.
+/// The address that a request came from: an extension of every request on a web listener. A gRPC request has none: its caller is
+/// not identified by an address, and to note one would take longer than most checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
     /// The address at the other end of the connection.

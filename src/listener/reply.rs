@@ -14,7 +14,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-/// Ends when the answer is out of our hands, or as soon as the client does not want it any more: the call is dropped then.
+/// Ends when h2 has taken the whole answer, or as soon as the client resets the stream, which drops the call.
 pub(super) struct Reply<F, B> {
     stage: Stage<F, B>,
 }
@@ -46,7 +46,7 @@ where
     E: Into<Box<dyn StdError + Send + Sync>>,
     B: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Unpin,
 {
-    /// An error is the client's doing: it broke off, or the connection did.
+    /// An error means that the client or the connection has gone.
     type Output = Result<(), h2::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -119,7 +119,7 @@ fn poll_body<B: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>>
                     }
                 }
                 Ok(data) => {
-                    // As little as there is: what is asked for is withheld from the connection's other streams.
+                    // The least that can be reserved: what this stream reserves, the connection's other streams cannot use.
                     stream.reserve_capacity(1);
                     *held = Some((data, body.is_end_stream()));
                 }
@@ -138,7 +138,7 @@ fn poll_body<B: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>>
     }
 }
 
-/// What the client is told of a failure: what another HTTP/2 peer has told us, if that is what it came from.
+/// The code that resets a stream after a failure: the one that another HTTP/2 peer has sent us, if the failure comes from there.
 fn reason_of(failure: &(dyn StdError + 'static)) -> Reason {
     let mut cause = Some(failure);
     while let Some(failure) = cause {

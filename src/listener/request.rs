@@ -1,4 +1,5 @@
-//! What is served; and one request that hyper has read: told who sent it, and counted as open until its answer is out of our hands.
+//! The service behind a listener, and a request that hyper has read: it carries its peer's address and counts as open until its
+//! answer has been sent.
 
 use super::{Peer, body::RequestBody, connection::ConnectionState};
 use bytes::Bytes;
@@ -76,7 +77,7 @@ impl OpenRequest {
         Self::begun(state)
     }
 
-    /// For a request whose beginning is counted already.
+    /// For a request that was counted when it began.
     pub(super) fn begun(state: &Arc<ConnectionState>) -> Self {
         Self(Arc::clone(state))
     }

@@ -94,10 +94,10 @@ struct RpcConnection<S> {
     connection: Connection<ActivityStream, Bytes>,
     service: S,
     state: Arc<ConnectionState>,
-    /// `None` once it has given the client up.
+    /// `None` after the client has left a ping unanswered.
     keepalive: Option<Keepalive>,
     is_closing: bool,
-    /// Requests that nobody has looked at.
+    /// Requests that have been read and not answered.
     arrived: Vec<(Request<RecvStream>, SendResponse<Bytes>)>,
 }
 
@@ -152,7 +152,7 @@ impl<S: Serve> RpcConnection<S> {
         self.state.end_requests(ended);
     }
 
-    /// Answers a request at once if that can be done without waiting; ready then. Else a task of its own answers it.
+    /// Answers a request that is ready at its first poll, and returns ready; a task of its own answers any other.
     fn take(
         &mut self,
         request: Request<RequestBody>,
@@ -164,7 +164,7 @@ impl<S: Serve> RpcConnection<S> {
             Poll::Ready(_) => {
                 let mut reply = Reply::new(self.service.call(request), stream);
                 match Pin::new(&mut reply).poll(cx) {
-                    // A client that breaks off is its own business.
+                    // A client that disconnects is no failure of ours.
                     Poll::Ready(Ok(()) | Err(_)) => Poll::Ready(()),
                     Poll::Pending => {
                         self.spawn(reply);
@@ -184,7 +184,7 @@ impl<S: Serve> RpcConnection<S> {
     fn spawn<F: Future<Output = Result<(), h2::Error>> + Send + 'static>(&self, reply: F) {
         let open = OpenRequest::begun(&self.state);
         tokio::spawn(reply.map(move |outcome| {
-            // A client that breaks off is its own business.
+            // A client that disconnects is no failure of ours.
             if let Err(error) = outcome {
                 tracing::debug!(%error, "request failed");
             }

@@ -36,7 +36,7 @@ const HEADER_FIELDS: usize = 100;
 /// What a connection may send ahead of being read, in all its streams together. A request is far smaller.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// How long work may go on that no connection waits for: a use case that runs to its end though its caller has gone.
+/// How long work may go on that no connection waits for: a use case runs to its end even if its caller has gone.
 const DETACHED_WORK: Duration = Duration::from_secs(1);
 
 /// How long after its time limit a worker that does not come back is waited for.
@@ -118,7 +118,7 @@ pub(super) fn start<S: Serve>(
             let service = make_service();
             reaper.run(connections, shutdown, service).await
         });
-        // Nobody may be left to tell.
+        // The acceptor may have gone already.
         let _ = done.send(cut_off);
     })?;
     Ok(Worker {
@@ -266,7 +266,7 @@ impl Reaper {
                     task_state.drive(builder.serve_connection(stream, service)).await
                 }
             };
-            // A client that breaks the protocol or goes away is its own business.
+            // A client that breaks the protocol or disconnects is no failure of ours.
             if let Err(error) = outcome {
                 tracing::debug!(%error, %peer, "connection failed");
             }
