@@ -3,7 +3,7 @@
 use clap::Command;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use sessiond::{
-    config::{self, GatewayProgramConfig, Parsed, settings},
+    config::{self, GatewayProgramConfig, Parsed, settings::CommandLine},
     gateway,
     listener::{Listener, fit_to_descriptors},
     shutdown, telemetry,
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         .version(env!("CARGO_PKG_VERSION"))
         .about("The HTTP gateway of sessiond: cookies and REST in, gRPC out.")
         .after_help(EXAMPLES);
-    let command = config::with_settings(command, settings::OF_SESSIOND_GATEWAY);
+    let command = config::with_settings(command, CommandLine::Gateway);
     let (parsed, flags) = config::parse(&command, env::args_os().collect());
     if let Parsed::Text(text) = parsed {
         let _ = io::stdout().write_all(text.as_bytes());

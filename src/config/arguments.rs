@@ -2,8 +2,8 @@
 
 use super::{
     mistake::{Mistake, Origin},
-    setting::SWITCH,
-    settings::{self, Group},
+    settings::{ALL, CommandLine, Setting},
+    value::SWITCH,
 };
 use clap::{
     Arg, ArgMatches, Command,
@@ -20,39 +20,44 @@ pub struct Flags {
     pub(super) mistakes: Vec<Mistake>,
 }
 
-/// Gives a command the flag `--config` and one for each of the settings.
+/// Gives a command the flag `--config` and one for each of the settings that this command line takes.
 #[must_use]
-pub fn with_settings(command: Command, groups: &[Group]) -> Command {
-    let file = Arg::new("config")
-        .long("config")
+pub fn with_settings(command: Command, command_line: CommandLine) -> Command {
+    let file = Arg::new(FILE)
+        .long(FILE)
         .value_name("FILE")
         .help("Read settings from this TOML file [env: SESSIOND_CONFIG]")
         .help_heading(HEADING);
-    let settings = groups.iter().copied().flatten();
-    settings.fold(command.arg(file), |command, setting| {
+    let settings = ALL
+        .iter()
+        .filter(|setting| setting.taken_by.contains(&command_line));
+    command.arg(file).args(settings.map(|setting| {
+        let default = match setting.default {
+            "" => "none",
+            text => text,
+        };
         let help = format!(
-            "{} [env: {}] [default: {}]",
-            setting.help(),
-            setting.variable(),
-            match setting.default_text() {
-                "" => "none",
-                text => text,
-            }
+            "{} [env: {}] [default: {default}]",
+            setting.help,
+            setting.variable()
         );
-        let flag = Arg::new(setting.key())
+        let flag = Arg::new(setting.key)
             .long(setting.flag())
-            .value_name(setting.kind())
+            .value_name(setting.kind)
             .help(help)
             .help_heading(HEADING);
-        command.arg(match setting.kind() {
+        match setting.kind {
             SWITCH => flag
                 .num_args(0..=1)
                 .require_equals(true)
                 .default_missing_value("true"),
             _ => flag,
-        })
-    })
+        }
+    }))
 }
+
+/// The flag that names the configuration file.
+const FILE: &str = "config";
 
 const HEADING: &str = "Settings (flags outweigh the environment, the environment outweighs the file)";
 
@@ -103,11 +108,11 @@ fn collect(command: &Command, matches: &ArgMatches, flags: &mut Flags) {
         let Ok(Some(text)) = matches.try_get_one::<String>(id) else {
             continue;
         };
-        if id == "config" {
+        if id == FILE {
             flags.file = Some(PathBuf::from(text));
-        } else if let Some(setting) = settings::all().find(|setting| setting.key() == id) {
+        } else if let Some(setting) = Setting::named(id) {
             let origin = Origin::Flag(format!("--{}", setting.flag()));
-            flags.settings.push((setting.key(), origin, text.clone()));
+            flags.settings.push((setting.key, origin, text.clone()));
         }
     }
     if let Some((name, matches)) = matches.subcommand()

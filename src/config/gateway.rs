@@ -1,6 +1,6 @@
 //! What a gateway is told, beside `sessiond` or as `sessiond-gateway`.
 
-use super::{Flags, Mistakes, listeners, settings, sources::Values, upstream::Upstream, value::is_loopback};
+use super::{Flags, Mistakes, Upstream, listeners, settings::Settings, sources::Values, value::is_loopback};
 use crate::{
     gateway::GatewayConfig,
     listener::{self, Protocol},
@@ -20,33 +20,23 @@ pub struct GatewayParts {
 }
 
 impl GatewayParts {
-    pub(super) fn take(values: &mut Values) -> Option<Self> {
-        let address = listeners::address(values, &settings::GATEWAY_LISTEN);
-        let listener = listeners::options(values, Protocol::Web);
-        let cookie_name = values.take(&settings::COOKIE_NAME);
-        let public_origin = values.take(&settings::PUBLIC_ORIGIN);
-        let allowed_origins = values.take(&settings::ALLOWED_ORIGINS);
-        let registration = values.take(&settings::REGISTRATION);
-        let basic_auth = values.take(&settings::BASIC_AUTH);
-        let trusted_proxies = values.take(&settings::TRUSTED_PROXIES);
-        let call_timeout = values.take(&settings::CALL_TIMEOUT);
-        let reauthentication_age = values.take(&settings::REAUTHENTICATION_AGE);
-        let address = address?;
-        Some(Self {
-            address,
-            listener: listener?,
+    pub(super) fn new(settings: &Settings, values: &mut Values) -> Self {
+        listeners::check_address(&settings.gateway_listen, settings, values);
+        Self {
+            address: *settings.gateway_listen,
+            listener: listeners::options(settings, Protocol::Web),
             gateway: GatewayConfig {
-                cookie_name: cookie_name?,
-                listens_on_plain_loopback: is_loopback(address),
-                public_origin: public_origin?,
-                allowed_origins: allowed_origins?,
-                registration: registration?,
-                basic_auth: basic_auth?,
-                trusted_proxies: trusted_proxies?,
-                call_timeout: call_timeout?,
-                reauthentication_age: reauthentication_age?,
+                cookie_name: settings.cookie_name.clone(),
+                listens_on_plain_loopback: is_loopback(settings.gateway_listen.ip()),
+                public_origin: settings.public_origin.clone(),
+                allowed_origins: settings.allowed_origins.clone(),
+                registration: *settings.registration,
+                basic_auth: *settings.basic_auth,
+                trusted_proxies: settings.trusted_proxies.clone(),
+                call_timeout: *settings.call_timeout,
+                reauthentication_age: *settings.reauthentication_age,
             },
-        })
+        }
     }
 }
 
@@ -71,28 +61,21 @@ impl GatewayProgramConfig {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, Mistakes> {
         let mut values = Values::collect(flags, environment);
-        let telemetry = super::telemetry_options(&mut values);
-        let parts = GatewayParts::take(&mut values);
-        let upstream = values.take(&settings::UPSTREAM);
-        if upstream
-            .as_ref()
-            .is_some_and(Upstream::is_plain_beyond_this_machine)
-            && !listeners::is_danger_accepted(&values)
-        {
-            values.reject_value(
-                &settings::UPSTREAM,
+        let config = Settings::take(&mut values).map(|settings| Self::new(settings, &mut values));
+        values.finish(config)
+    }
+
+    fn new(settings: Settings, values: &mut Values) -> Self {
+        if settings.upstream.is_plain_beyond_this_machine() && !*settings.danger_plaintext_listen {
+            values.reject(
+                &settings.upstream,
                 "is reached over a network in plain text. Use https, or accept the danger with --danger-plaintext-listen",
             );
         }
-        super::check_remaining(&mut values);
-        let config = match (telemetry, parts, upstream) {
-            (Some(telemetry), Some(parts), Some(upstream)) => Some(Self {
-                telemetry,
-                parts,
-                upstream,
-            }),
-            _ => None,
-        };
-        values.finish(config)
+        Self {
+            parts: GatewayParts::new(&settings, values),
+            telemetry: settings.telemetry(),
+            upstream: settings.upstream.value,
+        }
     }
 }

@@ -1,48 +1,102 @@
 //! Secrets come from files that nobody else can read, and from nowhere else (S-97).
 
-use rustix::fs::{FileType, fstat};
-use std::{fs::File, io::Read as _, path::Path};
+use super::value::Value;
+use rustix::{
+    fs::{FileType, fstat},
+    process::geteuid,
+};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::PathBuf,
+};
 use zeroize::Zeroizing;
 
 /// No secret of ours is longer.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// Reads a secret. A pipe will do: `<(pass show sessiond)`.
-pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, String> {
-    let name = path.display();
-    let unreadable = |error: std::io::Error| format!("names {name}, which cannot be read: {error}");
-    let file = File::open(path).map_err(unreadable)?;
-    // Asked of the open file, so that it cannot be another one by the time it is read.
-    let about = fstat(&file).map_err(|errno| unreadable(errno.into()))?;
-    if FileType::from_raw_mode(about.st_mode) == FileType::Directory {
-        return Err(format!("names {name}, which is a directory"));
+/// A file that holds a secret. A pipe will do: `<(pass show sessiond)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretFile(PathBuf);
+
+impl SecretFile {
+    /// The file at this path, which is not looked at before it is read.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
     }
-    if about.st_mode & 0o077 != 0 {
-        let mode = about.st_mode & 0o777;
-        return Err(format!(
-            "names {name}, which others may read or write (mode {mode:04o}): run chmod 600 {name}"
-        ));
+
+    /// Reads the secret and makes something of it.
+    ///
+    /// # Errors
+    /// If the file cannot be read, if others than its owner may, if the owner is neither this process's user nor root, or what is wrong
+    /// with the secret. The sentence follows on the name of a flag or a setting, and quotes nothing of the secret unless `parse` does.
+    pub fn read<T>(&self, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
+        let name = self.0.display();
+        let text = self.text().map_err(|reason| format!("names {name}, {reason}"))?;
+        parse(&text).map_err(|reason| format!("names {name}: {reason}"))
     }
-    let us = rustix::process::geteuid();
-    if about.st_uid != us.as_raw() && about.st_uid != 0 {
-        return Err(format!("names {name}, which belongs to another user"));
+
+    fn text(&self) -> Result<Zeroizing<String>, String> {
+        let unreadable = |error: io::Error| format!("which cannot be read: {error}");
+        let file = File::open(&self.0).map_err(unreadable)?;
+        // Asked of the open file, so that it cannot be another one by the time it is read.
+        let about = fstat(&file).map_err(|errno| unreadable(errno.into()))?;
+        if FileType::from_raw_mode(about.st_mode) == FileType::Directory {
+            return Err("which is a directory".to_owned());
+        }
+        if about.st_mode & 0o077 != 0 {
+            let mode = about.st_mode & 0o777;
+            let name = self.0.display();
+            return Err(format!(
+                "which others may read or write (mode {mode:04o}): run chmod 600 {name}"
+            ));
+        }
+        if about.st_uid != geteuid().as_raw() && about.st_uid != 0 {
+            return Err("which belongs to another user".to_owned());
+        }
+        let mut text = Zeroizing::new(String::new());
+        let length = file
+            .take(MAX_BYTES + 1)
+            .read_to_string(&mut text)
+            .map_err(unreadable)?;
+        match u64::try_from(length).is_ok_and(|length| length <= MAX_BYTES) {
+            true => Ok(text),
+            false => Err(format!("which is larger than {MAX_BYTES} bytes")),
+        }
     }
-    let mut text = Zeroizing::new(String::new());
-    file.take(MAX_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(unreadable)?;
-    match u64::try_from(text.len()) {
-        Ok(length) if length <= MAX_BYTES => Ok(text),
-        Ok(_) | Err(_) => Err(format!("names {name}, which is larger than {MAX_BYTES} bytes")),
+}
+
+#[cfg(feature = "server")]
+impl super::sources::Given<Option<SecretFile>> {
+    /// What the file holds, if one is named and nothing is wrong with it; what is wrong is noted.
+    pub(super) fn read<T>(
+        &self,
+        values: &mut super::sources::Values,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let read = self.as_ref()?.read(parse);
+        read.map_err(|reason| values.reject(self, &reason)).ok()
+    }
+}
+
+impl Value for SecretFile {
+    const KIND: &'static str = "FILE";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        PathBuf::parse(text).map(Self)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs, os::unix::fs::PermissionsExt as _};
+    use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-    fn secret_with_mode(mode: u32) -> (tempfile::TempDir, std::path::PathBuf) {
+    fn read(path: &Path) -> Result<String, String> {
+        SecretFile::new(path).read(|text| Ok(text.to_owned()))
+    }
+
+    fn secret_with_mode(mode: u32) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         fs::write(&path, "s3cret").unwrap();
@@ -64,7 +118,7 @@ mod tests {
     fn s_97_a_secret_of_ones_own_is_read() {
         for mode in [0o600, 0o400] {
             let (_dir, path) = secret_with_mode(mode);
-            assert_eq!(*read(&path).unwrap(), "s3cret");
+            assert_eq!(read(&path).unwrap(), "s3cret");
         }
     }
 

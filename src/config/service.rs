@@ -1,6 +1,6 @@
 //! What `sessiond` is told: the service, its stores, and the gateway beside it.
 
-use super::{Flags, GatewayParts, Mistakes, StoresConfig, listeners, secret_file, settings, sources::Values};
+use super::{Flags, GatewayParts, Mistakes, StoresConfig, listeners, settings::Settings, sources::Values};
 use crate::{
     domain::{SessionLimits, SessionSpan},
     grpc,
@@ -45,85 +45,47 @@ impl ServiceConfig {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, Mistakes> {
         let mut values = Values::collect(flags, environment);
-        let config = Self::take(&mut values);
+        let config = Settings::take(&mut values).map(|settings| Self::new(&settings, &mut values));
         values.finish(config)
     }
 
-    /// Everything is taken before anything is found missing, so that every mistake is noted.
-    fn take(values: &mut Values) -> Option<Self> {
-        let telemetry = super::telemetry_options(values);
-        let address = listeners::address(values, &settings::LISTEN);
-        let listener = listeners::options(values, Protocol::Rpc);
-        let metrics_address = listeners::optional_address(values, &settings::METRICS_LISTEN);
-        let reflection = values.take(&settings::REFLECTION);
-        let call_timeout = values.take(&settings::CALL_TIMEOUT);
-        let limits = limits(values);
-        let stores = StoresConfig::take(values);
-        let sweep_interval = values.take(&settings::SWEEP_INTERVAL);
-        let hashing = hashing(values);
-        let has_gateway = values.take(&settings::GATEWAY);
-        let gateway = GatewayParts::take(values);
-        super::check_remaining(values);
-        Some(Self {
-            telemetry: telemetry?,
-            address: address?,
-            listener: listener?,
-            metrics_address: metrics_address?,
+    fn new(settings: &Settings, values: &mut Values) -> Self {
+        listeners::check_address(&settings.listen, settings, values);
+        listeners::check_address(&settings.metrics_listen, settings, values);
+        let gateway = GatewayParts::new(settings, values);
+        Self {
+            telemetry: settings.telemetry(),
+            address: *settings.listen,
+            listener: listeners::options(settings, Protocol::Rpc),
+            metrics_address: *settings.metrics_listen,
             api: grpc::Options {
-                has_reflection: reflection?,
-                call_timeout: call_timeout?,
+                has_reflection: *settings.reflection,
+                call_timeout: *settings.call_timeout,
             },
-            stores: stores?,
-            limits: limits?,
+            stores: StoresConfig::new(settings, values),
+            limits: SessionLimits {
+                span: SessionSpan::from_secs(settings.session_lifetime.0, settings.session_idle_timeout.0),
+                max_per_user: settings.sessions_per_user.0,
+            },
             sweeper: sweeper::Options {
-                interval: sweep_interval?,
-                counts_sessions: metrics_address?.is_some(),
+                interval: *settings.sweep_interval,
+                counts_sessions: settings.metrics_listen.is_some(),
                 ..sweeper::Options::default()
             },
-            hashing: hashing?,
-            gateway: match has_gateway? {
-                true => Some(gateway?),
-                false => None,
-            },
-        })
+            hashing: hashing(settings, values),
+            gateway: settings.gateway.then_some(gateway),
+        }
     }
 }
 
-fn limits(values: &mut Values) -> Option<SessionLimits> {
-    let lifetime = values.take(&settings::SESSION_LIFETIME);
-    let idle_timeout = values.take(&settings::SESSION_IDLE_TIMEOUT);
-    let max_per_user = values.take(&settings::SESSIONS_PER_USER);
-    Some(SessionLimits {
-        span: SessionSpan::from_secs(lifetime?, idle_timeout?),
-        max_per_user: max_per_user?,
-    })
-}
-
-fn hashing(values: &mut Values) -> Option<HashingConfig> {
-    let cost = values.take(&settings::PASSWORD_COST);
-    let min_chars = values.take(&settings::PASSWORD_MIN_CHARS);
-    let threads = values.take(&settings::PASSWORD_THREADS);
-    let queue = values.take(&settings::PASSWORD_QUEUE);
-    let peppers = match values.take(&settings::PEPPER_FILE)? {
-        None => None,
-        Some(path) => {
-            let peppers = secret_file::read(&path).and_then(|text| {
-                Peppers::parse(&text).map_err(|error| format!("names {}: {error}", path.display()))
-            });
-            match peppers {
-                Ok(peppers) => Some(peppers),
-                Err(reason) => {
-                    values.reject_value(&settings::PEPPER_FILE, &reason);
-                    None
-                }
-            }
-        }
-    };
-    Some(HashingConfig {
-        cost: cost?,
-        min_chars: usize::try_from(min_chars?).ok()?,
-        threads: threads?.map_or(0, usize::from),
-        queue: queue?.map_or(0, usize::from),
-        peppers,
-    })
+fn hashing(settings: &Settings, values: &mut Values) -> HashingConfig {
+    HashingConfig {
+        cost: settings.password_cost.0,
+        min_chars: usize::try_from(settings.password_min_chars.0).unwrap_or(usize::MAX),
+        threads: settings.password_threads.map_or(0, usize::from),
+        queue: settings.password_queue.map_or(0, usize::from),
+        peppers: settings.pepper_file.read(values, |text| {
+            Peppers::parse(text).map_err(|error| error.to_string())
+        }),
+    }
 }

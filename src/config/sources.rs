@@ -3,13 +3,14 @@
 use super::{
     arguments::Flags,
     mistake::{Mistake, Mistakes, Origin},
-    setting::{AnySetting, Setting, VARIABLE_PREFIX},
-    settings,
+    settings::{ALL, Setting, VARIABLE_PREFIX},
+    value::Value,
 };
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     ffi::OsString,
     fs,
+    ops::Deref,
     path::{Path, PathBuf},
 };
 use toml::de::{DeTable, DeValue};
@@ -17,12 +18,33 @@ use toml::de::{DeTable, DeValue};
 /// The environment variable that names the file, and the flag that does.
 const FILE_VARIABLE: &str = "SESSIOND_CONFIG";
 
+/// The value of a setting, and where it comes from.
+pub(super) struct Given<T> {
+    key: &'static str,
+    origin: Origin,
+    pub(super) value: T,
+}
+
+impl<T> Given<T> {
+    /// Whether anyone has set it.
+    #[cfg(feature = "server")]
+    pub(super) fn is_set(&self) -> bool {
+        self.origin != Origin::Default
+    }
+}
+
+impl<T> Deref for Given<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
 /// Every value that was given, and every mistake found so far.
 pub(super) struct Values {
     /// By key, the weightiest last: file, environment, command line.
     given: HashMap<&'static str, Vec<(Origin, String)>>,
-    /// Keys whose mistakes are noted already.
-    checked: HashSet<&'static str>,
     mistakes: Vec<Mistake>,
 }
 
@@ -31,7 +53,6 @@ impl Values {
     pub(super) fn collect(flags: Flags, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let mut values = Self {
             given: HashMap::new(),
-            checked: HashSet::new(),
             mistakes: Vec::new(),
         };
         let mut file = None;
@@ -41,10 +62,10 @@ impl Values {
                 continue;
             };
             let origin = Origin::Environment(name.to_owned());
-            let setting = settings::all().find(|setting| setting.variable() == name);
+            let setting = ALL.iter().find(|setting| setting.variable() == name);
             match (setting, value.into_string()) {
                 (_, Ok(path)) if name == FILE_VARIABLE => file = Some((origin, PathBuf::from(path))),
-                (Some(setting), Ok(text)) => from_environment.push((setting.key(), origin, text)),
+                (Some(setting), Ok(text)) => from_environment.push((setting.key, origin, text)),
                 (Some(_), Err(_)) => values.report(origin, "is not valid UTF-8"),
                 (None, _) if is_of_an_orchestrator(name) => {}
                 (None, _) => values.report(origin, "no such setting"),
@@ -91,71 +112,53 @@ impl Values {
         }
         for (key, value) in table.get_ref() {
             let origin = line_of(key.span().start);
-            let Some(setting) = settings::all().find(|setting| setting.key() == key.get_ref()) else {
+            let Some(setting) = Setting::named(key.get_ref()) else {
                 self.report(origin, format!("{}: no such setting", key.get_ref()));
                 continue;
             };
             match text_of(value.get_ref()) {
-                Some(text) => self.given.entry(setting.key()).or_default().push((origin, text)),
+                Some(text) => self.given.entry(setting.key).or_default().push((origin, text)),
                 None => self.report(
                     origin,
-                    format!("{}: must be a text, a whole number, true or false", setting.key()),
+                    format!("{}: must be a text, a whole number, true or false", setting.key),
                 ),
             }
         }
     }
 
-    /// The value of a setting; `None` if it is wrong somewhere, and then that is noted.
-    pub(super) fn take<T>(&mut self, setting: &Setting<T>) -> Option<T> {
-        match self.check(setting) {
-            true => self.peek(setting),
-            false => None,
-        }
-    }
-
-    /// Notes what is wrong with a setting, once. A wrong value is a mistake even where another outweighs it.
-    pub(super) fn check(&mut self, setting: &dyn AnySetting) -> bool {
-        let given = self.given.get(setting.key()).cloned().unwrap_or_default();
-        let is_first = self.checked.insert(setting.key());
-        let mut is_right = true;
-        for (origin, text) in given {
-            if let Some(reason) = setting.reason_against(&text) {
-                is_right = false;
-                if is_first {
-                    self.reject_at(setting, origin, &reason);
-                }
+    /// The weightiest value of a setting that is right, else the default. Notes what is wrong with any: a wrong value is a mistake even
+    /// where another outweighs it.
+    pub(super) fn take<T: Value>(&mut self, key: &'static str, default: &str) -> Option<Given<T>> {
+        let mut taken = None;
+        for (origin, text) in self.given.remove(key).unwrap_or_default() {
+            match T::parse(&text) {
+                Ok(value) => taken = Some(Given { key, origin, value }),
+                Err(reason) => self.reject_at(key, origin, &reason),
             }
         }
-        is_right
+        if taken.is_some() {
+            return taken;
+        }
+        let origin = Origin::Default;
+        match T::parse(default) {
+            Ok(value) => Some(Given { key, origin, value }),
+            Err(reason) => {
+                self.reject_at(key, origin, &reason);
+                None
+            }
+        }
     }
 
-    /// The weightiest value of a setting, if it is right. Notes nothing.
-    pub(super) fn peek<T>(&self, setting: &Setting<T>) -> Option<T> {
-        let weightiest = self.given.get(setting.key()).and_then(|given| given.last());
-        let text = weightiest.map_or(setting.default_text(), |(_, text)| text.as_str());
-        setting.parse(text).ok()
-    }
-
-    /// Whether anyone has set it.
-    #[cfg(feature = "server")]
-    pub(super) fn is_set(&self, setting: &dyn AnySetting) -> bool {
-        self.given.contains_key(setting.key())
-    }
-
-    /// Notes that the value of a setting does not go with something else.
-    pub(super) fn reject_value(&mut self, setting: &dyn AnySetting, reason: &str) {
-        let weightiest = self.given.get(setting.key()).and_then(|given| given.last());
-        let origin = weightiest.map_or(Origin::Default, |(origin, _)| origin.clone());
-        self.reject_at(setting, origin, reason);
+    /// Notes that a value does not go with something else.
+    pub(super) fn reject<T>(&mut self, given: &Given<T>, reason: &str) {
+        self.reject_at(given.key, given.origin.clone(), reason);
     }
 
     /// A flag and a variable name their setting; a line of the file and a default do not.
-    fn reject_at(&mut self, setting: &dyn AnySetting, origin: Origin, reason: &str) {
+    fn reject_at(&mut self, key: &str, origin: Origin, reason: &str) {
         let text = match origin {
             Origin::Flag(_) | Origin::Environment(_) => reason.to_owned(),
-            Origin::Default | Origin::File(..) | Origin::CommandLine => {
-                format!("{}: {reason}", setting.key())
-            }
+            Origin::Default | Origin::File(..) | Origin::CommandLine => format!("{key}: {reason}"),
         };
         self.report(origin, text);
     }

@@ -1,8 +1,11 @@
 //! A store named on the command line, beside the configured ones: where a copy comes from or goes to.
 
-use super::{secret_file, settings, store_url::StoreUrl};
-use crate::store::{PostgresConfig, PostgresUrl, redis::RedisConfig};
-use std::path::{Path, PathBuf};
+use super::{
+    SecretFile,
+    store_url::{POSTGRES_SCHEMES, REDIS_SCHEMES, StoreUrl},
+};
+use crate::store::{PostgresConfig, redis::RedisConfig};
+use std::path::PathBuf;
 
 /// A store to copy from or to.
 #[derive(Debug, Clone)]
@@ -21,26 +24,15 @@ impl StoreLocation {
     /// # Errors
     /// What is wrong with it, without quoting a URL.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let schemes: Vec<&str> = settings::POSTGRES_SCHEMES
-            .iter()
-            .chain(settings::REDIS_SCHEMES)
-            .copied()
-            .collect();
+        let schemes = [POSTGRES_SCHEMES, REDIS_SCHEMES].concat();
         let url = match text.strip_prefix('@') {
-            Some(file) => StoreUrl::from_secret(&secret_file::read(Path::new(file))?, &schemes)?,
+            Some(file) => SecretFile::new(file).read(|text| StoreUrl::from_secret(text, &schemes))?,
             None if text.contains("://") => StoreUrl::from_open(text, &schemes, "@FILE")?,
             None => return Ok(Self::Directory(PathBuf::from(text))),
         };
-        let is_postgres = settings::POSTGRES_SCHEMES
-            .iter()
-            .any(|scheme| url.expose().starts_with(&format!("{scheme}://")));
-        if is_postgres {
-            let url = PostgresUrl::new(url.expose().to_owned());
-            return Ok(Self::Postgres(Box::new(PostgresConfig::new(url))));
-        }
-        match RedisConfig::new(url.expose()) {
-            Ok(config) => Ok(Self::Redis(Box::new(config))),
-            Err(invalid) => Err(invalid.to_string()),
+        match url.has_scheme(POSTGRES_SCHEMES) {
+            true => Ok(Self::Postgres(Box::new(PostgresConfig::new(url.to_postgres())))),
+            false => Ok(Self::Redis(Box::new(url.to_redis()?))),
         }
     }
 }

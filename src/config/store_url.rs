@@ -1,7 +1,56 @@
 //! Where a shared store is, and how to log in there: a URL that may hold a password.
 
+use super::value::Value;
+#[cfg(feature = "server")]
+use crate::store::{PostgresUrl, redis::RedisConfig};
 use std::fmt;
 use zeroize::Zeroizing;
+
+pub(super) const POSTGRES_SCHEMES: &[&str] = &["postgres", "postgresql"];
+
+pub(super) const REDIS_SCHEMES: &[&str] = &[
+    "redis",
+    "rediss",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+];
+
+/// Where users live, and sessions too unless they have a store of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum StoreChoice {
+    Memory,
+    Embedded,
+    Postgres(StoreUrl),
+}
+
+impl Value for StoreChoice {
+    const KIND: &'static str = "STORE";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "memory" => Ok(Self::Memory),
+            "embedded" => Ok(Self::Embedded),
+            url if url.contains("://") => {
+                StoreUrl::from_open(url, POSTGRES_SCHEMES, "store_url_file").map(Self::Postgres)
+            }
+            _ => Err("must be embedded, memory or a URL that begins with postgres://".to_owned()),
+        }
+    }
+}
+
+/// The URL of a Redis that stands where others can read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RedisUrl(pub(super) StoreUrl);
+
+impl Value for RedisUrl {
+    const KIND: &'static str = "URL";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        StoreUrl::from_open(text, REDIS_SCHEMES, "session_store_url_file").map(Self)
+    }
+}
 
 /// The URL of a shared store. `Debug` shows nothing: it may hold a password.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,10 +79,20 @@ impl StoreUrl {
         }
     }
 
-    /// The URL, for the driver.
     #[cfg(feature = "server")]
-    pub(super) fn expose(&self) -> &str {
-        &self.0
+    pub(super) fn has_scheme(&self, schemes: &[&str]) -> bool {
+        scheme_of(&self.0).is_some_and(|scheme| schemes.contains(&scheme))
+    }
+
+    #[cfg(feature = "server")]
+    pub(super) fn to_postgres(&self) -> PostgresUrl {
+        PostgresUrl::new(self.0.to_string())
+    }
+
+    /// The server of this URL, with defaults for everything else.
+    #[cfg(feature = "server")]
+    pub(super) fn to_redis(&self) -> Result<RedisConfig, String> {
+        RedisConfig::new(&self.0).map_err(|error| error.to_string())
     }
 }
 
@@ -78,8 +137,6 @@ fn holds_password(url: &str) -> bool {
 mod tests {
     use super::*;
 
-    const SCHEMES: &[&str] = &["postgres", "postgresql"];
-
     #[test]
     fn s_97_a_url_with_a_password_must_stand_in_a_file() {
         for url in [
@@ -89,10 +146,10 @@ mod tests {
             "postgres://db/app?user=app&password=hunter2",
             "postgres://db/app?PASSWORD=hunter2",
         ] {
-            let reason = StoreUrl::from_open(url, SCHEMES, "store_url_file").unwrap_err();
+            let reason = StoreUrl::from_open(url, POSTGRES_SCHEMES, "store_url_file").unwrap_err();
             assert!(reason.contains("store_url_file"), "{reason}");
             assert!(!reason.contains("hunter2"), "{reason}");
-            assert!(StoreUrl::from_secret(url, SCHEMES).is_ok());
+            assert!(StoreUrl::from_secret(url, POSTGRES_SCHEMES).is_ok());
         }
     }
 
@@ -104,7 +161,7 @@ mod tests {
             "postgres://app:@db/app",
         ] {
             assert!(
-                StoreUrl::from_open(url, SCHEMES, "store_url_file").is_ok(),
+                StoreUrl::from_open(url, POSTGRES_SCHEMES, "store_url_file").is_ok(),
                 "{url}"
             );
         }
@@ -112,13 +169,16 @@ mod tests {
 
     #[test]
     fn s_89_what_is_no_url_is_not_quoted() {
-        let reason = StoreUrl::from_secret("hunter2\n", SCHEMES).unwrap_err();
+        let reason = StoreUrl::from_secret("hunter2\n", POSTGRES_SCHEMES).unwrap_err();
         assert_eq!(
             reason,
             "must be a URL that begins with postgres:// or postgresql://"
         );
         assert_eq!(
-            format!("{:?}", StoreUrl::from_secret("postgres://db", SCHEMES).unwrap()),
+            format!(
+                "{:?}",
+                StoreUrl::from_secret("postgres://db", POSTGRES_SCHEMES).unwrap()
+            ),
             "StoreUrl(..)"
         );
     }

@@ -1,7 +1,8 @@
 //! Configuration through its public surface: who outweighs whom, what is refused, and that the example file tells the truth.
 use sessiond::{
     config::{
-        GatewayProgramConfig, Mistakes, Origin, Parsed, ServiceConfig, UserStoreConfig, parse, settings,
+        GatewayProgramConfig, Mistakes, Origin, Parsed, ServiceConfig, UserStoreConfig, parse,
+        settings::{self, CommandLine, Setting},
         with_settings,
     },
     domain::SessionLimits,
@@ -50,8 +51,8 @@ impl Input {
         self
     }
 
-    fn parsed(&self) -> sessiond::config::Flags {
-        let command = with_settings(clap::Command::new("sessiond"), settings::ALL);
+    fn parsed(&self, command_line: CommandLine) -> sessiond::config::Flags {
+        let command = with_settings(clap::Command::new("sessiond"), command_line);
         let mut arguments = vec![OsString::from("sessiond")];
         arguments.extend(self.flags.iter().map(OsString::from));
         let (parsed, flags) = parse(&command, arguments);
@@ -60,11 +61,11 @@ impl Input {
     }
 
     fn load(&self) -> Result<ServiceConfig, Mistakes> {
-        ServiceConfig::load(self.parsed(), self.environment.clone())
+        ServiceConfig::load(self.parsed(CommandLine::Service), self.environment.clone())
     }
 
     fn load_gateway(&self) -> Result<GatewayProgramConfig, Mistakes> {
-        GatewayProgramConfig::load(self.parsed(), self.environment.clone())
+        GatewayProgramConfig::load(self.parsed(CommandLine::Gateway), self.environment.clone())
     }
 
     fn mistakes(&self) -> Vec<String> {
@@ -150,37 +151,77 @@ fn without_a_word_everything_is_at_its_parts_default() {
     assert_eq!(format!("{:?}", gateway.gateway), format!("{expected:?}"));
 }
 
+/// Holds a part of a file against what the declarations of the settings make of it, or rewrites it if `UPDATE_EXPECT` is set.
+fn assert_written(path: &str, after: &str, until: &str, expected: &str) {
+    let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(&path).unwrap();
+    let start = text.find(after).unwrap() + after.len();
+    let end = text[start..].find(until).map_or(text.len(), |at| start + at);
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(&path, [&text[..start], expected, &text[end..]].concat()).unwrap();
+        return;
+    }
+    let found = &text[start..end];
+    let differing = found
+        .lines()
+        .zip(expected.lines())
+        .find(|(found, expected)| found != expected);
+    assert!(
+        found == expected,
+        "UPDATE_EXPECT=1 cargo test --test programs config writes {path} anew: {differing:?}"
+    );
+}
+
+/// The text as comment lines of at most 120 characters.
+fn comment(text: &str) -> String {
+    let mut lines = vec!["#".to_owned()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().unwrap();
+        match line.len() + 1 + word.len() <= 120 {
+            true => *line += &format!(" {word}"),
+            false => lines.push(format!("# {word}")),
+        }
+    }
+    lines.join("\n")
+}
+
 #[test]
 fn the_example_file_holds_every_setting_at_its_default() {
-    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/sessiond.example.toml")).unwrap();
-    let expected: Vec<String> = settings::all()
-        .map(|setting| {
-            let default = setting.default_text();
-            let is_bare = default.parse::<i64>().is_ok() || ["true", "false"].contains(&default);
-            match is_bare {
-                true => format!("{} = {default}", setting.key()),
-                false => format!("{} = \"{default}\"", setting.key()),
-            }
-        })
+    let entries: Vec<String> = settings::ALL
+        .iter()
+        .map(
+            |Setting {
+                 key, default, help, ..
+             }| {
+                let is_bare = default.parse::<i64>().is_ok() || ["true", "false"].contains(default);
+                let quote = if is_bare { "" } else { "\"" };
+                format!("{}\n{key} = {quote}{default}{quote}\n", comment(help))
+            },
+        )
         .collect();
-    let found: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
-        .collect();
-    assert_eq!(found, expected);
+    let example = entries.join("\n");
+    assert_written("sessiond.example.toml", "\n\n", "\0", &example);
     assert_eq!(
-        format!("{:?}", input().file(&text).load().unwrap()),
+        format!("{:?}", input().file(&example).load().unwrap()),
         format!("{:?}", input().load().unwrap())
     );
-    // Above each setting stands what it is for, in the words of --help.
-    let comments: String = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("# "))
-        .collect::<Vec<_>>()
-        .join(" ");
-    for setting in settings::all() {
-        assert!(comments.contains(setting.help()), "{}", setting.key());
-    }
+}
+
+#[test]
+fn the_readme_lists_every_setting_with_its_default() {
+    let row = |Setting {
+                   key, default, help, ..
+               }: &Setting| match *default {
+        "" => format!("| `{key}` | none | {help} |\n"),
+        default => format!("| `{key}` | `{default}` | {help} |\n"),
+    };
+    let rows: String = settings::ALL.iter().map(row).collect();
+    assert_written(
+        "README.md",
+        "| setting | default | |\n|---|---|---|\n",
+        "\n\n",
+        rows.trim_end(),
+    );
 }
 
 #[test]
@@ -376,22 +417,20 @@ fn a_session_may_be_configured_in_all_its_spans() {
 
 #[test]
 fn every_flag_is_in_the_help_with_its_variable_and_default() {
-    let command = with_settings(clap::Command::new("sessiond"), settings::ALL);
-    let (Parsed::Text(help), _) = parse(&command, vec!["sessiond".into(), "--help".into()]) else {
-        panic!("it is no help");
-    };
-    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    for setting in settings::all() {
-        assert!(
-            help.contains(&format!("--{}", setting.flag())),
-            "{}",
-            setting.key()
-        );
-        assert!(
-            help.contains(&format!("[env: {}]", setting.variable())),
-            "{}",
-            setting.key()
-        );
+    for command_line in [CommandLine::Service, CommandLine::Command, CommandLine::Gateway] {
+        let command = with_settings(clap::Command::new("sessiond"), command_line);
+        let (Parsed::Text(help), _) = parse(&command, vec!["sessiond".into(), "--help".into()]) else {
+            panic!("it is no help");
+        };
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for setting in settings::ALL {
+            let is_taken = setting.taken_by.contains(&command_line);
+            // Behind the name stands "[=<true|false>]" or " <KIND>".
+            let entry = ["[", " <"].map(|next| help.contains(&format!("--{}{next}", setting.flag())));
+            assert_eq!(entry.contains(&true), is_taken, "--{}", setting.flag());
+            let variable = format!("[env: {}]", setting.variable());
+            assert_eq!(help.contains(&variable), is_taken, "{variable}");
+        }
     }
 }
 
@@ -406,9 +445,13 @@ fn a_mistake_knows_where_it_was_made() {
 
 #[test]
 fn names_follow_from_the_key() {
-    let listen = settings::all().next().unwrap();
+    let setting = &settings::ALL[2];
     assert_eq!(
-        (listen.key(), listen.flag(), listen.variable()),
-        ("listen", "listen".to_owned(), "SESSIOND_LISTEN".to_owned())
+        (setting.key, setting.flag(), setting.variable()),
+        (
+            "metrics_listen",
+            "metrics-listen".to_owned(),
+            "SESSIOND_METRICS_LISTEN".to_owned()
+        )
     );
 }

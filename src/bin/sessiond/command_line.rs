@@ -1,7 +1,7 @@
 //! The command line: what can be asked of the program.
 
 use clap::{Arg, ArgAction, ArgGroup, Command};
-use sessiond::config::{settings, with_settings};
+use sessiond::config::{settings::CommandLine, with_settings};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -65,7 +65,7 @@ pub(crate) fn command() -> Command {
                 .about("Ask a running service whether it serves: exit code 0 if it does, 1 if not")
                 .arg(server()),
         );
-    with_settings(root, settings::OF_SESSIOND)
+    with_settings(root, CommandLine::Service)
 }
 
 fn users() -> Command {
@@ -151,7 +151,7 @@ fn online(name: &'static str, about: &'static str) -> Command {
 
 /// A command that may open the stores.
 fn offline(command: Command) -> Command {
-    with_settings(command, settings::OF_COMMANDS)
+    with_settings(command, CommandLine::Command)
 }
 
 fn server() -> Arg {
