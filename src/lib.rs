@@ -4,6 +4,9 @@
 
 pub mod pb;
 
+#[cfg(feature = "client")]
+pub mod contract;
+
 #[cfg(feature = "gateway")]
 pub mod gateway;
 

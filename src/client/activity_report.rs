@@ -1,6 +1,7 @@
 //! Reports the use of cached answers to sessiond: such a use is activity, too, so its token is checked again, in batches.
 
-use super::{cache::Cache, check_call::MAX_TOKENS, coalescer::Coalescer, seqlock_table::WAYS};
+use super::{cache::Cache, coalescer::Coalescer, seqlock_table::WAYS};
+use crate::contract::MAX_BATCH_TOKENS;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     task::yield_now,
@@ -20,7 +21,7 @@ pub(super) async fn run(cache: Arc<Cache>, coalescer: Arc<Coalescer>, every: Dur
         ticks.tick().await;
         for set in 0..cache.set_count() {
             cache.sweep_set(set, &mut used);
-            if used.len() + WAYS > MAX_TOKENS {
+            if used.len() + WAYS > MAX_BATCH_TOKENS {
                 report(&cache, &coalescer, &mut used).await;
             }
             if set % SETS_AT_ONCE == SETS_AT_ONCE - 1 {

@@ -10,11 +10,8 @@ use crate::{
     pb::{self, session_check::Result as Checked},
 };
 
-/// Tokens in one call, at most, as the contract allows.
-pub(super) const MAX_TOKENS: usize = 4096;
-
-/// Checks one token or many, at most [`MAX_TOKENS`], in one call. As many results as tokens, in their order. `sent_at` is now
-/// or a little earlier.
+/// Checks one token or many, at most [`MAX_BATCH_TOKENS`](crate::contract::MAX_BATCH_TOKENS), in one call. As many results as
+/// tokens, in their order. `sent_at` is now or a little earlier.
 pub(super) async fn check_tokens(
     connections: &Connections,
     tokens: &[&str],

@@ -1,7 +1,7 @@
 //! Why a check gave no session: "no" and "cannot tell" are different answers.
 
-use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
+use crate::contract::CallFailure;
+use tonic::Status;
 
 /// Why a check gave no session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -36,42 +36,35 @@ pub enum CannotTell {
 }
 
 impl CheckError {
-    /// The error that a failed call means.
-    ///
-    /// UNAUTHENTICATED alone is no verdict: a proxy, or sessiond about this program's own credential, may say it too. Only the
-    /// reason INVALID_SESSION is.
+    /// The error that a failed check means.
     pub(super) fn from_status(status: &Status) -> Self {
-        match status.code() {
-            Code::Unauthenticated if is_invalid_session(status) => Self::Invalid,
-            Code::Unauthenticated | Code::PermissionDenied => Self::CallerRefused,
-            Code::DeadlineExceeded => Self::CannotTell(CannotTell::DeadlinePassed),
-            Code::ResourceExhausted => Self::CannotTell(CannotTell::Overloaded),
-            Code::InvalidArgument | Code::Unimplemented | Code::OutOfRange | Code::NotFound => {
-                Self::CannotTell(CannotTell::BrokenAnswer)
+        match CallFailure::of(status) {
+            CallFailure::InvalidSession => Self::Invalid,
+            // A check asks for no log-in, so whoever says this of one is not sessiond.
+            CallFailure::UnknownCaller | CallFailure::ForbiddenCaller | CallFailure::InvalidCredentials => {
+                Self::CallerRefused
             }
-            Code::Ok
-            | Code::Cancelled
-            | Code::Unknown
-            | Code::AlreadyExists
-            | Code::FailedPrecondition
-            | Code::Aborted
-            | Code::Internal
-            | Code::Unavailable
-            | Code::DataLoss => Self::CannotTell(CannotTell::Unreachable),
+            CallFailure::DeadlinePassed => Self::CannotTell(CannotTell::DeadlinePassed),
+            CallFailure::Overloaded { retry_after: _ } => Self::CannotTell(CannotTell::Overloaded),
+            CallFailure::Unavailable { retry_after: _ } | CallFailure::Raced | CallFailure::ServiceFailed => {
+                Self::CannotTell(CannotTell::Unreachable)
+            }
+            CallFailure::InvalidFields(_)
+            | CallFailure::NotFound
+            | CallFailure::EmailTaken
+            | CallFailure::EtagMismatch
+            | CallFailure::UserDisabled
+            | CallFailure::ReauthenticationRequired
+            | CallFailure::Unsupported => Self::CannotTell(CannotTell::BrokenAnswer),
         }
     }
-}
-
-fn is_invalid_session(status: &Status) -> bool {
-    status
-        .get_details_error_info()
-        .is_some_and(|info| info.domain == "auth.v1" && info.reason == "INVALID_SESSION")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tonic_types::ErrorDetails;
+    use tonic::Code;
+    use tonic_types::{ErrorDetails, StatusExt as _};
 
     #[test]
     fn s_96_only_the_verdict_on_the_session_is_a_no() {

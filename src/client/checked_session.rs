@@ -1,6 +1,7 @@
 //! What a check found: as callers get it, and as it is kept, independent of the server's clock.
 
 use crate::{
+    contract,
     domain::{AuthMethod, SessionId, Timestamp, UserId},
     pb,
 };
@@ -41,19 +42,15 @@ impl LocalSession {
     /// The server answered after the call was sent, so spans that it counted from its answer are counted here from the sending:
     /// the session may end too early, never too late.
     pub(super) fn from_pb(found: &pb::UserIdForSessionResponse, sent_at: Timestamp) -> Option<Self> {
-        let authenticated_at = timestamp(found.authenticated_at.as_ref()?);
-        let valid_until = timestamp(found.valid_until.as_ref()?);
+        let authenticated_at = contract::timestamp(found.authenticated_at?);
+        let valid_until = contract::timestamp(found.valid_until?);
         let valid_for = Duration::try_from(*found.valid_for.as_ref()?).ok()?;
         let answered_at = valid_until.before(valid_for);
         Some(Self {
             user_id: found.user_id.parse().ok()?,
             session_id: found.session_id.parse().ok()?,
             authenticated_at,
-            auth_method: match found.auth_method() {
-                pb::AuthMethod::Password => Some(AuthMethod::Password),
-                pb::AuthMethod::Caller => Some(AuthMethod::Caller),
-                pb::AuthMethod::Unspecified => None,
-            },
+            auth_method: contract::auth_method(found.auth_method()),
             local_authenticated_at: sent_at.before(answered_at.since(authenticated_at)),
             local_valid_until: sent_at.after(valid_for),
         })
@@ -69,11 +66,6 @@ impl LocalSession {
             auth_age: now.since(self.local_authenticated_at),
         }
     }
-}
-
-fn timestamp(wire: &prost_types::Timestamp) -> Timestamp {
-    let millis = wire.seconds.saturating_mul(1000);
-    Timestamp::from_millis(millis.saturating_add(i64::from(wire.nanos / 1_000_000)))
 }
 
 #[cfg(test)]

@@ -8,12 +8,15 @@
 
 use super::{
     cache::{Cache, CheckStart},
-    check_call::{MAX_TOKENS, check_tokens},
+    check_call::check_tokens,
     check_error::{CannotTell, CheckError},
     checked_session::LocalSession,
     rpc::Connections,
 };
-use crate::domain::{Clock, TokenDigest};
+use crate::{
+    contract::MAX_BATCH_TOKENS,
+    domain::{Clock, TokenDigest},
+};
 use parking_lot::Mutex;
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -25,7 +28,7 @@ use zeroize::Zeroizing;
 /// Calls that may be in flight before checks are queued.
 const MAX_CALLS: usize = 16;
 /// Tokens that may be queued. A check of one more fails at once as overloaded.
-const MAX_QUEUED: usize = 16 * MAX_TOKENS;
+const MAX_QUEUED: usize = 16 * MAX_BATCH_TOKENS;
 
 /// What a call said of one token, for each check that shared it.
 pub(super) type SharedResult = Result<SharedAnswer, CheckError>;
@@ -157,7 +160,7 @@ impl Coalescer {
         }
     }
 
-    /// Checks these tokens, at most [`MAX_TOKENS`], although no check waits for them, and caches the answers. Returns the tokens
+    /// Checks these tokens, at most [`MAX_BATCH_TOKENS`], although no check waits for them, and caches the answers. Returns the tokens
     /// about which nothing could be learned.
     pub(super) async fn recheck(self: &Arc<Self>, tokens: Vec<Zeroizing<String>>) -> Vec<Zeroizing<String>> {
         let checks = tokens.into_iter().filter_map(|token| {
@@ -232,7 +235,7 @@ impl CallPermit {
     fn next_batch(&mut self) -> Option<Batch> {
         let mut pending = self.coalescer.pending.lock();
         let mut checks = Vec::new();
-        while checks.len() < MAX_TOKENS
+        while checks.len() < MAX_BATCH_TOKENS
             && let Some(digest) = pending.queue.pop_front()
         {
             // A check whose waiters have all given up is not sent: under overload that is most.

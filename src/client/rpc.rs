@@ -1,6 +1,10 @@
 //! Calls to sessiond: connections, deadlines, this program's credential, and retries of what may be repeated.
 
-use crate::pb::{auth_service_client::AuthServiceClient, user_service_client::UserServiceClient};
+use crate::{
+    contract,
+    pb::{auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
+};
+use http::header::AUTHORIZATION;
 use std::{
     fmt,
     sync::atomic::{AtomicUsize, Ordering},
@@ -47,8 +51,7 @@ impl CallerCredential {
         if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(InvalidCredential);
         }
-        let mut value: MetadataValue<Ascii> =
-            format!("Bearer {key}").parse().map_err(|_| InvalidCredential)?;
+        let mut value: MetadataValue<Ascii> = contract::bearer(key).parse().map_err(|_| InvalidCredential)?;
         value.set_sensitive(true);
         Ok(Self(Some(value)))
     }
@@ -63,7 +66,9 @@ impl fmt::Debug for CallerCredential {
 impl Interceptor for CallerCredential {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(value) = &self.0 {
-            request.metadata_mut().insert("authorization", value.clone());
+            request
+                .metadata_mut()
+                .insert(AUTHORIZATION.as_str(), value.clone());
         }
         Ok(request)
     }

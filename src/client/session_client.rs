@@ -10,6 +10,7 @@ use super::{
     rpc::{AuthService, CallerCredential, Connections, UserService, with_transport_settings},
 };
 use crate::{
+    contract::HEARTBEAT_INTERVAL,
     domain::{Clock, NoRandomness, Revocation, SystemClock, TokenDigest},
     pb::DestroySessionRequest,
     pb::destroy_session_request::Session,
@@ -140,7 +141,7 @@ impl SessionClient {
         ));
         let mut tasks = Vec::new();
         if let Some(cache) = &cache {
-            let bound = options.staleness_bound.max(Duration::from_secs(1));
+            let bound = options.staleness_bound.max(2 * HEARTBEAT_INTERVAL);
             let revocations = RevocationStream::new(Arc::clone(cache), endpoint, options.credential, bound);
             let report = activity_report::run(Arc::clone(cache), Arc::clone(&coalescer), recheck_interval);
             tasks.push(runtime.spawn(revocations.run()).abort_handle());

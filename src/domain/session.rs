@@ -190,6 +190,9 @@ pub struct Client {
 }
 
 impl Client {
+    /// What a client calls itself, at most.
+    pub const MAX_USER_AGENT_BYTES: usize = 512;
+
     /// A client as the caller describes it; each part may be empty.
     ///
     /// # Errors
@@ -202,8 +205,11 @@ impl Client {
                 "must be an IPv4 or IPv6 address",
             ));
         }
-        if user_agent.len() > 512 || has_control(&user_agent) {
-            let rule = "must be at most 512 bytes without control characters";
+        if user_agent.len() > Self::MAX_USER_AGENT_BYTES || has_control(&user_agent) {
+            let rule = format!(
+                "must be at most {} bytes without control characters",
+                Self::MAX_USER_AGENT_BYTES
+            );
             violations.push(FieldViolation::new("client.user_agent", rule));
         }
         if label.chars().count() > 100 || has_control(&label) {

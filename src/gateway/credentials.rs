@@ -6,6 +6,7 @@ use super::{
     problem::{Problem, ProblemKind, Violation},
     single_header::{SingleHeader, single_header},
 };
+use crate::contract;
 use axum::body::Body;
 use base64::{
     Engine as _, alphabet,
@@ -60,10 +61,7 @@ impl Credentials {
             SingleHeader::Once(text) => text,
             SingleHeader::Absent | SingleHeader::Invalid => return None,
         };
-        let (scheme, encoded) = text.split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("basic") {
-            return None;
-        }
+        let encoded = contract::credentials(text, "Basic")?;
         let decoded = String::from_utf8(BASE64.decode(encoded.trim()).ok()?).ok()?;
         let (email, password) = decoded.split_once(':')?;
         Some(Self {

@@ -1,6 +1,10 @@
 //! Users and sessions as the routes show them.
 
-use crate::{domain::Timestamp, pb};
+use crate::{
+    contract::{auth_method, timestamp},
+    domain::AuthMethod,
+    pb,
+};
 use serde_json::{Value, json};
 
 /// A user. Never anything of their password.
@@ -28,7 +32,7 @@ pub(super) fn session(session: &pb::Session, is_current: bool) -> Value {
         "idle_timeout_seconds": session.idle_timeout.map(|span| span.seconds),
         "expires_at": instant(session.expires_at),
         "authenticated_at": instant(session.authenticated_at),
-        "auth_method": auth_method(session.auth_method()),
+        "auth_method": auth_method(session.auth_method()).map(auth_method_name),
         "client": {
             "ip": client.ip,
             "user_agent": client.user_agent,
@@ -38,23 +42,16 @@ pub(super) fn session(session: &pb::Session, is_current: bool) -> Value {
     })
 }
 
-fn auth_method(method: pb::AuthMethod) -> Value {
+fn auth_method_name(method: AuthMethod) -> &'static str {
     match method {
-        pb::AuthMethod::Password => json!("password"),
-        pb::AuthMethod::Caller => json!("caller"),
-        pb::AuthMethod::Unspecified => Value::Null,
+        AuthMethod::Password => "password",
+        AuthMethod::Caller => "caller",
     }
 }
 
 /// RFC 3339 in UTC, to the millisecond; `null` if there is none.
 fn instant(instant: Option<prost_types::Timestamp>) -> Value {
-    instant.map_or(Value::Null, |instant| {
-        let millis = instant
-            .seconds
-            .saturating_mul(1000)
-            .saturating_add(i64::from(instant.nanos / 1_000_000));
-        json!(Timestamp::from_millis(millis).to_string())
-    })
+    instant.map_or(Value::Null, |instant| json!(timestamp(instant).to_string()))
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 use super::{
     Gateway, cors, cross_site,
     problem::{self, Problem, ProblemKind},
-    request_context::{REQUEST_ID, RequestContext},
+    request_context::RequestContext,
     response_headers,
 };
+use crate::contract::REQUEST_ID;
 use axum::{
     body::Body,
     extract::{MatchedPath, Request, State},
@@ -43,7 +44,7 @@ pub(super) async fn handle(State(gateway): State<Gateway>, request: Request, nex
 
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
-        let body = problem.body(&context.request_id);
+        let body = problem.body(context.request_id.as_str());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, problem::CONTENT_TYPE);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -62,13 +63,13 @@ pub(super) async fn handle(State(gateway): State<Gateway>, request: Request, nex
             cors::allow_reading(headers, origin);
         }
     }
-    if let Ok(id) = HeaderValue::from_str(&context.request_id) {
+    if let Ok(id) = HeaderValue::from_str(context.request_id.as_str()) {
         headers.insert(REQUEST_ID, id);
     }
     response_headers::add(headers, context.transport);
 
     tracing::info!(
-        request_id = context.request_id,
+        request_id = context.request_id.as_str(),
         %method,
         // The pattern, not the path: a path may hold what somebody put there by mistake.
         route = route.as_ref().map_or("none", |route| route.0.as_str()),

@@ -8,24 +8,17 @@ use super::{
     single_header::{SingleHeader, single_header},
     transport::Transport,
 };
-use crate::listener::Peer;
-use http::{HeaderName, HeaderValue, Version, header, request};
+use crate::{contract::RequestId, domain::Client, listener::Peer};
+use http::{HeaderValue, Version, header, request};
 use std::net::IpAddr;
-
-/// The header that carries a request's id: in, out, and on to the service.
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_NAME);
-pub(super) const REQUEST_ID_NAME: &str = "x-request-id";
-
-const USER_AGENT_MAX_BYTES: usize = 512;
 
 /// Who sent a request, by which way, and what it is called in logs. An extension of every request.
 #[derive(Debug, Clone)]
 pub(super) struct RequestContext {
-    /// 1 to 64 characters out of `A-Z a-z 0-9 . _ -`.
-    pub(super) request_id: String,
+    pub(super) request_id: RequestId<'static>,
     /// `None` if whoever accepted the connection did not say.
     pub(super) client_ip: Option<IpAddr>,
-    /// What the client calls itself: at most 512 bytes, without control characters; may be empty.
+    /// What the client calls itself: at most [`Client::MAX_USER_AGENT_BYTES`], without control characters; may be empty.
     pub(super) user_agent: String,
     /// How the client reached the gateway.
     pub(super) transport: Transport,
@@ -39,12 +32,7 @@ impl RequestContext {
         let host = host_of(request);
         let peer = request.extensions.get::<Peer>();
         Self {
-            request_id: match single_header(&request.headers, &REQUEST_ID) {
-                SingleHeader::Once(id) if is_request_id(id) => id.to_owned(),
-                SingleHeader::Once(_) | SingleHeader::Absent | SingleHeader::Invalid => {
-                    uuid::Uuid::now_v7().simple().to_string()
-                }
-            },
+            request_id: RequestId::of(&request.headers).into_owned(),
             client_ip: peer
                 .map(|peer| client_address(peer.address.ip(), &request.headers, &config.trusted_proxies)),
             user_agent: request
@@ -92,18 +80,12 @@ fn host_of(request: &request::Parts) -> Option<String> {
     }
 }
 
-/// An id from outside ends up in logs and headers: it must be unable to forge either.
-fn is_request_id(id: &str) -> bool {
-    let is_id_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    (1..=64).contains(&id.len()) && id.bytes().all(is_id_byte)
-}
-
 fn printable(value: &HeaderValue) -> String {
     let mut text: String = String::from_utf8_lossy(value.as_bytes())
         .chars()
         .filter(|c| !c.is_control())
         .collect();
-    text.truncate(text.floor_char_boundary(USER_AGENT_MAX_BYTES));
+    text.truncate(text.floor_char_boundary(Client::MAX_USER_AGENT_BYTES));
     text
 }
 
@@ -122,24 +104,6 @@ mod tests {
     }
 
     #[test]
-    fn a_well_formed_request_id_is_kept_and_any_other_replaced() {
-        let id = |given: &[u8]| {
-            let value = HeaderValue::from_bytes(given).unwrap();
-            read_context(Request::builder().header(REQUEST_ID, value))
-                .0
-                .request_id
-        };
-        assert_eq!(id(b"abc-1.2_3"), "abc-1.2_3");
-        for given in [&b""[..], b"a b", b"a\"b", b"\xff", &[b'a'; 65]] {
-            assert_eq!(id(given).len(), 32);
-        }
-        let twice = Request::builder()
-            .header(REQUEST_ID, "one")
-            .header(REQUEST_ID, "two");
-        assert_eq!(read_context(twice).0.request_id.len(), 32);
-    }
-
-    #[test]
     fn s_88_a_user_agent_is_cut_to_what_the_service_takes() {
         let long = "é".repeat(400);
         let request = Request::builder().header(
@@ -147,7 +111,7 @@ mod tests {
             HeaderValue::from_bytes(long.as_bytes()).unwrap(),
         );
         let user_agent = read_context(request).0.user_agent;
-        assert_eq!(user_agent.len(), 512);
+        assert_eq!(user_agent.len(), Client::MAX_USER_AGENT_BYTES);
         let tab = Request::builder().header(header::USER_AGENT, "a\tb");
         assert_eq!(read_context(tab).0.user_agent, "ab");
     }

@@ -2,14 +2,18 @@
 
 use super::{
     problem::{Problem, ProblemKind},
-    request_context::{REQUEST_ID_NAME, RequestContext},
-    status_mapping::{problem_of, reason_of},
+    request_context::RequestContext,
+    status_mapping::problem_of,
 };
-use crate::pb::{self, auth_service_client::AuthServiceClient, user_service_client::UserServiceClient};
+use crate::{
+    contract::{REQUEST_ID, reason_name, reason_of},
+    pb::{self, auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
+};
 use std::{error::Error as _, sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{
     Request, Response, Status,
+    metadata::AsciiMetadataKey,
     transport::{Channel, Endpoint},
 };
 use tonic_health::pb::{
@@ -104,8 +108,9 @@ impl Upstream {
     fn request<T>(&self, context: &RequestContext, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(self.call_timeout);
-        if let Ok(id) = context.request_id.parse() {
-            request.metadata_mut().insert(REQUEST_ID_NAME, id);
+        let name = AsciiMetadataKey::from_bytes(REQUEST_ID.as_str().as_bytes());
+        if let (Ok(name), Ok(id)) = (name, context.request_id.as_str().parse()) {
+            request.metadata_mut().insert(name, id);
         }
         request
     }
@@ -132,7 +137,7 @@ impl Upstream {
 fn log(context: &RequestContext, rpc: &'static str, status: &Status, kind: ProblemKind) {
     let request_id = context.request_id.as_str();
     let code = status.code();
-    let reason = reason_of(status).map(|reason| reason.as_str_name());
+    let reason = reason_of(status).map(reason_name);
     let message = status.message();
     let cause = status.source().map(tracing::field::display);
     if matches!(kind, ProblemKind::ServiceFailed | ProblemKind::GatewayForbidden) {

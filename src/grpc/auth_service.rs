@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     auth::{Auth, AuthError, RevocationTarget, SessionOwner},
+    contract::SESSIONS_PAGE,
     domain::TokenDigest,
     pb::{self, auth_service_server::AuthService},
     store::SessionKey,
@@ -103,7 +104,7 @@ impl AuthService for Sessions {
             Some(Pb::UserId(id)) => fields.parse("user_id", &id).map(SessionOwner::User),
             Some(Pb::SessionToken(token)) => Some(SessionOwner::Token(token)),
         };
-        let page_size = fields.page_size(page_size, 50, 100);
+        let page_size = fields.page_size(page_size, SESSIONS_PAGE);
         let before = fields.parse_optional("page_token", &page_token);
         let parts = owner.zip(page_size).zip(before);
         let ((owner, page_size), before) = fields.finish(parts).map_err(AuthError::from)?;

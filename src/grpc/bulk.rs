@@ -2,6 +2,7 @@
 
 use crate::{
     auth::{Auth, AuthError, Checked},
+    contract::{BATCH_USER_ID_FOR_SESSION, MAX_BATCH_TOKENS, STREAM_USER_ID_FOR_SESSION},
     domain::FieldViolation,
     pb::{self, ErrorReason, session_check},
 };
@@ -11,18 +12,9 @@ use tokio::sync::watch as signal;
 use tonic::{Status, Streaming};
 use tracing::error;
 
-/// Tokens in one message, at most.
-const MAX_TOKENS: usize = 4096;
-
-/// A message of many tokens, at most: 4096 of them with their framing.
-pub(super) const MAX_MESSAGE_BYTES: usize = 256 * 1024;
-
-pub(super) const BATCH: &str = "/auth.v1.AuthService/BatchUserIdForSession";
-const STREAM: &str = "/auth.v1.AuthService/StreamUserIdForSession";
-
 /// Whether this is one of the methods with many tokens.
 pub(super) fn is_path(path: &str) -> bool {
-    matches!(path, BATCH | STREAM)
+    matches!(path, BATCH_USER_ID_FOR_SESSION | STREAM_USER_ID_FOR_SESSION)
 }
 
 /// What the check of one token comes to.
@@ -36,8 +28,9 @@ pub(super) type Checks = Responses<pb::StreamUserIdForSessionResponse>;
 
 /// Checks every token of one message. The results stand in the order of the tokens.
 pub(super) async fn check_all<T: AsRef<[u8]>>(auth: &Auth, tokens: &[T]) -> Result<Vec<Check>, AuthError> {
-    if tokens.is_empty() || tokens.len() > MAX_TOKENS {
-        return Err(FieldViolation::new("session_tokens", "must be 1 to 4096 tokens").into());
+    if tokens.is_empty() || tokens.len() > MAX_BATCH_TOKENS {
+        let rule = format!("must be 1 to {MAX_BATCH_TOKENS} tokens");
+        return Err(FieldViolation::new("session_tokens", rule).into());
     }
     let conclude = |checked| match checked {
         Ok(checked) => Ok(checked),

@@ -1,21 +1,11 @@
 //! What every call has, whichever method it is for: a deadline, a request id, and a status even if its code panics.
 
-use super::{
-    fast_path::check::{CHECK, ResponseBody},
-    status,
-};
-use crate::domain::{RandomTokens, TokenSource as _};
+use super::{fast_path::check::ResponseBody, status};
+use crate::contract::{self, GRPC_TIMEOUT, RequestId, USER_ID_FOR_SESSION};
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderValue, Request, Response};
-use std::{convert::Infallible, fmt, future::Future, panic::AssertUnwindSafe, pin::Pin, time::Duration};
+use http::{HeaderMap, Request, Response};
+use std::{convert::Infallible, future::Future, panic::AssertUnwindSafe, pin::Pin, time::Duration};
 use tracing::Instrument as _;
-
-const STREAMING_METHODS: [&str; 4] = [
-    "/auth.v1.AuthService/StreamUserIdForSession",
-    "/auth.v1.AuthService/WatchRevocations",
-    "/grpc.health.v1.Health/Watch",
-    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-];
 
 /// One call, before its method runs.
 pub(super) struct Call {
@@ -31,11 +21,11 @@ impl Call {
         let path = request.uri().path();
         let headers = request.headers();
         // The hot call logs nothing when it succeeds, so it is spared the span that log lines stand in.
-        let span = match path == CHECK {
+        let span = match path == USER_ID_FOR_SESSION {
             true => tracing::Span::none(),
             false => tracing::info_span!("call", request_id = %RequestId::of(headers), method = method(path)),
         };
-        let timeout = match STREAMING_METHODS.contains(&path) {
+        let timeout = match contract::is_streaming(path) {
             true => None,
             false => Some(asked_timeout(headers).map_or(call_timeout, |asked| asked.min(call_timeout))),
         };
@@ -88,7 +78,7 @@ fn method(path: &str) -> &str {
 
 /// The caller's deadline, as the gRPC protocol spells it: up to eight digits and a unit. Anything else is ignored.
 fn asked_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let text = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -105,40 +95,14 @@ fn asked_timeout(headers: &HeaderMap) -> Option<Duration> {
     }
 }
 
-/// What ties the log lines of one request together: the caller's `x-request-id` if it is well-formed, else a new one.
-enum RequestId<'a> {
-    Given(&'a str),
-    New([u8; 10]),
-}
-
-impl<'a> RequestId<'a> {
-    fn of(headers: &'a HeaderMap) -> Self {
-        let is_id_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        let given = headers.get("x-request-id").map(HeaderValue::to_str);
-        match given {
-            Some(Ok(id)) if (1..=64).contains(&id.len()) && id.bytes().all(is_id_byte) => Self::Given(id),
-            // Without randomness an id is still worth having, and the call will fail where it matters.
-            _ => Self::New(RandomTokens.id_bits().unwrap_or_default()),
-        }
-    }
-}
-
-impl fmt::Display for RequestId<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Given(id) => f.write_str(id),
-            Self::New(bits) => bits.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
 
     fn timeout(text: &'static str) -> Option<Duration> {
         asked_timeout(&HeaderMap::from_iter([(
-            http::header::HeaderName::from_static("grpc-timeout"),
+            GRPC_TIMEOUT,
             HeaderValue::from_bytes(text.as_bytes()).unwrap(),
         )]))
     }
@@ -152,21 +116,6 @@ mod tests {
         for garbage in ["", "m", "1", "-1S", "1.5S", "123456789S", "1s", "1 S", "\u{e9}"] {
             assert_eq!(timeout(garbage), None, "{garbage:?}");
         }
-    }
-
-    #[test]
-    fn s_92_a_request_id_from_outside_cannot_forge_a_log_line() {
-        let id = |text: &'static str| {
-            let value = HeaderValue::from_static(text);
-            RequestId::of(&HeaderMap::from_iter([(
-                http::HeaderName::from_static("x-request-id"),
-                value,
-            )]))
-            .to_string()
-        };
-        assert_eq!(id("abc-123"), "abc-123");
-        assert_eq!(id("a b").len(), 20);
-        assert_eq!(id("").len(), 20);
     }
 
     #[tokio::test]

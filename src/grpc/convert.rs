@@ -3,9 +3,10 @@
 
 use crate::{
     auth::{Checked, Credential, LogIn, LoggedIn, NewPassword, NewUser, Rotated, UserChanges},
+    contract::{PageSize, user_field, wire_duration},
     domain::{
-        Attributes, AuthMethod, Client, Email, FieldViolation, Names, Password, Roles, Session, SessionId,
-        Timestamp, TokenDigest, User,
+        Attributes, Client, Email, FieldViolation, Names, Password, Roles, Session, SessionId, TokenDigest,
+        User,
     },
     pb,
 };
@@ -107,12 +108,12 @@ impl Fields {
         }
     }
 
-    pub(super) fn page_size(&mut self, size: i32, default: u32, most: u32) -> Option<u32> {
+    pub(super) fn page_size(&mut self, size: i32, PageSize { default, max }: PageSize) -> Option<u32> {
         match u32::try_from(size) {
             Ok(0) => Some(default),
-            Ok(size) if size <= most => Some(size),
+            Ok(size) if size <= max => Some(size),
             Ok(_) | Err(_) => {
-                self.refuse("page_size", &format!("must be from 0 to {most}"));
+                self.refuse("page_size", &format!("must be from 0 to {max}"));
                 None
             }
         }
@@ -233,54 +234,26 @@ pub(super) fn user_changes(
     } = user;
     let paths = mask.unwrap_or_default().paths;
     if paths.is_empty() {
-        fields.refuse(
-            "update_mask",
-            "missing: name at least one of email, first_name, last_name, roles",
-        );
+        let known = user_field::ALL.join(", ");
+        fields.refuse("update_mask", &format!("missing: name at least one of {known}"));
         return None;
     }
     let is_named = |name: &str| paths.iter().any(|path| path == name);
-    let known = ["email", "first_name", "last_name", "roles"];
-    if paths.iter().any(|path| !known.contains(&path.as_str())) {
-        fields.refuse(
-            "update_mask",
-            "must name only email, first_name, last_name, roles",
-        );
+    if paths.iter().any(|path| !user_field::ALL.contains(&path.as_str())) {
+        let known = user_field::ALL.join(", ");
+        fields.refuse("update_mask", &format!("must name only {known}"));
         return None;
     }
     let mut changes = UserChanges::default();
-    if is_named("email") {
+    if is_named(user_field::EMAIL) {
         changes.email = fields.email("user.email", &email);
     }
-    if is_named("roles") {
+    if is_named(user_field::ROLES) {
         changes.roles = fields.keep(Roles::new(roles));
     }
-    changes.first_name = is_named("first_name").then_some(first_name);
-    changes.last_name = is_named("last_name").then_some(last_name);
+    changes.first_name = is_named(user_field::FIRST_NAME).then_some(first_name);
+    changes.last_name = is_named(user_field::LAST_NAME).then_some(last_name);
     Some(changes)
-}
-
-pub(super) fn timestamp(at: Timestamp) -> prost_types::Timestamp {
-    let millis = at.as_millis();
-    let nanos = i32::try_from(millis.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
-    prost_types::Timestamp {
-        seconds: millis.div_euclid(1000),
-        nanos,
-    }
-}
-
-pub(super) fn wire_duration(span: Duration) -> prost_types::Duration {
-    prost_types::Duration {
-        seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(span.subsec_nanos()).unwrap_or(0),
-    }
-}
-
-fn auth_method(method: AuthMethod) -> pb::AuthMethod {
-    match method {
-        AuthMethod::Password => pb::AuthMethod::Password,
-        AuthMethod::Caller => pb::AuthMethod::Caller,
-    }
 }
 
 impl From<Checked> for pb::UserIdForSessionResponse {
@@ -290,9 +263,9 @@ impl From<Checked> for pb::UserIdForSessionResponse {
         Self {
             user_id: session.user_id.to_string(),
             session_id: session.id.to_string(),
-            authenticated_at: Some(timestamp(session.authenticated_at)),
-            auth_method: auth_method(session.auth_method).into(),
-            valid_until: Some(timestamp(valid_until)),
+            authenticated_at: Some(session.authenticated_at.into()),
+            auth_method: pb::AuthMethod::from(session.auth_method).into(),
+            valid_until: Some(valid_until.into()),
             valid_for: Some(wire_duration(valid_until.since(at))),
         }
     }
@@ -308,12 +281,12 @@ impl From<Session> for pb::Session {
         Self {
             id: live.id.to_string(),
             user_id: live.user_id.to_string(),
-            created_at: Some(timestamp(live.created_at())),
-            last_seen_at: Some(timestamp(live.last_seen_at)),
+            created_at: Some(live.created_at().into()),
+            last_seen_at: Some(live.last_seen_at.into()),
             idle_timeout: Some(wire_duration(live.span.idle_timeout())),
-            expires_at: Some(timestamp(live.expires_at())),
-            authenticated_at: Some(timestamp(live.authenticated_at)),
-            auth_method: auth_method(live.auth_method).into(),
+            expires_at: Some(live.expires_at().into()),
+            authenticated_at: Some(live.authenticated_at.into()),
+            auth_method: pb::AuthMethod::from(live.auth_method).into(),
             client: Some(pb::Client {
                 ip: client.ip().to_owned(),
                 user_agent: client.user_agent().to_owned(),
@@ -353,9 +326,9 @@ impl From<User> for pb::User {
             first_name: names.first().to_owned(),
             last_name: names.last().to_owned(),
             roles: roles.as_slice().to_vec(),
-            created_at: Some(timestamp(created_at)),
-            updated_at: Some(timestamp(updated_at)),
-            disabled_at: disabled_at.map(timestamp),
+            created_at: Some(created_at.into()),
+            updated_at: Some(updated_at.into()),
+            disabled_at: disabled_at.map(Into::into),
             etag,
         }
     }
@@ -421,11 +394,5 @@ mod tests {
                 "attributes"
             ]
         );
-    }
-
-    #[test]
-    fn a_timestamp_before_1970_has_positive_nanos() {
-        let at = timestamp(Timestamp::from_millis(-1));
-        assert_eq!((at.seconds, at.nanos), (-1, 999_000_000));
     }
 }

@@ -14,10 +14,10 @@ mod user_service;
 mod watch;
 
 pub use fast_path::check::ResponseBody;
-pub use status::ERROR_DOMAIN;
 
 use crate::{
     auth::Auth,
+    contract::{self, MAX_BATCH_BYTES, MAX_MESSAGE_BYTES},
     metrics::{Calls, Method, ThreadCalls},
     pb::{DESCRIPTOR_SET, auth_service_server::AuthServiceServer, user_service_server::UserServiceServer},
 };
@@ -42,9 +42,6 @@ use tokio::sync::watch as signal;
 use tonic::service::{Routes, RoutesBuilder};
 use tower::Service;
 use user_service::Users;
-
-/// A request message, at most. Everything that a request may hold fits.
-const MAX_MESSAGE_BYTES: usize = 16 * 1024;
 
 /// What the operator decides about the served contract.
 #[derive(Debug, Clone, Copy)]
@@ -115,9 +112,9 @@ impl Api {
         let parts = Parts {
             auth: auth.clone(),
             counts: calls.for_thread(),
-            check: calls.method(check::CHECK),
+            check: calls.method(contract::USER_ID_FOR_SESSION),
             sessions: AuthServiceServer::new(sessions.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
-            bulk: AuthServiceServer::new(sessions).max_decoding_message_size(bulk::MAX_MESSAGE_BYTES),
+            bulk: AuthServiceServer::new(sessions).max_decoding_message_size(MAX_BATCH_BYTES),
             fast_bulk: FastBulk::new(auth.clone(), draining.subscribe()),
             rest: rest.routes().prepare(),
             call_timeout: options.call_timeout,
@@ -216,7 +213,7 @@ impl Parts {
             call.run(self.fast_bulk.clone().call(request))
         } else if bulk::is_path(path) {
             call.run(self.bulk.clone().call(request))
-        } else if path.starts_with("/auth.v1.AuthService/") {
+        } else if contract::is_of_auth_service(path) {
             call.run(self.sessions.clone().call(request))
         } else {
             call.run(self.rest.clone().call(request))

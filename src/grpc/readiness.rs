@@ -1,6 +1,9 @@
 //! The health service: serving while the stores answer, not serving while they do not or while the server drains.
 
-use crate::auth::Auth;
+use crate::{
+    auth::Auth,
+    contract::{AUTH_SERVICE, USER_SERVICE},
+};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::watch as signal,
@@ -13,7 +16,7 @@ use tracing::{error, info};
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The names that health is asked for: the server as a whole, and each service.
-const SERVICES: [&str; 3] = ["", "auth.v1.AuthService", "auth.v1.UserService"];
+const SERVICES: [&str; 3] = ["", AUTH_SERVICE, USER_SERVICE];
 
 /// Whether the server serves.
 #[derive(Clone)]

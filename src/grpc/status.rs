@@ -1,23 +1,20 @@
 //! From a use case's error to `google.rpc.Status`: the one place where a cause is logged.
 
-use crate::{auth::AuthError, domain::FieldViolation, pb::ErrorReason};
-use std::{collections::HashMap, error::Error as StdError, fmt::Write as _, time::Duration};
+use crate::{auth::AuthError, contract::error_details, domain::FieldViolation, pb::ErrorReason};
+use std::{error::Error as StdError, fmt::Write as _, time::Duration};
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic_types::StatusExt as _;
 use tracing::{error, warn};
-
-/// The domain of every `ErrorInfo` of this contract.
-pub const ERROR_DOMAIN: &str = "auth.v1";
 
 /// The status with this reason in its `ErrorInfo`.
 pub(super) fn status(code: Code, reason: ErrorReason, message: &str) -> Status {
-    Status::with_error_details(code, message, details(reason))
+    Status::with_error_details(code, message, error_details(reason))
 }
 
 /// The status for fields that break their rules, each of them named.
 pub(super) fn invalid_fields(violations: &[FieldViolation]) -> Status {
     let mut message = String::new();
-    let mut details = details(ErrorReason::InvalidField);
+    let mut details = error_details(ErrorReason::InvalidField);
     for violation in violations {
         let separator = if message.is_empty() { "" } else { "; " };
         let _ = write!(message, "{separator}{violation}");
@@ -28,15 +25,9 @@ pub(super) fn invalid_fields(violations: &[FieldViolation]) -> Status {
 
 /// The status for an exhausted resource, with the time after which trying again makes sense.
 fn exhausted(reason: ErrorReason, message: &str, retry_after: Duration) -> Status {
-    let mut details = details(reason);
+    let mut details = error_details(reason);
     details.set_retry_info(Some(retry_after));
     Status::with_error_details(Code::ResourceExhausted, message, details)
-}
-
-fn details(reason: ErrorReason) -> ErrorDetails {
-    let name = reason.as_str_name();
-    let name = name.strip_prefix("ERROR_REASON_").unwrap_or(name);
-    ErrorDetails::with_error_info(name, ERROR_DOMAIN, HashMap::new())
 }
 
 impl From<AuthError> for Status {

@@ -3,6 +3,7 @@
 use super::convert::{self, Fields};
 use crate::{
     auth::{Auth, AuthError, NewPassword, PasswordSubject, UserKey},
+    contract::USERS_PAGE,
     domain::Password,
     pb::{self, user_service_server::UserService},
 };
@@ -70,7 +71,7 @@ impl UserService for Users {
             page_token,
         } = request.into_inner();
         let mut fields = Fields::default();
-        let page_size = fields.page_size(page_size, 100, 1000);
+        let page_size = fields.page_size(page_size, USERS_PAGE);
         let after = fields.parse_optional("page_token", &page_token);
         let (page_size, after) = fields.finish(page_size.zip(after)).map_err(AuthError::from)?;
         let page = self.auth.list_users(after, page_size).await?;

@@ -1,7 +1,7 @@
 //! The stream of revocations: what the log tells, with heartbeats in between.
 
-use super::convert::wire_duration;
 use crate::{
+    contract::{HEARTBEAT_INTERVAL, wire_duration},
     domain::Revocation,
     pb::{self, watch_revocations_response::Event},
     store::{Cursor, RevocationEvent, RevocationLog, Revocations, monotonic_millis},
@@ -13,9 +13,6 @@ use tokio::{
     time::{Interval, MissedTickBehavior, interval},
 };
 use tonic::Status;
-
-/// How often a subscriber hears that the stream is alive.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Entries taken from the log at a time.
 const ENTRIES_AT_ONCE: usize = 256;

@@ -4,8 +4,8 @@ use crate::history::{Born, Event, Key, Memory, Named, Operation, Span, Token, To
 use parking_lot::Mutex;
 use sessiond::{
     client::{CheckError, ClientOptions, SessionClient},
+    contract::ERROR_DOMAIN,
     domain::{SessionId, UserId},
-    grpc::ERROR_DOMAIN,
     pb::{
         self, auth_service_client::AuthServiceClient, create_session_request::Credential,
         user_service_client::UserServiceClient,

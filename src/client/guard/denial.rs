@@ -1,13 +1,17 @@
 //! What a request is told that does not get through: a status for gRPC, problem+json (RFC 9457) for everyone else.
 
 use super::GuardBody;
-use crate::client::CheckError;
+use crate::{
+    client::CheckError,
+    contract::{BEARER, error_details, is_grpc},
+    pb::ErrorReason,
+};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use std::time::Duration;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic_types::StatusExt as _;
 
 /// Why a request does not get through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +27,7 @@ pub(super) enum Denial {
 /// What a denial looks like, side by side.
 struct DenialForm {
     code: Code,
-    /// The reason in `google.rpc.ErrorInfo`, as the contract of sessiond names it.
-    reason: &'static str,
+    reason: ErrorReason,
     http: StatusCode,
     sentence: &'static str,
 }
@@ -44,19 +47,19 @@ impl Denial {
         match self {
             Self::NoSession => DenialForm {
                 code: Code::Unauthenticated,
-                reason: "INVALID_SESSION",
+                reason: ErrorReason::InvalidSession,
                 http: StatusCode::UNAUTHORIZED,
                 sentence: "This needs a session: log in.",
             },
             Self::AuthTooOld(_) => DenialForm {
                 code: Code::FailedPrecondition,
-                reason: "REAUTHENTICATION_REQUIRED",
+                reason: ErrorReason::ReauthenticationRequired,
                 http: StatusCode::UNAUTHORIZED,
                 sentence: "This needs a recent log-in: log in again.",
             },
             Self::CannotTell => DenialForm {
                 code: Code::Unavailable,
-                reason: "STORE_UNAVAILABLE",
+                reason: ErrorReason::StoreUnavailable,
                 http: StatusCode::SERVICE_UNAVAILABLE,
                 sentence: "Sessions cannot be checked now: try again.",
             },
@@ -73,8 +76,7 @@ impl Denial {
 
     fn grpc_response<B: Default>(self) -> Response<B> {
         let form = self.form();
-        let details = ErrorDetails::with_error_info(form.reason, "auth.v1", std::collections::HashMap::new());
-        Status::with_error_details(form.code, form.sentence, details).into_http()
+        Status::with_error_details(form.code, form.sentence, error_details(form.reason)).into_http()
     }
 
     fn http_response(self) -> Response<Full<Bytes>> {
@@ -92,12 +94,12 @@ impl Denial {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match self {
             Self::NoSession => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(BEARER));
             }
             Self::AuthTooOld(max_age) => {
                 // RFC 9470 §3.
                 let challenge = format!(
-                    r#"Bearer error="insufficient_user_authentication", max_age="{}""#,
+                    r#"{BEARER} error="insufficient_user_authentication", max_age="{}""#,
                     max_age.as_secs()
                 );
                 if let Ok(challenge) = HeaderValue::from_str(&challenge) {
@@ -110,11 +112,4 @@ impl Denial {
         }
         response
     }
-}
-
-fn is_grpc(request: &HeaderMap) -> bool {
-    let content_type = request.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    content_type
-        .and_then(|value| value.strip_prefix(b"application/grpc"))
-        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }

@@ -10,6 +10,7 @@ use self::{
     token_locations::{RequestToken, TokenLocations},
 };
 use super::{CheckError, CheckedSession, SessionClient};
+use crate::contract::SESSION_TOKEN;
 use bytes::Bytes;
 use futures_util::{
     TryFutureExt as _,
@@ -62,7 +63,7 @@ impl RequireSession {
     #[must_use]
     pub fn new(client: SessionClient) -> Self {
         let locations = TokenLocations {
-            metadata: Some(HeaderName::from_static("session-token")),
+            metadata: Some(SESSION_TOKEN),
             is_bearer_read: true,
             cookie: None,
         };

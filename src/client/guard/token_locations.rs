@@ -1,5 +1,6 @@
 //! Where a request may carry its session token, and the token that it carries.
 
+use crate::contract::{BEARER, cookie_values, credentials};
 use http::{HeaderMap, HeaderName, header};
 
 /// Where a request may carry the token.
@@ -44,7 +45,7 @@ impl TokenLocations {
                 .fold(token, RequestToken::and);
         }
         if let Some(name) = &self.cookie {
-            let mut values = cookies(headers, name);
+            let mut values = cookie_values(headers, name);
             if let Some(value) = values.next() {
                 // Two cookies of one name, even alike, come from two places that set cookies: one of them is not ours.
                 token = match values.next() {
@@ -77,27 +78,12 @@ fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
     headers.get_all(name).iter().map(|value| value.to_str().ok())
 }
 
-/// What follows the scheme Bearer, whose case does not matter (RFC 9110 §11.1); `None` for another scheme, which is not ours.
+/// What follows the scheme Bearer; `None` for another scheme, which is not ours.
 fn bearer(value: Option<&str>) -> Option<Option<&str>> {
-    let Some(value) = value else { return Some(None) };
-    let (scheme, rest) = value.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then(|| Some(rest.trim_start_matches(' ')))
-}
-
-/// The values of the cookies with exactly this name (RFC 6265bis §5.7: case matters), over all cookie headers, since HTTP/2 may
-/// split them; `None` for one that is not UTF-8.
-fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = Option<&'a str>> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .flat_map(|header| header.as_bytes().split(|byte| *byte == b';'))
-        .filter_map(move |pair| {
-            let at = pair.iter().position(|byte| *byte == b'=')?;
-            (pair[..at].trim_ascii() == name.as_bytes())
-                .then(|| std::str::from_utf8(pair[at + 1..].trim_ascii()).ok())
-        })
+    match value {
+        Some(value) => credentials(value, BEARER).map(Some),
+        None => Some(None),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `/api/v1/sessions`: the sessions of the user who asks.
 
 use crate::{
+    contract::SESSIONS_PAGE,
     domain::SessionId,
     gateway::{
         Gateway,
@@ -19,9 +20,6 @@ use axum::{
 };
 use http::HeaderMap;
 use serde_json::{Value, json};
-
-/// The longest page of sessions that the service gives.
-const LONGEST_PAGE: i32 = 100;
 
 /// `GET`: my sessions, newest first.
 pub(in crate::gateway) async fn list(
@@ -110,7 +108,7 @@ impl Gateway {
         let mut token = String::new();
         loop {
             let page = PageQuery {
-                size: LONGEST_PAGE,
+                size: SESSIONS_PAGE.max.try_into().unwrap_or_default(),
                 token,
             };
             let found = self.sessions_of(context, identity, page).await?;

@@ -1,6 +1,7 @@
 //! `/api/v1/users`: registration, and the administration of users.
 
 use crate::{
+    contract::user_field,
     domain::UserId,
     gateway::{
         Gateway,
@@ -148,10 +149,10 @@ pub(super) async fn changed_user(
     etag: String,
 ) -> Result<Response, Problem> {
     let paths = [
-        ("email", change.email.is_some()),
-        ("first_name", change.first_name.is_some()),
-        ("last_name", change.last_name.is_some()),
-        ("roles", change.roles.is_some()),
+        (user_field::EMAIL, change.email.is_some()),
+        (user_field::FIRST_NAME, change.first_name.is_some()),
+        (user_field::LAST_NAME, change.last_name.is_some()),
+        (user_field::ROLES, change.roles.is_some()),
     ];
     let paths: Vec<_> = paths
         .into_iter()

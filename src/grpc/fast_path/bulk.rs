@@ -5,7 +5,8 @@
 use super::{check, codec};
 use crate::{
     auth::Auth,
-    grpc::bulk::{BATCH, Check, MAX_MESSAGE_BYTES, Responses, check_all, in_order, is_path},
+    contract::{BATCH_USER_ID_FOR_SESSION, MAX_BATCH_BYTES},
+    grpc::bulk::{Check, Responses, check_all, in_order, is_path},
     pb,
 };
 use bytes::{Buf as _, Bytes};
@@ -44,9 +45,9 @@ impl FastBulk {
         B: HttpBody + Send + 'static,
         B::Error: Into<tonic::codegen::StdError> + Send + 'static,
     {
-        let mut grpc = Grpc::new(RawMessages).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let mut grpc = Grpc::new(RawMessages).max_decoding_message_size(MAX_BATCH_BYTES);
         Ok(match request.uri().path() {
-            BATCH => grpc.unary(self, request).await,
+            BATCH_USER_ID_FOR_SESSION => grpc.unary(self, request).await,
             _ => grpc.streaming(self, request).await,
         })
     }

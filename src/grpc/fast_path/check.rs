@@ -8,6 +8,7 @@
 use super::codec;
 use crate::{
     auth::{Auth, AuthError, Checked},
+    contract::{GRPC_TIMEOUT, USER_ID_FOR_SESSION},
     grpc::{call::Panicked, status},
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -21,9 +22,6 @@ use std::{
     task::{Context, Poll},
 };
 use tonic::{Status, body::Body};
-
-/// The hot call's path.
-pub(in crate::grpc) const CHECK: &str = "/auth.v1.AuthService/UserIdForSession";
 
 /// gRPC's frame around a message: a flag that says whether it is compressed, and its length.
 const FRAME_BYTES: usize = 5;
@@ -97,9 +95,11 @@ impl HttpBody for ResponseBody {
 pub(in crate::grpc) fn is_candidate<B>(request: &Request<B>) -> bool {
     // A deadline needs no watch where nothing is waited for, but one that has passed must not be missed.
     let is_over = |(name, value): (&HeaderName, &HeaderValue)| {
-        *name == "grpc-timeout" && value.as_bytes().starts_with(b"0")
+        *name == GRPC_TIMEOUT && value.as_bytes().starts_with(b"0")
     };
-    request.uri().path() == CHECK && has_plain_messages(request) && !request.headers().iter().any(is_over)
+    request.uri().path() == USER_ID_FOR_SESSION
+        && has_plain_messages(request)
+        && !request.headers().iter().any(is_over)
 }
 
 /// Whether the messages of this call are neither compressed nor something else than protobuf.

@@ -1,6 +1,6 @@
 //! A codec for the messages of the hot calls: byte for byte what prost makes of them, without its allocations.
 
-use crate::{auth::Checked, domain::AuthMethod, grpc::convert, pb};
+use crate::{auth::Checked, contract::wire_duration, pb};
 use bytes::BufMut;
 
 /// `session_token`, and each of `session_tokens`, as the wire spells it: field 1, length-delimited.
@@ -76,13 +76,10 @@ impl EncodedResponse {
     pub(super) fn of(checked: &Checked) -> Self {
         let Checked { session, at } = checked;
         let valid_until = session.valid_until();
-        let authenticated_at = convert::timestamp(session.authenticated_at);
-        let valid_for = convert::wire_duration(valid_until.since(*at));
-        let valid_until = convert::timestamp(valid_until);
-        let auth_method: pb::AuthMethod = match session.auth_method {
-            AuthMethod::Password => pb::AuthMethod::Password,
-            AuthMethod::Caller => pb::AuthMethod::Caller,
-        };
+        let authenticated_at = prost_types::Timestamp::from(session.authenticated_at);
+        let valid_for = wire_duration(valid_until.since(*at));
+        let valid_until = prost_types::Timestamp::from(valid_until);
+        let auth_method = pb::AuthMethod::from(session.auth_method);
 
         let mut response = Self {
             bytes: [0; RESPONSE_BYTES + SPARE_BYTES],
@@ -191,7 +188,7 @@ fn put_length(length: usize, buffer: &mut impl BufMut) {
 #[cfg(test)]
 pub(in crate::grpc) mod tests {
     use super::*;
-    use crate::domain::{LiveSession, SessionId, SessionSpan, Timestamp, UserId};
+    use crate::domain::{AuthMethod, LiveSession, SessionId, SessionSpan, Timestamp, UserId};
     use pb::session_check::Result as Found;
     use proptest::prelude::*;
     use prost::Message as _;

@@ -3,8 +3,9 @@
 use super::opened::Opened;
 use sessiond::{
     auth::{Auth, AuthParts},
+    contract::ERROR_DOMAIN,
     domain::{Clock as _, ManualClock, RandomTokens, SessionLimits, SessionSpan, Timestamp},
-    grpc::{Api, ERROR_DOMAIN, Options},
+    grpc::{Api, Options},
     listener::{self, Listener, Protocol},
     password::{HashingConfig, PasswordHasher},
     pb::{
