@@ -3,7 +3,7 @@
 use super::{
     ConnectError,
     config::{RedisConfig, Server},
-    wire::Wire,
+    connection::pool::ConnectionPool,
 };
 use redis::RedisResult;
 use std::collections::HashMap;
@@ -32,8 +32,8 @@ impl Durability {
     ///
     /// # Errors
     /// [`ConnectError::Eviction`] if one may drop sessions and `config` does not accept that.
-    pub(super) async fn of(wire: &Wire, config: &RedisConfig) -> Result<Self, ConnectError> {
-        let settings = settings(wire).await;
+    pub(super) async fn of(pool: &ConnectionPool, config: &RedisConfig) -> Result<Self, ConnectError> {
+        let settings = settings(pool).await;
         let settings = settings.as_deref();
         let policy = settings
             .ok()
@@ -57,7 +57,7 @@ impl Durability {
                     .into(),
             ),
         }
-        let replicas = replicas(wire).await.unwrap_or(None);
+        let replicas = replicas(pool).await.unwrap_or(None);
         said.about_replicas(replicas, settings.unwrap_or_default(), config);
         Ok(Self {
             sentences: said.sentences,
@@ -84,7 +84,7 @@ impl Settings {
     }
 }
 
-async fn settings(wire: &Wire) -> RedisResult<Vec<Settings>> {
+async fn settings(pool: &ConnectionPool) -> RedisResult<Vec<Settings>> {
     let mut nodes: Vec<Settings> = Vec::new();
     // One at a time: older servers know no other form.
     for name in [
@@ -96,7 +96,7 @@ async fn settings(wire: &Wire) -> RedisResult<Vec<Settings>> {
     ] {
         let mut cmd = redis::cmd("CONFIG");
         cmd.arg("GET").arg(name);
-        for (node, reply) in wire.read_primaries(&cmd).await?.into_iter().enumerate() {
+        for (node, reply) in pool.read_primaries(&cmd).await?.into_iter().enumerate() {
             let read: HashMap<String, String> = redis::from_redis_value(reply)?;
             match nodes.get_mut(node) {
                 Some(known) => known.0.extend(read),
@@ -108,11 +108,11 @@ async fn settings(wire: &Wire) -> RedisResult<Vec<Settings>> {
 }
 
 /// The fewest replicas that any primary has.
-async fn replicas(wire: &Wire) -> RedisResult<Option<u32>> {
+async fn replicas(pool: &ConnectionPool) -> RedisResult<Option<u32>> {
     let mut cmd = redis::cmd("INFO");
     cmd.arg("replication");
     let mut fewest = None;
-    for reply in wire.read_primaries(&cmd).await? {
+    for reply in pool.read_primaries(&cmd).await? {
         let info: String = redis::from_redis_value(reply)?;
         let count = info
             .lines()

@@ -1,29 +1,14 @@
-//! Sessions in Redis or Valkey: one server, a primary named by Sentinels, or a Cluster, with the same keys and scripts for all.
-//!
-//! Users live elsewhere. A check is one round trip; the token's digest alone says in which slot. What the other verbs do in which
-//! order, and why nothing can come between, is told in [`creating`], [`rotating`] and [`ending`]; the keys are listed in [`keys`].
-//!
-//! Tried with Redis 7.0; nothing newer than 6.2 is used. A user with an ACL needs `~<prefix>*`, `+@read +@write +@scripting
-//! +@connection +info +role +wait +time`, and for a Cluster `+cluster`; without `+config|get` the store works and says that it does
-//! not know what the server keeps.
-
-mod asking;
+//! HEADDOC
 mod config;
-mod creating;
+mod connection;
 #[cfg(test)]
-mod cut_off;
+mod crash_tests;
 mod durability;
-mod ending;
-mod finding;
-mod keys;
-mod link;
-mod record;
-mod rotating;
-mod scripts;
-mod sweeping;
-mod telling;
-mod touching;
-mod wire;
+mod layout;
+mod operations;
+mod protocol;
+mod recovery;
+mod state;
 
 pub use config::{InvalidRedisUrl, RedisConfig};
 pub use durability::Durability;
@@ -33,32 +18,21 @@ use super::{
     SessionStore, StoreError,
 };
 use crate::domain::{LiveSession, Session, SessionId, Timestamp, TokenDigest, UserId};
-use asking::Asking;
 use async_trait::async_trait;
 use config::Server;
-use finding::Guesses;
-use futures_util::future::try_join;
-use keys::Keyspace;
-use link::failure;
-use redis::{RedisError, RedisResult};
-use std::{
-    fmt,
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use connection::{check_batcher::CheckBatcher, failure, pool::ConnectionPool};
+use layout::keys::Keyspace;
+use operations::{
+    Context, create, read,
+    revocation_log::Follower,
+    revoke, rotate, sweep,
+    touch::{Touches, write_touches},
 };
-use telling::{Follower, Told};
-use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};
-use touching::Touches;
-use wire::Wire;
-
-/// How much longer Redis keeps a session than it lives.
-const MARGIN: Duration = Duration::from_secs(5 * 60);
-
-const HOUR: Duration = Duration::from_secs(60 * 60);
+use protocol::Database;
+use recovery::Recovery;
+use redis::{RedisError, RedisResult};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+use tokio::{task::JoinHandle, time::timeout};
 
 /// Why a Redis cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -78,24 +52,12 @@ pub enum ConnectError {
 
 /// Sessions in Redis.
 pub struct RedisStore {
-    shared: Arc<Shared>,
+    context: Context,
+    touches: Arc<Touches>,
     log: RevocationLog,
     durability: Durability,
-    tasks: [JoinHandle<()>; 2],
-}
-
-/// What the verbs share with the tasks behind them.
-struct Shared {
-    keys: Arc<Keyspace>,
-    wire: Arc<Wire>,
-    asking: Asking,
-    guesses: Guesses,
-    told: Told,
-    /// For whoever finishes a revocation that it has come across: one at a time, because many come across the same.
-    finishing: Semaphore,
-    touches: Touches,
-    longest_lifetime_secs: AtomicU64,
     timeout: Duration,
+    tasks: [JoinHandle<()>; 2],
 }
 
 impl RedisStore {
@@ -107,40 +69,36 @@ impl RedisStore {
         if !config.has_valid_prefix() {
             return Err(ConnectError::Prefix);
         }
-        let wire = Arc::new(Wire::open(&config).await.map_err(ConnectError::Unreachable)?);
-        let durability = Durability::of(&wire, &config).await?;
+        let pool = ConnectionPool::open(&config).await;
+        let pool = Arc::new(pool.map_err(ConnectError::Unreachable)?);
+        let durability = Durability::of(&pool, &config).await?;
         let keys = Arc::new(Keyspace::new(&config.prefix));
-        let asking = match config.server {
-            Server::Cluster(_) => Asking::of_cluster(&wire, &keys, config.connections).await,
+        let checks = match config.server {
+            Server::Cluster(_) => CheckBatcher::of_cluster(&pool, &keys, config.connections).await,
             Server::Single(_) | Server::Sentinels { .. } => {
-                Asking::of_server(&wire, &keys, config.connections)
+                CheckBatcher::of_server(&pool, &keys, config.connections)
             }
         };
-        let shared = Arc::new(Shared {
-            keys: Arc::clone(&keys),
-            wire,
-            asking,
-            guesses: Guesses::none(),
-            told: Told::nothing(),
-            finishing: Semaphore::new(1),
-            touches: Touches::default(),
-            longest_lifetime_secs: AtomicU64::new(0),
-            timeout: config.timeout,
-        });
         let start = async {
             let mut follower = Follower::open(&config, &keys).await?;
             let head = follower.head().await?;
             RedisResult::Ok((follower, RevocationLog::following(head)))
         };
         let (follower, log) = start.await.map_err(ConnectError::Unreachable)?;
+        let db = Arc::new(Database::new(keys, pool, checks));
+        let recovery = Arc::new(Recovery::new(Arc::clone(&db), config.timeout));
+        let context = Context { db, recovery };
+        let touches = Arc::new(Touches::default());
         let tasks = [
             tokio::spawn(follower.follow(log.clone())),
-            tokio::spawn(Arc::clone(&shared).write_touches()),
+            tokio::spawn(write_touches(context.clone(), Arc::clone(&touches))),
         ];
         Ok(Self {
-            shared,
+            context,
+            touches,
             log,
             durability,
+            timeout: config.timeout,
             tasks,
         })
     }
@@ -151,16 +109,15 @@ impl RedisStore {
         &self.durability
     }
 
-    /// Carries a verb out to its end, or to the time limit, whether or not the caller goes on waiting.
-    async fn carry_out<T: Send + 'static>(
+    /// Carries an operation out to its end, or to the time limit, whether or not the caller goes on waiting.
+    async fn carry_out<T: Send + 'static, F: Future<Output = RedisResult<T>> + Send + 'static>(
         &self,
         operation: Operation,
-        work: impl Future<Output = RedisResult<T>> + Send + 'static,
+        work: impl FnOnce(Context) -> F,
     ) -> Result<T, StoreError> {
-        let limit = self.shared.timeout;
-        let task = tokio::spawn(async move { timeout(limit, work).await });
+        let task = tokio::spawn(timeout(self.timeout, work(self.context.clone())));
         match task.await {
-            Ok(done) => said(
+            Ok(done) => result(
                 operation,
                 done.unwrap_or_else(|_| Err(failure("no answer in time"))),
             ),
@@ -168,21 +125,21 @@ impl RedisStore {
         }
     }
 
-    /// Waits for a question's answer, within the time limit.
+    /// Waits for an answer, within the time limit.
     async fn answer<T>(
         &self,
         operation: Operation,
         work: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, StoreError> {
-        let answer = timeout(self.shared.timeout, work).await;
-        said(
+        let answer = timeout(self.timeout, work).await;
+        result(
             operation,
             answer.unwrap_or_else(|_| Err(failure("no answer in time"))),
         )
     }
 }
 
-fn said<T>(operation: Operation, result: RedisResult<T>) -> Result<T, StoreError> {
+fn result<T>(operation: Operation, result: RedisResult<T>) -> Result<T, StoreError> {
     result.map_err(|error| StoreError::new(operation, error))
 }
 
@@ -200,87 +157,40 @@ impl fmt::Debug for RedisStore {
     }
 }
 
-impl Shared {
-    fn longest_lifetime(&self) -> Duration {
-        Duration::from_secs(self.longest_lifetime_secs.load(Ordering::Relaxed))
-    }
-
-    fn note_longest_lifetime(&self, secs: u64) {
-        self.longest_lifetime_secs.fetch_max(secs, Ordering::Relaxed);
-    }
-
-    /// Makes known, before the first session with such a lifetime, that marks have to be kept so long. It is never taken back: a
-    /// configuration that becomes shorter does not shorten the sessions that there are.
-    async fn allow_lifetime(&self, lifetime: Duration) -> RedisResult<()> {
-        if lifetime <= self.longest_lifetime() {
-            return Ok(());
-        }
-        let mut cmd = scripts::LENGTHEN.on(&[self.keys.longest_lifetime()]);
-        cmd.arg(lifetime.as_secs());
-        let longest = redis::from_redis_value(self.wire.write(&cmd).await?)?;
-        self.note_longest_lifetime(longest);
-        Ok(())
-    }
-
-    async fn epoch(&self, user: UserId) -> RedisResult<Epoch> {
-        let count = async |key: String| {
-            let mut cmd = redis::cmd("GET");
-            cmd.arg(key);
-            RedisResult::Ok(redis::from_redis_value::<Option<u64>>(self.wire.read(&cmd).await?)?.unwrap_or(0))
-        };
-        let (users, everyones) = try_join(
-            count(self.keys.users_epoch(user)),
-            count(self.keys.everyones_epoch()),
-        )
-        .await?;
-        Ok(Epoch::from_count(users.saturating_add(everyones)))
-    }
-
-    async fn get(&self, digest: &TokenDigest, now: Timestamp) -> RedisResult<Option<Session>> {
-        let Some((_, seen)) = self.find(digest, now).await? else {
-            return Ok(None);
-        };
-        let session = seen.record.session();
-        let mut session = session.ok_or_else(|| failure("a session of another form"))?;
-        session.live.grace_ends_at = seen.grace_ends_at;
-        Ok(Some(session))
-    }
-}
-
 #[async_trait]
 impl SessionStore for RedisStore {
     fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Lookup<'a, Option<LiveSession>> {
-        // Every connection limits the time of its requests: the hot verb needs no timer.
+        // Every connection limits the time of its requests: the hot operation needs no timer.
         Lookup::Pending(Box::pin(async move {
-            let found = said(Operation::Check, self.shared.find(digest, now).await)?;
-            Ok(found.and_then(|(_, seen)| seen.living(now)))
+            result(Operation::Check, read::check(&self.context, digest, now).await)
         }))
     }
 
     fn touch(&self, session: &LiveSession, digest: &TokenDigest, at: Timestamp) {
-        self.shared.touches.note(session.id, digest, at);
+        self.touches.note(session.id, digest, at);
     }
 
     async fn get(&self, digest: &TokenDigest, now: Timestamp) -> Result<Option<Session>, StoreError> {
-        self.answer(Operation::Get, self.shared.get(digest, now)).await
-    }
-
-    async fn epoch(&self, user: UserId) -> Result<Epoch, StoreError> {
-        self.answer(Operation::ReadEpoch, self.shared.epoch(user)).await
-    }
-
-    async fn create(&self, new: NewSession, now: Timestamp) -> Result<Created, StoreError> {
-        let shared = Arc::clone(&self.shared);
-        self.carry_out(Operation::Create, async move { shared.create(&new, now).await })
+        self.answer(Operation::Get, read::get(&self.context, digest, now))
             .await
     }
 
+    async fn epoch(&self, user: UserId) -> Result<Epoch, StoreError> {
+        self.answer(Operation::ReadEpoch, self.context.db.epoch(user))
+            .await
+    }
+
+    async fn create(&self, new: NewSession, now: Timestamp) -> Result<Created, StoreError> {
+        self.carry_out(Operation::Create, async move |context| {
+            create::create(&context, &new, now).await
+        })
+        .await
+    }
+
     async fn rotate(&self, rotation: Rotation, now: Timestamp) -> Result<Option<Session>, StoreError> {
-        let shared = Arc::clone(&self.shared);
-        self.carry_out(
-            Operation::Rotate,
-            async move { shared.rotate(&rotation, now).await },
-        )
+        self.carry_out(Operation::Rotate, async move |context| {
+            rotate::rotate(&context, &rotation, now).await
+        })
         .await
     }
 
@@ -289,9 +199,10 @@ impl SessionStore for RedisStore {
         key: SessionKey,
         now: Timestamp,
     ) -> Result<Option<(SessionId, UserId)>, StoreError> {
-        let shared = Arc::clone(&self.shared);
-        self.carry_out(Operation::Destroy, async move { shared.destroy(key, now).await })
-            .await
+        self.carry_out(Operation::Destroy, async move |context| {
+            revoke::destroy(&context, key, now).await
+        })
+        .await
     }
 
     async fn list(
@@ -303,7 +214,7 @@ impl SessionStore for RedisStore {
     ) -> Result<Vec<Session>, StoreError> {
         self.answer(
             Operation::ListSessions,
-            self.shared.list(user, before, limit, now),
+            read::list(&self.context, user, before, limit, now),
         )
         .await
     }
@@ -314,21 +225,19 @@ impl SessionStore for RedisStore {
         except: Option<SessionId>,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let shared = Arc::clone(&self.shared);
-        self.carry_out(Operation::RevokeUser, async move {
-            shared.revoke_user(user, except, now).await
+        self.carry_out(Operation::RevokeUser, async move |context| {
+            revoke::revoke_user(&context, user, except, now).await
         })
         .await
     }
 
     async fn revoke_everyone(&self, now: Timestamp) -> Result<u64, StoreError> {
-        let shared = Arc::clone(&self.shared);
-        let revoking = async move { shared.revoke_everyone(now).await };
-        let (ended, number) = self.carry_out(Operation::RevokeEveryone, revoking).await?;
+        let revoking = async move |context| revoke::revoke_everyone(&context, now).await;
+        let (ended, sequence) = self.carry_out(Operation::RevokeEveryone, revoking).await?;
         // Only space: it may take its time, and Redis forgets by itself what this does not reach.
-        let shared = Arc::clone(&self.shared);
+        let db = Arc::clone(&self.context.db);
         tokio::spawn(async move {
-            if let Err(error) = shared.clear(number).await {
+            if let Err(error) = sweep::free_all_revoked(&db, sequence).await {
                 tracing::warn!(%error, "ended sessions stay in Redis until they expire");
             }
         });
@@ -336,24 +245,24 @@ impl SessionStore for RedisStore {
     }
 
     async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        let shared = Arc::clone(&self.shared);
-        self.carry_out(Operation::Sweep, async move { shared.sweep(now, limit).await })
-            .await
+        self.carry_out(Operation::Sweep, async move |context| {
+            sweep::sweep(&context, now, limit).await
+        })
+        .await
     }
 
     async fn scan(&self, from: ScanCursor, now: Timestamp) -> Result<ScanPage, StoreError> {
-        self.answer(Operation::Scan, self.shared.scan(from, now)).await
+        self.answer(Operation::Scan, read::scan(&self.context, from, now))
+            .await
     }
 
     async fn count(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.answer(Operation::CountSessions, self.shared.count(now))
+        self.answer(Operation::CountSessions, self.context.recovery.count(now))
             .await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        let ping = redis::cmd("PING");
-        let asked = self.shared.wire.read_primaries(&ping);
-        self.answer(Operation::Ping, asked).await.map(drop)
+        self.answer(Operation::Ping, self.context.db.ping()).await
     }
 
     fn revocations(&self) -> &RevocationLog {
@@ -361,7 +270,6 @@ impl SessionStore for RedisStore {
     }
 
     fn close_thread_connections(&self) {
-        self.shared.asking.close_threads();
-        self.shared.wire.close_threads();
+        self.context.db.close_threads();
     }
 }

@@ -1,6 +1,16 @@
-//! Verbs that stop between two of their steps, and what others then see: all of it or nothing.
+//! Operations that stop between two of their steps, and what others then see: all of it or nothing.
 
-use super::{RedisConfig, RedisStore, finding::Seen, keys::Place, record::Record};
+use super::{
+    RedisConfig, RedisStore,
+    layout::{
+        keys::{Keyspace, Location},
+        marks::SequencedRevocation,
+        record::SessionRecord,
+    },
+    operations::{create, sweep},
+    protocol::Database,
+    state::Snapshot,
+};
 use crate::{
     domain::{
         Attributes, AuthMethod, Client, LiveSession, RandomTokens, Revocation, Session, SessionId,
@@ -89,26 +99,40 @@ impl Two {
         self.other.count(self.now).await.unwrap()
     }
 
-    async fn seen(&self, digest: &TokenDigest) -> Seen {
-        self.stopped.shared.look(digest, None).await.unwrap().unwrap()
+    /// The calls of the process that stops.
+    fn db(&self) -> &Database {
+        &self.stopped.context.db
+    }
+
+    fn keys(&self) -> &Keyspace {
+        self.db().parts().0
+    }
+
+    async fn seen(&self, digest: &TokenDigest) -> Snapshot {
+        self.db().read_session(digest, None).await.unwrap().unwrap()
+    }
+
+    async fn ask<T: redis::FromRedisValue>(&self, cmd: &redis::Cmd) -> T {
+        let (_, pool) = self.db().parts();
+        redis::from_redis_value(pool.read(cmd).await.unwrap()).unwrap()
     }
 
     /// Rotates as far as to the departure. Gives what waits at the new place, and the note at the old one.
-    async fn departed(&self, rotation: &Rotation) -> (Record, Record) {
+    async fn departed(&self, rotation: &Rotation) -> (SessionRecord, SessionRecord) {
         let seen = self.seen(&rotation.from).await;
         self.departed_as(rotation, &seen.record).await
     }
 
-    async fn departed_as(&self, rotation: &Rotation, seen: &Record) -> (Record, Record) {
+    async fn departed_as(&self, rotation: &Rotation, seen: &SessionRecord) -> (SessionRecord, SessionRecord) {
         let waiting = seen.arriving(rotation.authenticated_at);
-        let shared = &self.stopped.shared;
-        shared.let_wait(&rotation.to, &waiting, self.now).await.unwrap();
-        let left = shared.depart(rotation, seen, self.now).await.unwrap();
+        let preparing = self.db().prepare_arrival(&rotation.to, &waiting, self.now);
+        preparing.await.unwrap();
+        let left = self.db().depart(rotation, seen, self.now).await.unwrap();
         (waiting, left.expect("the session is there"))
     }
 
-    async fn arrive(&self, rotation: &Rotation, arrived: &Record) -> bool {
-        let arriving = self.stopped.shared.arrive(&rotation.to, arrived, self.now);
+    async fn arrive(&self, rotation: &Rotation, arrived: &SessionRecord) -> bool {
+        let arriving = self.db().arrive(&rotation.to, arrived, self.now);
         arriving.await.unwrap()
     }
 
@@ -131,21 +155,23 @@ impl Two {
 
     /// Creates as far as to the index.
     async fn indexed(&self, new: &NewSession) {
-        let shared = &self.stopped.shared;
-        shared.allow_lifetime(Duration::from_secs(3600)).await.unwrap();
-        let epoch = shared.store_under_epoch(new, self.now).await.unwrap().unwrap();
-        let replaced = shared.replaced(new.replaces.as_ref(), self.now).await.unwrap();
-        let indexed = shared.index_new(new, epoch, replaced.ok(), self.now).await;
+        let context = &self.stopped.context;
+        let hour = Duration::from_secs(3600);
+        context.db.allow_lifetime(hour).await.unwrap();
+        let stored = create::store_under_epoch(context, new, self.now).await;
+        let replaced = create::find_replaced(context, new.replaces.as_ref(), self.now).await;
+        let (epoch, replaced) = (stored.unwrap().unwrap(), replaced.unwrap().entry());
+        let indexed = create::add_to_index(context, new, epoch, replaced, self.now).await;
         indexed.unwrap().expect("the epoch has not moved");
     }
 
     /// Revokes as far as to the mark of this session's shard.
     async fn revoked_in_one_shard(&self, new: &NewSession, except: Option<SessionId>) {
-        let shared = &self.stopped.shared;
-        let number = shared.next_number(false).await.unwrap();
-        let shard = Place::of(&new.digest).shard;
+        let sequence = self.db().next_sequence(false).await.unwrap();
+        let shard = Location::of(&new.digest).shard;
         let user = new.session.live.user_id;
-        shared.mark_user_in(shard, user, except, number).await.unwrap();
+        let marking = self.db().mark_user(shard, user, except, sequence);
+        marking.await.unwrap();
     }
 
     /// Sessions of a user, no two in one shard.
@@ -154,8 +180,10 @@ impl Two {
         while apart.len() < count {
             let mut new = self.new_session(user).await;
             let is_apart = |digest: &TokenDigest| {
-                let shard = Place::of(digest).shard;
-                apart.iter().all(|other| Place::of(&other.digest).shard != shard)
+                let shard = Location::of(digest).shard;
+                apart
+                    .iter()
+                    .all(|other| Location::of(&other.digest).shard != shard)
             };
             while !is_apart(&new.digest) {
                 new.digest = digest();
@@ -180,20 +208,20 @@ impl Two {
     /// Takes a key away, as time does.
     async fn forget(&self, digest: &TokenDigest) {
         let mut cmd = redis::cmd("DEL");
-        cmd.arg(self.stopped.shared.keys.session(&Place::of(digest)));
-        self.stopped.shared.wire.write(&cmd).await.unwrap();
+        cmd.arg(self.keys().session(&Location::of(digest)));
+        self.ask::<()>(&cmd).await;
     }
 
     async fn millis_left(&self, key: String) -> i64 {
         let mut cmd = redis::cmd("PTTL");
         cmd.arg(key);
-        redis::from_redis_value(self.stopped.shared.wire.read(&cmd).await.unwrap()).unwrap()
+        self.ask(&cmd).await
     }
 
     async fn size(&self, cmd: &str, key: String) -> u64 {
         let mut cmd = redis::cmd(cmd);
         cmd.arg(key);
-        redis::from_redis_value(self.stopped.shared.wire.read(&cmd).await.unwrap()).unwrap()
+        self.ask(&cmd).await
     }
 
     fn reader(&self) -> Revocations {
@@ -277,7 +305,7 @@ over_both! {
     s_13_a_revocation_that_is_finished_spares_whom_it_had_to_spare
     s_13_whoever_sees_one_session_of_all_revoked_never_again_sees_the_others
     a_revocation_of_everyone_counts_for_all_or_for_nobody
-    a_revocation_whose_number_is_lost_ends_no_younger_session
+    a_revocation_whose_sequence_is_lost_ends_no_younger_session
     what_a_revocation_of_everyone_has_set_aside_comes_back_with_a_sweep
 }
 
@@ -286,15 +314,17 @@ async fn before_its_departure_a_session_is_where_it_was(two: Two) {
     let new = two.log_in(user).await;
     let rotation = two.rotation(&new);
     let waiting = two.seen(&new.digest).await.record.arriving(None);
-    let shared = &two.stopped.shared;
-    shared.let_wait(&rotation.to, &waiting, two.now).await.unwrap();
+    two.db()
+        .prepare_arrival(&rotation.to, &waiting, two.now)
+        .await
+        .unwrap();
     assert!(two.lives(&rotation.from).await);
     assert!(!two.lives(&rotation.to).await);
     assert_eq!(two.listed(user).await, [new.session.live.id]);
     assert_eq!(two.count().await, 1);
     // It waits as long as it would live, so that there is always somebody to help.
     let kept = two
-        .millis_left(shared.keys.session(&Place::of(&rotation.to)))
+        .millis_left(two.keys().session(&Location::of(&rotation.to)))
         .await;
     assert!(kept > 600_000, "{kept}");
 }
@@ -330,7 +360,7 @@ async fn f_13_a_count_has_a_session_whose_rotation_stopped(two: Two) {
     let (_, rotation) = two.between(two.user()).await;
     assert_eq!(two.count().await, 1);
     assert!(two.lives(&rotation.to).await);
-    let moving = two.stopped.shared.keys.moving(Place::of(&rotation.from).shard);
+    let moving = two.keys().unsettled_moves(Location::of(&rotation.from).shard);
     assert_eq!(two.size("SCARD", moving).await, 0);
 }
 
@@ -409,8 +439,10 @@ async fn s_13_what_was_ended_between_two_places_never_arrives(two: Two) {
         .destroy(SessionKey::Token(new.digest), two.now)
         .await
         .unwrap();
-    let shared = &two.stopped.shared;
-    shared.let_wait(&rotation.to, &waiting, two.now).await.unwrap();
+    two.db()
+        .prepare_arrival(&rotation.to, &waiting, two.now)
+        .await
+        .unwrap();
     assert!(!two.arrive(&rotation, &waiting.arrived(&left)).await);
     assert!(!two.lives(&rotation.from).await);
 }
@@ -459,8 +491,8 @@ async fn a_rotation_that_a_reader_has_finished_is_acknowledged_also_if_the_sessi
     let live = two.other.check(&rotation.to, at).wait().await.unwrap().unwrap();
     assert_eq!(live.last_seen_at, at);
     // The departure, asked once more, gives the same note.
-    let shared = &two.stopped.shared;
-    let again = shared
+    let again = two
+        .db()
         .depart(&rotation, &waiting, two.now)
         .await
         .unwrap()
@@ -475,9 +507,9 @@ async fn a_sweep_finishes_a_rotation_and_tells_of_it(two: Two) {
     two.other.sweep(two.now, 100).await.unwrap();
     hears(&mut reader, end_of(&new)).await;
     assert!(two.lives(&rotation.to).await);
-    let keys = &two.stopped.shared.keys;
-    let place = Place::of(&rotation.from);
-    assert_eq!(two.size("SCARD", keys.moving(place.shard)).await, 0);
+    let keys = two.keys();
+    let place = Location::of(&rotation.from);
+    assert_eq!(two.size("SCARD", keys.unsettled_moves(place.shard)).await, 0);
     let kept = two.millis_left(keys.session(&place)).await;
     assert!((30_000..=90_000).contains(&kept), "{kept}");
     two.forget(&rotation.from).await;
@@ -487,7 +519,7 @@ async fn a_sweep_finishes_a_rotation_and_tells_of_it(two: Two) {
 async fn a_note_that_is_not_settled_outlives_the_old_token(two: Two) {
     let (_, rotation) = two.between(two.user()).await;
     assert!(two.lives(&rotation.from).await);
-    let key = two.stopped.shared.keys.session(&Place::of(&rotation.from));
+    let key = two.keys().session(&Location::of(&rotation.from));
     assert!(two.millis_left(key).await > 3_600_000);
 }
 
@@ -496,7 +528,7 @@ async fn a_rotated_session_leaves_its_index_its_time_to_live(two: Two) {
     let new = two.log_in(user).await;
     let rotated = two.other.rotate(two.rotation(&new), two.now).await.unwrap();
     assert!(rotated.is_some());
-    let index = two.stopped.shared.keys.index(user);
+    let index = two.keys().index(user);
     let left = two.millis_left(index).await;
     assert!(left > 3_600_000, "{left}");
 }
@@ -515,8 +547,8 @@ async fn what_replaces_a_session_on_the_move_takes_no_other_ones_place(two: Two)
     two.create(&replacing).await;
     assert!(!two.lives(&rotation.to).await);
     assert!(two.lives(&oldest.digest).await);
-    let leaving = two.stopped.shared.keys.leaving(user);
-    assert_eq!(two.size("ZCARD", leaving).await, 0);
+    let displaced = two.keys().displaced(user);
+    assert_eq!(two.size("ZCARD", displaced).await, 0);
 }
 
 async fn what_has_to_leave_does_so_wherever_it_moves(two: Two) {
@@ -548,8 +580,8 @@ async fn s_13_whoever_sees_the_new_session_never_again_sees_the_replaced_one(two
     assert!(!two.lives(&evicted.digest).await);
     assert_eq!(two.count().await, 1);
     hears(&mut reader, end_of(&replaced)).await;
-    let leaving = two.stopped.shared.keys.leaving(user);
-    assert_eq!(two.size("ZCARD", leaving).await, 0);
+    let displaced = two.keys().displaced(user);
+    assert_eq!(two.size("ZCARD", displaced).await, 0);
 }
 
 async fn s_13_a_replaced_session_of_another_user_ends_with_the_first_look_at_the_new_one(two: Two) {
@@ -564,7 +596,7 @@ async fn s_13_a_replaced_session_of_another_user_ends_with_the_first_look_at_the
     assert!(!two.lives(&replaced.digest).await);
     hears(&mut reader, end_of(&replaced)).await;
     assert_eq!(two.listed(another).await, []);
-    let index = two.stopped.shared.keys.index(another);
+    let index = two.keys().index(another);
     assert_eq!(two.size("ZCARD", index).await, 0);
 }
 
@@ -621,12 +653,11 @@ async fn s_13_a_creation_at_the_cap_finishes_those_before_it(two: Two) {
 async fn s_13_a_creation_that_comes_again_and_late_revives_nothing(two: Two) {
     let user = two.user();
     let new = two.new_session(user).await;
-    let shared = &two.stopped.shared;
-    let (birth, _) = shared.birth().await.unwrap();
+    let sequence = two.db().last_revocation().await.unwrap().sequence;
     two.create(&new).await;
     let key = SessionKey::Token(new.digest);
     two.other.destroy(key, two.now).await.unwrap().unwrap();
-    shared.store_new(&new, birth, two.now).await.unwrap();
+    two.db().store_session(&new, sequence, two.now).await.unwrap();
     assert!(!two.lives(&new.digest).await);
 
     let new = two.log_in(user).await;
@@ -635,25 +666,24 @@ async fn s_13_a_creation_that_comes_again_and_late_revives_nothing(two: Two) {
         ..two.rotation(&new)
     };
     two.other.rotate(rotation, two.now).await.unwrap().unwrap();
-    shared.store_new(&new, birth, two.now).await.unwrap();
+    two.db().store_session(&new, sequence, two.now).await.unwrap();
     assert!(!two.lives(&new.digest).await);
     assert_eq!(two.count().await, 1);
 }
 
 async fn a_touch_outlasts_the_clearing_after_a_revocation_of_everyone(two: Two) {
     let new = two.log_in(two.user()).await;
-    let place = Place::of(&new.digest);
-    let shared = &two.stopped.shared;
+    let place = Location::of(&new.digest);
     // Set aside by a revocation that spares it, because it was created meanwhile.
-    let number = 7;
+    let sequence = 7;
     let mut cmd = redis::cmd("RENAME");
-    cmd.arg(shared.keys.living(place.shard))
-        .arg(shared.keys.set_aside(place.shard, number));
-    shared.wire.write(&cmd).await.unwrap();
+    cmd.arg(two.keys().live_sessions(place.shard))
+        .arg(two.keys().revoked_sessions(place.shard, sequence));
+    two.ask::<()>(&cmd).await;
     let at = two.now.after(Duration::from_secs(300));
     two.other.touch(&new.session.live, &new.digest, at);
     two.until_seen_at(&new.digest, at).await;
-    shared.clear(number).await.unwrap();
+    sweep::free_all_revoked(two.db(), sequence).await.unwrap();
     let before_its_end = at.after(Duration::from_secs(599));
     two.other.sweep(before_its_end, 100).await.unwrap();
     let live = two.other.check(&new.digest, before_its_end).wait().await.unwrap();
@@ -701,21 +731,20 @@ async fn s_13_a_revocation_that_is_finished_spares_whom_it_had_to_spare(two: Two
 }
 
 async fn s_13_whoever_sees_one_session_of_all_revoked_never_again_sees_the_others(two: Two) {
-    let shared = &two.stopped.shared;
     let users = [two.user(), two.user()];
     for is_rotating in [false, true] {
         let (one, other) = (two.log_in(users[0]).await, two.log_in(users[1]).await);
-        let number = shared.next_number(true).await.unwrap();
+        let sequence = two.db().next_sequence(true).await.unwrap();
         let shard = match is_rotating {
             // It waits where it is ended already.
             true => {
                 let rotation = two.rotation(&one);
                 two.departed(&rotation).await;
-                Place::of(&rotation.to).shard
+                Location::of(&rotation.to).shard
             }
-            false => Place::of(&one.digest).shard,
+            false => Location::of(&one.digest).shard,
         };
-        shared.mark_everyone_in(shard, number, two.now).await.unwrap();
+        two.db().mark_everyone(shard, sequence, two.now).await.unwrap();
         let mut reader = two.reader();
         assert!(!two.lives(&one.digest).await);
         assert!(!two.lives(&other.digest).await);
@@ -732,26 +761,25 @@ async fn s_13_whoever_sees_one_session_of_all_revoked_never_again_sees_the_other
 async fn a_revocation_of_everyone_counts_for_all_or_for_nobody(two: Two) {
     let sessions = two.log_in_apart(two.user(), 3).await;
     assert_eq!(two.count().await, 3);
-    let shared = &two.stopped.shared;
-    let number = shared.next_number(true).await.unwrap();
-    let shard = Place::of(&sessions[0].digest).shard;
-    shared.mark_everyone_in(shard, number, two.now).await.unwrap();
+    let sequence = two.db().next_sequence(true).await.unwrap();
+    let shard = Location::of(&sessions[0].digest).shard;
+    two.db().mark_everyone(shard, sequence, two.now).await.unwrap();
     assert_eq!(two.count().await, 0);
     assert!(!two.lives(&sessions[1].digest).await);
 }
 
-async fn a_revocation_whose_number_is_lost_ends_no_younger_session(two: Two) {
+async fn a_revocation_whose_sequence_is_lost_ends_no_younger_session(two: Two) {
     let user = two.user();
     let sessions = two.log_in_apart(user, 1).await;
     two.revoked_in_one_shard(&sessions[0], None).await;
     // As a failover of the one node that has the clock to a replica that lagged behind would.
     let mut cmd = redis::cmd("SET");
-    cmd.arg(two.stopped.shared.keys.clock()).arg("1 before");
-    two.stopped.shared.wire.write(&cmd).await.unwrap();
+    cmd.arg(two.keys().revocation_clock()).arg("1 before");
+    two.ask::<()>(&cmd).await;
     let later = two.log_in_apart(two.user(), 1).await;
     let younger = loop {
         let new = two.new_session(user).await;
-        if Place::of(&new.digest).shard != Place::of(&sessions[0].digest).shard {
+        if Location::of(&new.digest).shard != Location::of(&sessions[0].digest).shard {
             two.create(&new).await;
             break new;
         }
@@ -762,11 +790,11 @@ async fn a_revocation_whose_number_is_lost_ends_no_younger_session(two: Two) {
 }
 
 async fn what_a_revocation_of_everyone_has_set_aside_comes_back_with_a_sweep(two: Two) {
-    let shared = &two.stopped.shared;
     let old = two.log_in(two.user()).await;
-    let number = shared.next_number(true).await.unwrap();
+    let sequence = two.db().next_sequence(true).await.unwrap();
     let young = two.log_in(two.user()).await;
-    shared.mark_everyone(number, two.now).await.unwrap();
+    let revocation = SequencedRevocation::Everyone { sequence };
+    two.db().mark(revocation, two.now).await.unwrap();
     assert_eq!(two.count().await, 0);
     two.other.sweep(two.now, 100).await.unwrap();
     assert_eq!(two.count().await, 1);

@@ -4,12 +4,12 @@
 //! |---|---|---|---|
 //! | 0 | the kind | | |
 //! | 1–16, 17–32 | session id, user id | the same | the same |
-//! | 33–40 | birth: the number of the last revocation before it | until when the old token works | as it was |
+//! | 33–40 | created after: the sequence of the last revocation before it | until when the old token works | as it was |
 //! | 41–48, 49–56 | last seen, authenticated | 41–72: the digest moved to | as it was |
 //! | 57, 58–61, 62–65 | method, lifetime, idle timeout | | as it was |
-//! | 66– | client and attributes, if there are any | 73–80: last seen when it left | 66–73: who ended it |
+//! | 66– | client and attributes, if there are any | 73–80: last seen when it left | 66–73: the attempt that ended it |
 //!
-//! What the first release noted of a move ends after the digest.
+//! The forwarding note of the first release ends after the digest.
 //!
 //! Numbers are unsigned and big-endian; instants are milliseconds, and those before 1970 count as 1970. The scripts read the same
 //! offsets, plus one, because Lua counts from one.
@@ -22,35 +22,35 @@ use std::collections::BTreeMap;
 
 const HEADER_BYTES: usize = 66;
 const MOVED_BYTES: usize = 73;
-const BIRTH: usize = 33;
+const CREATED_AFTER: usize = 33;
 const LAST_SEEN_AT: usize = 41;
 const AUTHENTICATED_AT: usize = 49;
 
 /// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A session, which its own token proves.
-    Session,
+    Active,
     /// A session that a rotation brings here. It lives if it has left its old place, which only that place tells.
     Arriving,
-    /// The session has another token now.
+    /// A forwarding note: the session has another token now.
     Moved,
-    /// The session has ended. Kept for a minute, so that whoever tries again finds out whom to tell.
+    /// A tombstone: the session has ended. Kept for a minute, so that whoever tries again finds out whom to tell.
     Ended,
 }
 
 /// A stored record of known kind and sufficient length.
 #[derive(Clone)]
-pub(super) struct Record {
+pub(crate) struct SessionRecord {
     bytes: Vec<u8>,
     kind: Kind,
 }
 
-impl Record {
+impl SessionRecord {
     /// The record with these bytes; `None` if this version does not know it.
-    pub(super) fn from_stored(bytes: Vec<u8>) -> Option<Self> {
+    pub(crate) fn from_stored(bytes: Vec<u8>) -> Option<Self> {
         let (kind, least) = match bytes.first()? {
-            b's' => (Kind::Session, HEADER_BYTES),
+            b's' => (Kind::Active, HEADER_BYTES),
             b'p' => (Kind::Arriving, HEADER_BYTES),
             b'm' => (Kind::Moved, MOVED_BYTES),
             b'x' => (Kind::Ended, HEADER_BYTES),
@@ -60,14 +60,14 @@ impl Record {
     }
 
     /// A session as it is stored.
-    pub(super) fn of(session: &Session, birth: u64) -> Self {
+    pub(crate) fn of(session: &Session, created_after: u64) -> Self {
         let live = &session.live;
         let millis = |at: Timestamp| u64::try_from(at.as_millis()).unwrap_or(0).to_be_bytes();
         let mut bytes = Vec::with_capacity(256);
         bytes.push(b's');
         bytes.extend(live.id.to_bytes());
         bytes.extend(live.user_id.to_bytes());
-        bytes.extend(birth.to_be_bytes());
+        bytes.extend(created_after.to_be_bytes());
         bytes.extend(millis(live.last_seen_at));
         bytes.extend(millis(live.authenticated_at));
         bytes.push(match live.auth_method {
@@ -79,12 +79,12 @@ impl Record {
         push_details(&mut bytes, &session.client, &session.attributes);
         Self {
             bytes,
-            kind: Kind::Session,
+            kind: Kind::Active,
         }
     }
 
     /// The same session, arriving at another token.
-    pub(super) fn arriving(&self, authenticated_at: Option<Timestamp>) -> Self {
+    pub(crate) fn arriving(&self, authenticated_at: Option<Timestamp>) -> Self {
         let mut bytes = self.bytes.clone();
         bytes[0] = b'p';
         if let Some(at) = authenticated_at {
@@ -98,7 +98,7 @@ impl Record {
     }
 
     /// The session that was arriving here, as it is now that it has left what `left` remains of.
-    pub(super) fn arrived(&self, left: &Self) -> Self {
+    pub(crate) fn arrived(&self, left: &Self) -> Self {
         let mut bytes = self.bytes.clone();
         bytes[0] = b's';
         if let Some(last_seen) = left.bytes.get(MOVED_BYTES..MOVED_BYTES + 8) {
@@ -106,16 +106,17 @@ impl Record {
         }
         Self {
             bytes,
-            kind: Kind::Session,
+            kind: Kind::Active,
         }
     }
 
-    /// What is to be noted at the session's place when it moves, except for when it was last seen: that is known only there and then.
-    pub(super) fn note_of_move(&self, works_until: Timestamp, to: &TokenDigest) -> Vec<u8> {
+    /// The forwarding note that replaces this record when its session moves, except for when it was last seen: that is known only
+    /// there and then.
+    pub(crate) fn forwarding_note(&self, works_until: Timestamp, to: &TokenDigest) -> Vec<u8> {
         let works_until = u64::try_from(works_until.as_millis()).unwrap_or(0);
         [
             b"m".as_slice(),
-            &self.bytes[1..BIRTH],
+            &self.bytes[1..CREATED_AFTER],
             &works_until.to_be_bytes(),
             to.as_bytes(),
         ]
@@ -123,38 +124,43 @@ impl Record {
     }
 
     /// When the session of this record was last seen, in a record's form.
-    pub(super) fn last_seen_bytes(&self) -> &[u8] {
+    pub(crate) fn last_seen_bytes(&self) -> &[u8] {
         &self.bytes[LAST_SEEN_AT..LAST_SEEN_AT + 8]
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    pub(super) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
 
-    pub(super) fn id(&self) -> SessionId {
+    pub(crate) fn id(&self) -> SessionId {
         SessionId::from_bytes(self.array(1))
     }
 
-    pub(super) fn user(&self) -> UserId {
+    pub(crate) fn user(&self) -> UserId {
         UserId::from_bytes(self.array(17))
     }
 
-    /// The number of the last revocation before the session was created.
-    pub(super) fn birth(&self) -> u64 {
-        u64::from_be_bytes(self.array(BIRTH))
+    /// The sequence of the last revocation before the session was created.
+    pub(crate) fn created_after(&self) -> u64 {
+        u64::from_be_bytes(self.array(CREATED_AFTER))
     }
 
     /// Of a record that has moved: until when its token works, and where the session is now.
-    pub(super) fn moved_to(&self) -> Option<(Timestamp, TokenDigest)> {
-        (self.kind == Kind::Moved).then(|| (self.instant(BIRTH), TokenDigest::from_bytes(self.array(41))))
+    pub(crate) fn moved_to(&self) -> Option<(Timestamp, TokenDigest)> {
+        (self.kind == Kind::Moved).then(|| {
+            (
+                self.instant(CREATED_AFTER),
+                TokenDigest::from_bytes(self.array(41)),
+            )
+        })
     }
 
     /// What a check needs of a session that is stored here or was; `None` if the record has moved or makes no sense.
-    pub(super) fn live(&self) -> Option<LiveSession> {
+    pub(crate) fn live(&self) -> Option<LiveSession> {
         if self.kind == Kind::Moved {
             return None;
         }
@@ -177,7 +183,7 @@ impl Record {
     }
 
     /// The session whole.
-    pub(super) fn session(&self) -> Option<Session> {
+    pub(crate) fn session(&self) -> Option<Session> {
         let (client, attributes) = details(&self.bytes[HEADER_BYTES..])?;
         Some(Session {
             live: self.live()?,
@@ -240,97 +246,11 @@ fn details(mut bytes: &[u8]) -> Option<(Client, Attributes)> {
     ))
 }
 
-/// A shard's marks, for one user: which births no longer count.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Marks {
-    everyone: u64,
-    user: u64,
-    /// What `user` is for the session that the last revocation spared.
-    spared: Option<(SessionId, u64)>,
-}
-
-impl Marks {
-    /// The marks as stored; `None` if they make no sense.
-    ///
-    /// A user's mark is the number of the last revocation, the number of the last one that did not spare the session which the
-    /// last one spared, and that session. More need not be remembered: every other session is older than the last.
-    pub(super) fn from_stored(everyone: Option<&[u8]>, user: Option<&[u8]>) -> Option<Self> {
-        let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse().ok();
-        let mut marks = Self::default();
-        if let Some(bytes) = everyone {
-            marks.everyone = number(bytes)?;
-        }
-        if let Some(bytes) = user {
-            let mut parts = bytes.splitn(3, |byte| *byte == b' ');
-            marks.user = number(parts.next()?)?;
-            let without_it = number(parts.next()?)?;
-            let spared = parts.next()?;
-            if !spared.is_empty() {
-                marks.spared = Some((SessionId::from_bytes(spared.try_into().ok()?), without_it));
-            }
-        }
-        Some(marks)
-    }
-
-    /// The revocation that has ended this session, if one has.
-    pub(super) fn revoked(&self, record: &Record) -> Option<Revoked> {
-        let birth = record.birth();
-        let by_user = match self.spared {
-            Some((id, without_it)) if id == record.id() => without_it,
-            Some(_) | None => self.user,
-        };
-        if birth < self.everyone {
-            let number = self.everyone;
-            return Some(Revoked::Everyone { number });
-        }
-        // What the last one spared may have been ended by one before; all others have been ended by the last.
-        (birth < by_user).then(|| Revoked::User {
-            user: record.user(),
-            number: self.user,
-            except: self.spared.map(|(id, _)| id),
-        })
-    }
-
-    /// Whether no revocation has ended this session.
-    pub(super) fn spare(&self, record: &Record) -> bool {
-        self.revoked(record).is_none()
-    }
-}
-
-/// A revocation that a mark tells of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Revoked {
-    Everyone {
-        number: u64,
-    },
-    User {
-        user: UserId,
-        number: u64,
-        except: Option<SessionId>,
-    },
-}
-
-impl Revoked {
-    pub(super) fn number(self) -> u64 {
-        match self {
-            Self::Everyone { number } | Self::User { number, .. } => number,
-        }
-    }
-
-    /// What it is known by among the ends that a process has told of.
-    pub(super) fn name(self) -> u64 {
-        match self {
-            Self::Everyone { number } => number,
-            Self::User { user, number, .. } => number ^ u128::from_be_bytes(user.to_bytes()) as u64,
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn session(label: &str) -> Session {
+    pub(crate) fn session(label: &str) -> Session {
         Session {
             live: LiveSession {
                 id: SessionId::from_bytes([1; 16]),
@@ -348,13 +268,13 @@ mod tests {
 
     #[test]
     fn a_session_is_read_back_as_it_was_and_takes_66_bytes_without_details() {
-        let bare = Record::of(&session(""), 77);
+        let bare = SessionRecord::of(&session(""), 77);
         assert_eq!(bare.bytes().len(), 66);
         for label in ["", "a laptop"] {
-            let record = Record::of(&session(label), 77);
-            let again = Record::from_stored(record.bytes().to_vec()).unwrap();
+            let record = SessionRecord::of(&session(label), 77);
+            let again = SessionRecord::from_stored(record.bytes().to_vec()).unwrap();
             assert_eq!(again.session(), Some(session(label)));
-            assert_eq!(again.birth(), 77);
+            assert_eq!(again.created_after(), 77);
         }
     }
 
@@ -367,13 +287,16 @@ mod tests {
         first.extend([0x00, 0x00, 0x01, 0xa1, 0xee, 0x56, 0x5e, 0x7b]);
         first.extend([0x00, 0x00, 0x01, 0xa1, 0xb2, 0xbb, 0x95, 0xc8]);
         first.extend([2, 0, 0, 0xa8, 0xc0, 0, 0, 0x07, 0x08]);
-        assert_eq!(Record::of(&session(""), 77).bytes(), first);
+        assert_eq!(SessionRecord::of(&session(""), 77).bytes(), first);
 
         first.extend(b"\0\0\0\0\0\0\0\0\0\0\0\x08a laptop\0\0\0\x05theme\0\0\0\x04dark");
         let mut detailed = session("a laptop");
         detailed.attributes = Attributes::from_stored(BTreeMap::from([("theme".into(), "dark".into())]));
-        assert_eq!(Record::of(&detailed, 77).bytes(), first);
-        assert_eq!(Record::from_stored(first).unwrap().session(), Some(detailed));
+        assert_eq!(SessionRecord::of(&detailed, 77).bytes(), first);
+        assert_eq!(
+            SessionRecord::from_stored(first).unwrap().session(),
+            Some(detailed)
+        );
 
         let mut moved = vec![b'm'];
         moved.extend([1; 16]);
@@ -381,65 +304,40 @@ mod tests {
         moved.extend([0x00, 0x00, 0x01, 0xa1, 0xee, 0x56, 0x5e, 0x7b]);
         moved.extend([7; 32]);
         let until = Timestamp::from_millis(1_795_000_000_123);
-        let moved = Record::from_stored(moved).unwrap();
+        let moved = SessionRecord::from_stored(moved).unwrap();
         let to = TokenDigest::from_bytes([7; 32]);
         assert_eq!(moved.moved_to(), Some((until, to)));
         assert_eq!(
             moved.bytes(),
-            Record::of(&session(""), 77).note_of_move(until, &to)
+            SessionRecord::of(&session(""), 77).forwarding_note(until, &to)
         );
-        let arriving = Record::of(&session(""), 77).arriving(None);
+        let arriving = SessionRecord::of(&session(""), 77).arriving(None);
         assert_eq!(arriving.arrived(&moved).session(), Some(session("")));
     }
 
     #[test]
     fn a_session_arrives_as_it_was_when_it_left() {
         let (old, later) = (session("a laptop"), Timestamp::from_millis(1_795_000_007_000));
-        let arriving = Record::of(&old, 77).arriving(Some(later));
-        let mut left = Record::of(&old, 77).note_of_move(later, &TokenDigest::from_bytes([7; 32]));
+        let arriving = SessionRecord::of(&old, 77).arriving(Some(later));
+        let mut left = SessionRecord::of(&old, 77).forwarding_note(later, &TokenDigest::from_bytes([7; 32]));
         left.extend(1_795_000_005_000_u64.to_be_bytes());
-        let left = Record::from_stored(left).unwrap();
+        let left = SessionRecord::from_stored(left).unwrap();
         let arrived = arriving.arrived(&left);
-        assert_eq!(arrived.kind(), Kind::Session);
+        assert_eq!(arrived.kind(), Kind::Active);
         let mut expected = old;
         expected.live.last_seen_at = Timestamp::from_millis(1_795_000_005_000);
         expected.live.authenticated_at = later;
         assert_eq!(arrived.session(), Some(expected));
-        assert_eq!(arrived.birth(), 77);
+        assert_eq!(arrived.created_after(), 77);
     }
 
     #[test]
     fn what_is_cut_off_or_unknown_is_no_record() {
-        let whole = Record::of(&session("a laptop"), 77);
+        let whole = SessionRecord::of(&session("a laptop"), 77);
         for end in 0..whole.bytes().len() {
-            let cut = Record::from_stored(whole.bytes()[..end].to_vec());
+            let cut = SessionRecord::from_stored(whole.bytes()[..end].to_vec());
             assert!(end == 66 || cut.and_then(|cut| cut.session()).is_none(), "{end}");
         }
-        assert!(Record::from_stored(vec![b'?'; 100]).is_none());
-    }
-
-    #[test]
-    fn a_mark_ends_what_was_born_before_it_and_spares_one() {
-        let record = Record::of(&session(""), 5);
-        let spare = |everyone: Option<&str>, user: Option<Vec<u8>>| {
-            let everyone = everyone.map(str::as_bytes);
-            Marks::from_stored(everyone, user.as_deref())
-                .unwrap()
-                .spare(&record)
-        };
-        assert!(spare(None, None));
-        assert!(spare(Some("5"), Some(b"5 0 ".to_vec())));
-        assert!(!spare(Some("6"), None));
-        assert!(!spare(None, Some(b"6 0 ".to_vec())));
-        // A space in the id is part of the id.
-        let excepting = |without_it: &str, id: u8| {
-            format!("9 {without_it} ")
-                .into_bytes()
-                .into_iter()
-                .chain([id; 16])
-        };
-        assert!(spare(None, Some(excepting("5", 1).collect())));
-        assert!(!spare(None, Some(excepting("6", 1).collect())));
-        assert!(!spare(None, Some(excepting("0", b' ').collect())));
+        assert!(SessionRecord::from_stored(vec![b'?'; 100]).is_none());
     }
 }

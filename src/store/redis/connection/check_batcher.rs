@@ -1,15 +1,16 @@
-//! Checks that are asked together: one `MGET` for all that are there. Of a Cluster, where one `MGET` must stay within one slot, those
+//! Checks that are sent together: one `MGET` for all that are there. Of a Cluster, where one `MGET` must stay within one slot, those
 //! for one node are sent to it as one pipeline.
 
 use super::{
-    finding::Seen,
-    keys::{Keyspace, Place, SHARDS},
-    link::failure,
-    wire::{THREAD_LIMIT, Wire},
+    failure,
+    pool::{ConnectionPool, THREAD_LIMIT},
 };
 use crate::{
-    domain::UserId,
-    store::batcher::{BatchServer, Batcher},
+    domain::{TokenDigest, UserId},
+    store::{
+        batcher::{BatchServer, Batcher},
+        redis::layout::keys::{Keyspace, Location, SHARDS},
+    },
 };
 use futures_util::future::join_all;
 use parking_lot::RwLock;
@@ -19,45 +20,45 @@ use redis::{
 };
 use std::sync::Arc;
 
-/// Nodes of a Cluster whose checks are gathered apart, so that one that hangs holds up no other's. Of more, some share a place.
+/// Nodes of a Cluster whose checks are batched apart, so that one that hangs holds up no other's. Of more, some share a batch.
 const NODES: usize = 16;
 
 const SLOTS: u16 = 16_384;
 
-/// What is stored at a place, and the marks of its shard for this user.
-pub(super) struct Question {
-    place: Place,
-    user: UserId,
+/// What is stored under a digest, and the marks of its shard for this user?
+pub(crate) struct CheckQuestion {
+    pub digest: TokenDigest,
+    pub user: UserId,
 }
 
-/// What is there, or why it cannot be told.
-pub(super) type Answer = RedisResult<Option<Seen>>;
+/// The record, everyone's mark and the user's mark, or why they cannot be read.
+type CheckValues = RedisResult<[Value; 3]>;
 
 /// The way of checks to the server.
-pub(super) enum Asking {
+pub(crate) enum CheckBatcher {
     Server(Batcher<Server>),
     Cluster {
-        shards: Arc<Shards>,
+        shards: Arc<ShardMap>,
         nodes: Vec<Batcher<Node>>,
     },
 }
 
-impl Asking {
+impl CheckBatcher {
     /// Tasks that end when this is dropped.
-    pub(super) fn of_server(wire: &Arc<Wire>, keys: &Arc<Keyspace>, tasks: usize) -> Self {
+    pub(crate) fn of_server(pool: &Arc<ConnectionPool>, keys: &Arc<Keyspace>, tasks: usize) -> Self {
         let server = Server {
-            wire: Arc::clone(wire),
+            pool: Arc::clone(pool),
             keys: Arc::clone(keys),
         };
         Self::Server(Batcher::start(Arc::new(server), tasks, THREAD_LIMIT))
     }
 
     /// As [`of_server`](Self::of_server), for a Cluster.
-    pub(super) async fn of_cluster(wire: &Arc<Wire>, keys: &Arc<Keyspace>, tasks: usize) -> Self {
-        let shards = Arc::new(Shards::of(keys));
-        shards.find_nodes(wire).await;
+    pub(crate) async fn of_cluster(pool: &Arc<ConnectionPool>, keys: &Arc<Keyspace>, tasks: usize) -> Self {
+        let shards = Arc::new(ShardMap::of(keys));
+        shards.find_nodes(pool).await;
         let node = Arc::new(Node {
-            wire: Arc::clone(wire),
+            pool: Arc::clone(pool),
             keys: Arc::clone(keys),
             shards: Arc::clone(&shards),
         });
@@ -69,42 +70,39 @@ impl Asking {
     }
 
     /// Ends the tasks of threads, once they have answered what they were asked.
-    pub(super) fn close_threads(&self) {
+    pub(crate) fn close_threads(&self) {
         match self {
             Self::Server(batcher) => batcher.close_threads(),
             Self::Cluster { nodes, .. } => nodes.iter().for_each(Batcher::close_threads),
         }
     }
 
-    pub(super) async fn ask(&self, place: Place, user: UserId) -> Answer {
+    pub(crate) async fn ask(&self, question: CheckQuestion) -> CheckValues {
         match self {
-            Self::Server(batcher) => batcher.ask(Question { place, user }).await?,
+            Self::Server(batcher) => batcher.ask(question).await?,
             Self::Cluster { shards, nodes } => {
-                let node = shards.node_of(place.shard) % nodes.len();
-                nodes[node].ask(Question { place, user }).await?
+                let node = shards.node_of(Location::shard_of(&question.digest)) % nodes.len();
+                nodes[node].ask(question).await?
             }
         }
     }
 }
 
 /// One server.
-pub(super) struct Server {
-    wire: Arc<Wire>,
+pub(crate) struct Server {
+    pool: Arc<ConnectionPool>,
     keys: Arc<Keyspace>,
 }
 
 impl BatchServer for Server {
-    type Question = Question;
-    type Answer = Answer;
+    type Question = CheckQuestion;
+    type Answer = CheckValues;
     type Error = RedisError;
 
-    async fn ask(&self, questions: &[Question]) -> RedisResult<Vec<Answer>> {
-        let reply = self.wire.read_here(&values_for(&self.keys, questions)).await?;
+    async fn ask(&self, questions: &[CheckQuestion]) -> RedisResult<Vec<CheckValues>> {
+        let reply = self.pool.read_on_thread(&mget(&self.keys, questions)).await?;
         let mut values = values_in(reply)?;
-        Ok(questions
-            .iter()
-            .map(|_| Seen::from_values([values.next(), values.next(), values.next()]))
-            .collect())
+        Ok(questions.iter().map(|_| three(&mut values)).collect())
     }
 
     fn refusal(why: &'static str) -> RedisError {
@@ -113,18 +111,18 @@ impl BatchServer for Server {
 }
 
 /// One node of a Cluster: all that it is asked at once is likely to be there.
-pub(super) struct Node {
-    wire: Arc<Wire>,
+pub(crate) struct Node {
+    pool: Arc<ConnectionPool>,
     keys: Arc<Keyspace>,
-    shards: Arc<Shards>,
+    shards: Arc<ShardMap>,
 }
 
 impl BatchServer for Node {
-    type Question = Question;
-    type Answer = Answer;
+    type Question = CheckQuestion;
+    type Answer = CheckValues;
     type Error = RedisError;
 
-    async fn ask(&self, questions: &[Question]) -> RedisResult<Vec<Answer>> {
+    async fn ask(&self, questions: &[CheckQuestion]) -> RedisResult<Vec<CheckValues>> {
         let (first, is_only) = match questions {
             [] => return Ok(Vec::new()),
             [only] => (only, true),
@@ -135,15 +133,18 @@ impl BatchServer for Node {
         }
         let mut commands = Pipeline::with_capacity(questions.len());
         for question in questions {
-            commands.add_command(values_for(&self.keys, std::slice::from_ref(question)));
+            commands.add_command(mget(&self.keys, std::slice::from_ref(question)));
         }
-        let route = self.shards.route(first.place.shard);
-        match self.wire.read_here_at(route, &commands).await {
-            Ok(replies) => Ok(replies.into_iter().map(seen_in).collect()),
+        let route = self.shards.route(Location::shard_of(&first.digest));
+        match self.pool.read_on_thread_at(route, &commands).await {
+            Ok(replies) => Ok(replies
+                .into_iter()
+                .map(|reply| three(&mut values_in(reply)?))
+                .collect()),
             // Something has moved, or is about to. Each by itself finds its way.
             Err(error) if matches!(error.kind(), ErrorKind::Server(_)) => {
                 let answers = join_all(questions.iter().map(|question| self.ask_alone(question))).await;
-                self.shards.find_nodes(&self.wire).await;
+                self.shards.find_nodes(&self.pool).await;
                 Ok(answers)
             }
             Err(error) => Err(error),
@@ -156,17 +157,17 @@ impl BatchServer for Node {
 }
 
 impl Node {
-    async fn ask_alone(&self, question: &Question) -> Answer {
-        let questions = std::slice::from_ref(question);
-        seen_in(self.wire.read_here(&values_for(&self.keys, questions)).await?)
+    async fn ask_alone(&self, question: &CheckQuestion) -> CheckValues {
+        let cmd = mget(&self.keys, std::slice::from_ref(question));
+        three(&mut values_in(self.pool.read_on_thread(&cmd).await?)?)
     }
 }
 
-fn values_for(keys: &Keyspace, questions: &[Question]) -> Cmd {
+fn mget(keys: &Keyspace, questions: &[CheckQuestion]) -> Cmd {
     let mut cmd = Cmd::with_capacity(1 + 3 * questions.len(), 256 * questions.len());
     cmd.arg("MGET");
-    for Question { place, user } in questions {
-        keys.add_check(&mut cmd, place, *user);
+    for CheckQuestion { digest, user } in questions {
+        keys.add_check(&mut cmd, digest, *user);
     }
     cmd
 }
@@ -178,22 +179,22 @@ fn values_in(reply: Value) -> RedisResult<impl Iterator<Item = Value>> {
     Ok(values.into_iter())
 }
 
-fn seen_in(reply: Value) -> Answer {
-    let mut values = values_in(reply)?;
-    Seen::from_values([values.next(), values.next(), values.next()])
+fn three(values: &mut impl Iterator<Item = Value>) -> CheckValues {
+    let mut value = || values.next().ok_or_else(|| failure("a reply of another form"));
+    Ok([value()?, value()?, value()?])
 }
 
 /// Where the shards are in a Cluster, as far as it is known. Nobody relies on it: a node that is asked for what it does not have
 /// says so.
-pub(super) struct Shards {
+pub(crate) struct ShardMap {
     slots: Vec<u16>,
     nodes: RwLock<Vec<usize>>,
 }
 
-impl Shards {
+impl ShardMap {
     fn of(keys: &Keyspace) -> Self {
         let slot_of = |shard| {
-            let slot = Some(Slot::for_key(keys.everyones_mark(shard)));
+            let slot = Some(Slot::for_key(keys.everyone_mark(shard)));
             (0..SLOTS).find(|number| Slot::new(*number) == slot).unwrap_or(0)
         };
         Self {
@@ -213,10 +214,10 @@ impl Shards {
     }
 
     /// Asks the Cluster where the shards are. If it does not say, what was known stays.
-    async fn find_nodes(&self, wire: &Wire) {
+    async fn find_nodes(&self, pool: &ConnectionPool) {
         let mut cmd = redis::cmd("CLUSTER");
         cmd.arg("SLOTS");
-        match wire.read(&cmd).await.and_then(primaries) {
+        match pool.read(&cmd).await.and_then(primaries) {
             Ok(ranges) => {
                 let mut names: Vec<_> = ranges.iter().map(|range| &range.primary).collect();
                 names.sort_unstable();

@@ -1,0 +1,4 @@
+-- KEYS: the sweep's lock.
+-- ARGV: its holder.
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1

@@ -1,0 +1,94 @@
+//! What this store asks Redis: one typed call for each script or command, one round trip each, and nothing that follows from the
+//! answer.
+//!
+//! Every call is atomic, and bears to be made twice. Those that change something wait for replicas where the configuration asks for
+//! it, unless their doc says otherwise.
+
+mod index;
+mod replies;
+mod revocations;
+pub(super) mod scripts;
+mod sessions;
+mod user_hints;
+
+pub(super) use index::Admission;
+pub(super) use revocations::{LastRevocation, read_head};
+pub(super) use sessions::{EndCondition, EndReply, Ended, Touched};
+
+use super::{
+    connection::{check_batcher::CheckBatcher, failure, pool::ConnectionPool},
+    layout::keys::Keyspace,
+};
+use redis::RedisResult;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use user_hints::UserHints;
+
+/// One deployment's sessions in Redis.
+pub(super) struct Database {
+    keys: Arc<Keyspace>,
+    pool: Arc<ConnectionPool>,
+    checks: CheckBatcher,
+    user_hints: UserHints,
+    longest_lifetime_secs: AtomicU64,
+}
+
+impl Database {
+    pub(super) fn new(keys: Arc<Keyspace>, pool: Arc<ConnectionPool>, checks: CheckBatcher) -> Self {
+        Self {
+            keys,
+            pool,
+            checks,
+            user_hints: UserHints::none(),
+            longest_lifetime_secs: AtomicU64::new(0),
+        }
+    }
+
+    /// Asks every primary whether it is there.
+    pub(super) async fn ping(&self) -> RedisResult<()> {
+        self.pool.read_primaries(&redis::cmd("PING")).await.map(drop)
+    }
+
+    pub(super) fn close_threads(&self) {
+        self.checks.close_threads();
+        self.pool.close_threads();
+    }
+
+    /// The longest lifetime of any session that this process knows of.
+    fn longest_lifetime(&self) -> Duration {
+        Duration::from_secs(self.longest_lifetime_secs.load(Ordering::Relaxed))
+    }
+
+    fn note_longest_lifetime(&self, secs: u64) {
+        self.longest_lifetime_secs.fetch_max(secs, Ordering::Relaxed);
+    }
+
+    /// Makes known, before the first session with such a lifetime, that marks have to be kept so long. It is never taken back: a
+    /// configuration that becomes shorter does not shorten the sessions that there are.
+    pub(super) async fn allow_lifetime(&self, lifetime: Duration) -> RedisResult<()> {
+        if lifetime <= self.longest_lifetime() {
+            return Ok(());
+        }
+        let mut cmd = scripts::EXTEND_LIFETIME.on(&[self.keys.longest_lifetime()]);
+        cmd.arg(lifetime.as_secs());
+        let longest = redis::from_redis_value(self.pool.write(&cmd).await?)?;
+        self.note_longest_lifetime(longest);
+        Ok(())
+    }
+
+    /// For crash tests, which look at what stands in Redis.
+    #[cfg(test)]
+    pub(super) fn parts(&self) -> (&Keyspace, &ConnectionPool) {
+        (&self.keys, &self.pool)
+    }
+}
+
+/// A number that tells one attempt to end sessions from all others.
+pub(super) fn new_attempt() -> RedisResult<u64> {
+    getrandom::u64().map_err(|_| failure("no randomness"))
+}
