@@ -17,6 +17,9 @@ mod guard;
 mod revocation_stream;
 mod revocation_versions;
 mod rpc;
+mod seqlock;
+#[cfg(test)]
+mod seqlock_model;
 mod seqlock_table;
 mod session_client;
 
@@ -25,3 +28,11 @@ pub use checked_session::CheckedSession;
 pub use guard::{GuardBody, InvalidPathPattern, RequireSession, SessionGuard};
 pub use rpc::{AuthService, CallerCredential, InvalidCredential, UserService};
 pub use session_client::{ClientOptions, SessionClient, StartError};
+
+/// What `seqlock` is made of; `seqlock_model` makes it of loom's instead.
+mod sync {
+    pub(super) use std::{
+        hint::spin_loop,
+        sync::atomic::{AtomicU64, Ordering, fence},
+    };
+}

@@ -4,12 +4,12 @@
 //! is a seqlock: a reader that finds that the version has changed reads again, and writes nothing but, now and then, the flag
 //! that the slot was used.
 
-use super::checked_session::LocalSession;
+use super::{checked_session::LocalSession, seqlock::Seqlock};
 use crate::domain::{AuthMethod, NoRandomness, SessionId, SessionToken, Timestamp, UserId};
 use parking_lot::Mutex;
 use std::{
     array,
-    sync::atomic::{AtomicU64, Ordering, fence},
+    sync::atomic::{AtomicU64, Ordering},
 };
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -18,7 +18,9 @@ pub(super) const WAYS: usize = 8;
 /// A token's 47 bytes in words, padded with zero.
 const TOKEN_WORDS: usize = 6;
 /// A [`CachedAnswer`] in words.
-const ENTRY_WORDS: usize = 8;
+const ANSWER_WORDS: usize = 8;
+/// What a slot's seqlock guards.
+const SLOT_WORDS: usize = TOKEN_WORDS + ANSWER_WORDS;
 /// Writers of one set take turns; there are few, so sets share their locks.
 const WRITER_LOCKS: usize = 64;
 /// How often a reader tries a slot that is being written before it reports a miss.
@@ -56,7 +58,7 @@ pub(super) struct CachedAnswer {
 }
 
 impl CachedAnswer {
-    fn to_words(self) -> [u64; ENTRY_WORDS] {
+    fn to_words(self) -> [u64; ANSWER_WORDS] {
         let session = self.session;
         let method: u64 = match session.auth_method {
             None => 0,
@@ -78,7 +80,7 @@ impl CachedAnswer {
         ]
     }
 
-    fn from_words(words: [u64; ENTRY_WORDS]) -> Self {
+    fn from_words(words: [u64; ANSWER_WORDS]) -> Self {
         let [
             user_high,
             user_low,
@@ -119,11 +121,9 @@ fn whole([high, low]: [u64; 2]) -> [u8; 16] {
 
 /// One token and its answer, in two cache lines.
 #[repr(align(128))]
-struct Slot {
-    /// Odd while the slot is being written.
-    version: AtomicU64,
-    token: [AtomicU64; TOKEN_WORDS],
-    answer: [AtomicU64; ENTRY_WORDS],
+struct CacheSlot {
+    /// The token's words, then the answer's.
+    seqlock: Seqlock<SLOT_WORDS>,
     /// The tag of the token if it was used since it was last checked: a late reader's tag does not count for another token.
     used: AtomicU64,
 }
@@ -136,7 +136,7 @@ struct Tags([AtomicU64; WAYS]);
 pub(super) struct SeqlockTable {
     hash_key: [u64; TOKEN_WORDS],
     tags: Box<[Tags]>,
-    slots: Box<[Slot]>,
+    slots: Box<[CacheSlot]>,
     writers: [Mutex<()>; WRITER_LOCKS],
 }
 
@@ -156,12 +156,12 @@ impl SeqlockTable {
         let (words, _) = key.as_chunks::<8>();
         Ok(Self {
             hash_key: array::from_fn(|i| u64::from_ne_bytes(words[i])),
-            tags: (0..sets).map(|_| Tags(zeros())).collect(),
+            tags: (0..sets)
+                .map(|_| Tags(array::from_fn(|_| AtomicU64::new(0))))
+                .collect(),
             slots: (0..sets * WAYS)
-                .map(|_| Slot {
-                    version: AtomicU64::new(0),
-                    token: zeros(),
-                    answer: zeros(),
+                .map(|_| CacheSlot {
+                    seqlock: Seqlock::new(),
                     used: AtomicU64::new(0),
                 })
                 .collect(),
@@ -290,7 +290,7 @@ impl SeqlockTable {
     /// The caller holds the set's writer lock.
     fn wipe(&self, set: usize, way: usize) {
         self.tags[set].0[way].store(0, Ordering::Relaxed);
-        self.slots[set * WAYS + way].write([0; TOKEN_WORDS], [0; ENTRY_WORDS]);
+        self.slots[set * WAYS + way].write([0; TOKEN_WORDS], [0; ANSWER_WORDS]);
     }
 
     #[cfg(test)]
@@ -300,51 +300,33 @@ impl SeqlockTable {
     }
 }
 
-impl Slot {
+impl CacheSlot {
     #[inline]
-    fn read(&self) -> Option<(TokenKey, [u64; ENTRY_WORDS])> {
-        for _ in 0..READ_ATTEMPTS {
-            let before = self.version.load(Ordering::Acquire);
-            let token = array::from_fn(|i| self.token[i].load(Ordering::Relaxed));
-            let words = array::from_fn(|i| self.answer[i].load(Ordering::Relaxed));
-            // Keeps the loads above from being made after the one below.
-            fence(Ordering::Acquire);
-            if before & 1 == 0 && self.version.load(Ordering::Relaxed) == before {
-                return Some((TokenKey(token), words));
-            }
-            std::hint::spin_loop();
-        }
-        None
+    fn read(&self) -> Option<(TokenKey, [u64; ANSWER_WORDS])> {
+        let words = self.seqlock.read(READ_ATTEMPTS)?;
+        let token = array::from_fn(|i| words[i]);
+        let answer = array::from_fn(|i| words[TOKEN_WORDS + i]);
+        Some((TokenKey(token), answer))
     }
 
     /// The caller holds the set's writer lock.
-    fn write(&self, token: [u64; TOKEN_WORDS], words: [u64; ENTRY_WORDS]) {
-        let version = self.version.load(Ordering::Relaxed);
-        self.version.store(version.wrapping_add(1), Ordering::Relaxed);
-        // Keeps the stores below from being seen before the one above.
-        fence(Ordering::Release);
-        for (to, from) in self.token.iter().zip(token) {
-            to.store(from, Ordering::Relaxed);
-        }
-        for (to, from) in self.answer.iter().zip(words) {
-            to.store(from, Ordering::Relaxed);
-        }
-        self.version.store(version.wrapping_add(2), Ordering::Release);
+    fn write(&self, token: [u64; TOKEN_WORDS], answer: [u64; ANSWER_WORDS]) {
+        let mut words = token.into_iter().chain(answer);
+        self.seqlock
+            .write(array::from_fn(|_| words.next().unwrap_or_default()));
     }
 }
 
 /// Tokens do not outlive the table.
-impl Drop for Slot {
+impl Drop for CacheSlot {
     fn drop(&mut self) {
-        for word in &mut self.token {
+        for word in &mut self.seqlock.words {
             word.get_mut().zeroize();
         }
     }
 }
 
-fn zeros<const N: usize>() -> [AtomicU64; N] {
-    array::from_fn(|_| AtomicU64::new(0))
-}
+const _: () = assert!(size_of::<CacheSlot>() == 128);
 
 #[cfg(test)]
 mod tests {

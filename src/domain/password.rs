@@ -3,11 +3,14 @@
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// A password in clear, as received. Wiped from memory on drop; no `Clone`, `Display` or `Serialize`.
+/// A password in clear, as received. No `Clone`, `Display` or `Serialize`.
+///
+/// Its own buffer is wiped on drop. The buffers in which a transport received the request, and the message that a client sends
+/// it in, are other copies: nothing here wipes those (S-98).
 pub struct Password(Zeroizing<String>);
 
 impl Password {
-    /// Takes the text over, so that this is its only copy.
+    /// Takes the text over without copying it.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))

@@ -1,7 +1,7 @@
 //! The session token and its digest.
 //!
-//! The token exists in two places only: with whoever created the session, and for a moment in the memory of the process that
-//! made or checks it. Stores see the digest.
+//! The token stands in clear with whoever created the session or checks it, in the messages between them and this process, and for
+//! a moment in this process's memory. Stores see the digest.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::block_api::compress256;
@@ -28,7 +28,8 @@ const INITIAL_STATE: [u32; 8] = [
 
 /// The secret that proves a session: `ses_` and 43 characters of base64url over 32 random bytes.
 ///
-/// Wiped from memory on drop. It has no `Clone`, `Display` or `Serialize`; [`SessionToken::expose`] is the one way to its text.
+/// It has no `Clone`, `Display` or `Serialize`; [`SessionToken::expose`] is the one way to its text. These bytes are wiped on drop;
+/// the text in the message that hands it out is another copy, which nothing here wipes (S-98).
 #[derive(ZeroizeOnDrop)]
 pub struct SessionToken([u8; TOKEN_BYTES]);
 

@@ -5,6 +5,9 @@ mod equal_work;
 mod hashing;
 mod hmac_bcrypt;
 mod imported;
+mod job_queue;
+#[cfg(test)]
+mod job_queue_model;
 mod normalized;
 mod pepper;
 mod policy;
@@ -15,10 +18,16 @@ pub use pepper::{InvalidPeppers, Peppers};
 use crate::domain::{FieldViolation, Password, PasswordHash};
 use hashing::{HashDefect, Hashing};
 use imported::Unusable;
+use job_queue::QueueFull;
 use normalized::NormalizedPassword;
 use pepper::KeyRing;
-use pool::{Pool, QueueFull};
+use pool::Pool;
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+
+/// What `job_queue` is made of; `job_queue_model` makes it of loom's instead.
+mod sync {
+    pub(super) use parking_lot::{Condvar, Mutex};
+}
 
 /// bcrypt costs that can be configured. Above, one log-in takes longer than anyone waits for it; and what was once configured can
 /// always be verified.

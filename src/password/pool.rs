@@ -3,9 +3,8 @@
 //! Threads of our own rather than the runtime's blocking ones, because they run at a lower priority: while every core hashes,
 //! the threads that check sessions still get theirs at once.
 
-use parking_lot::{Condvar, Mutex};
+use super::job_queue::{Job, JobQueue, QueueFull};
 use std::{
-    collections::VecDeque,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -18,38 +17,12 @@ use tokio::sync::oneshot;
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
-/// Threads and their queue. When it is dropped, the threads end; what still waits is not done.
+/// Threads and their queue. When it is dropped, the threads end; what is still queued is not done.
 pub(super) struct Pool {
-    inner: Arc<PoolInner>,
+    queue: Arc<JobQueue>,
 }
 
-struct PoolInner {
-    state: Mutex<PoolState>,
-    has_work: Condvar,
-    threads: usize,
-    max_queued: usize,
-}
-
-struct PoolState {
-    waiting: VecDeque<Box<dyn Job>>,
-    running: usize,
-    refused: u64,
-    /// What a job takes, give or take: an average over the last few.
-    job_time: Duration,
-    is_closed: bool,
-}
-
-/// Nobody knows when there will be room, but this is when to ask again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct QueueFull {
-    pub(super) retry_after: Duration,
-}
-
-trait Job: Send {
-    fn is_wanted(&self) -> bool;
-    fn run(self: Box<Self>);
-}
-
+/// Work, and the caller who waits for its result.
 struct QueuedJob<W, T> {
     work: W,
     result: oneshot::Sender<T>,
@@ -68,26 +41,15 @@ impl<T: Send, W: FnOnce() -> T + Send> Job for QueuedJob<W, T> {
 
 impl Pool {
     /// Starts `threads` threads, of which each job will take about `job_time`.
-    pub(super) fn start(threads: usize, queue: usize, job_time: Duration) -> io::Result<Self> {
+    pub(super) fn start(threads: usize, max_queued: usize, job_time: Duration) -> io::Result<Self> {
         let pool = Self {
-            inner: Arc::new(PoolInner {
-                state: Mutex::new(PoolState {
-                    waiting: VecDeque::new(),
-                    running: 0,
-                    refused: 0,
-                    job_time,
-                    is_closed: false,
-                }),
-                has_work: Condvar::new(),
-                threads,
-                max_queued: queue,
-            }),
+            queue: Arc::new(JobQueue::new(threads, max_queued, job_time)),
         };
         for _ in 0..threads {
-            let inner = Arc::clone(&pool.inner);
+            let queue = Arc::clone(&pool.queue);
             thread::Builder::new()
                 .name("password-hash".to_owned())
-                .spawn(move || inner.work())?;
+                .spawn(move || work_on(&queue))?;
         }
         Ok(pool)
     }
@@ -102,93 +64,36 @@ impl Pool {
         W: FnOnce() -> T + Send + 'static,
     {
         let (result, receiver) = oneshot::channel();
-        self.inner.push(Box::new(QueuedJob { work, result }))?;
+        self.queue.push(Box::new(QueuedJob { work, result }))?;
         // No result: the work panicked, and the log has it.
-        receiver
-            .await
-            .map_err(|_| self.inner.state.lock().queue_full(self.inner.threads))
+        receiver.await.map_err(|_| self.queue.full())
     }
 
     /// How many jobs are being done now, and how many wait for a thread and are still wanted.
     pub(super) fn load(&self) -> (usize, usize) {
-        let state = self.inner.state.lock();
-        let waiting = state.waiting.iter().filter(|job| job.is_wanted()).count();
-        (state.running, waiting)
+        self.queue.load()
     }
 
     /// How many jobs found no room since the start.
     pub(super) fn refused(&self) -> u64 {
-        self.inner.state.lock().refused
+        self.queue.refused()
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.inner.state.lock().is_closed = true;
-        self.inner.has_work.notify_all();
+        self.queue.close();
     }
 }
 
-impl PoolInner {
-    fn push(&self, job: Box<dyn Job>) -> Result<(), QueueFull> {
-        let mut state = self.state.lock();
-        // What an idle thread is about to take does not wait.
-        let room = self
-            .max_queued
-            .saturating_add(self.threads.saturating_sub(state.running));
-        if state.waiting.len() >= room {
-            state.waiting.retain(|job| job.is_wanted());
-        }
-        if state.waiting.len() >= room {
-            state.refused += 1;
-            return Err(state.queue_full(self.threads));
-        }
-        state.waiting.push_back(job);
-        self.has_work.notify_one();
-        Ok(())
-    }
-
-    /// The life of a thread.
-    fn work(&self) {
-        lower_priority();
-        while let Some(job) = self.next() {
-            let started_at = Instant::now();
-            // A panic is reported by the panic hook; the thread must live on, or the pool would shrink.
-            let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
-            let mut state = self.state.lock();
-            state.running -= 1;
-            state.job_time = (state.job_time * 7 + started_at.elapsed()) / 8;
-        }
-    }
-
-    /// Waits for a job that somebody still wants, and counts it as running; `None` when there will be no more.
-    fn next(&self) -> Option<Box<dyn Job>> {
-        let mut state = self.state.lock();
-        loop {
-            if state.is_closed {
-                return None;
-            }
-            match state.waiting.pop_front() {
-                Some(job) if job.is_wanted() => {
-                    state.running += 1;
-                    return Some(job);
-                }
-                Some(_) => {}
-                None => self.has_work.wait(&mut state),
-            }
-        }
-    }
-}
-
-impl PoolState {
-    /// When all that waits now will be done.
-    fn queue_full(&self, threads: usize) -> QueueFull {
-        let jobs = self.waiting.len() + self.running;
-        let rounds = u32::try_from(jobs.div_ceil(threads.max(1))).unwrap_or(u32::MAX);
-        let secs = self.job_time.saturating_mul(rounds).as_secs().saturating_add(1);
-        QueueFull {
-            retry_after: Duration::from_secs(secs.min(30)),
-        }
+/// The life of a thread.
+fn work_on(queue: &JobQueue) {
+    lower_priority();
+    while let Some(job) = queue.next() {
+        let started_at = Instant::now();
+        // A panic is reported by the panic hook; the thread must live on, or the pool would shrink.
+        let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
+        queue.release(started_at.elapsed());
     }
 }
 
@@ -322,10 +227,10 @@ mod tests {
     async fn the_threads_end_with_the_pool() {
         let pool = pool(3, 8);
         pool.run(|| ()).await.unwrap();
-        let inner = Arc::downgrade(&pool.inner);
+        let queue = Arc::downgrade(&pool.queue);
         drop(pool);
         let deadline = Instant::now() + Duration::from_secs(10);
-        while inner.strong_count() > 0 {
+        while queue.strong_count() > 0 {
             assert!(Instant::now() < deadline, "threads still live");
             yield_now().await;
         }

@@ -9,6 +9,9 @@
 
 mod compact_table;
 mod interned_spans;
+mod last_seen;
+#[cfg(test)]
+mod last_seen_model;
 mod read_mostly;
 mod record;
 mod shard;
@@ -34,6 +37,11 @@ use std::{
     },
 };
 pub(super) use writer::{Creation, TableWriter};
+
+/// What `last_seen` is made of; `last_seen_model` makes it of loom's instead.
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicU32, Ordering};
+}
 
 /// Shards of records by token digest, and of users; tables of session ids. So many that a look at a whole one is short with ten
 /// million sessions.

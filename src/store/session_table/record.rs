@@ -1,6 +1,9 @@
 //! One session as it is kept in memory: 80 bytes, so that ten million of them fit.
 
-use super::interned_spans::LAST_NUMBER;
+use super::{
+    interned_spans::LAST_NUMBER,
+    last_seen::{LastSeen, MAX_TICKS},
+};
 use crate::domain::{AuthMethod, LiveSession, SessionId, SessionSpan, Timestamp, TokenDigest, UserId};
 use std::{
     sync::atomic::{AtomicU32, Ordering},
@@ -65,12 +68,6 @@ const SPAN_MASK: u32 = LAST_NUMBER << SPAN_SHIFT;
 /// Where the upper part of its row does.
 const ROW_SHIFT: u32 = 16;
 
-/// In place of when a session was last seen: somebody has been told that it has expired, so nothing is noted of it any more.
-///
-/// Expiry and activity are one word, so that one of them comes first: a check that was held up after it had found the session
-/// alive cannot bring it back by its touch once another was told that it is over.
-const OVER: u32 = u32::MAX;
-
 /// One more than the greatest row number.
 pub(in crate::store) const ROWS_END: u64 = 1 << 48;
 
@@ -84,8 +81,8 @@ pub(super) struct Record {
     row: u32,
     /// [`flag`]s, the number of the span, the rest of the row's number. Only [`flag::TOUCHED`] changes under a read lock.
     state: AtomicU32,
-    /// Since `created_at`, in [`tick`]s; or [`OVER`].
-    last_seen: AtomicU32,
+    /// Since `created_at`, in [`tick`]s.
+    last_seen: LastSeen,
     /// The user's next session; in a free place the next free one.
     pub(super) next: Slot,
 }
@@ -105,7 +102,7 @@ impl Record {
             user_id: UserId::from_bytes([0; 16]),
             row: 0,
             state: AtomicU32::new(0),
-            last_seen: AtomicU32::new(0),
+            last_seen: LastSeen::at(0),
             next,
         }
     }
@@ -131,7 +128,7 @@ impl Record {
             user_id: live.user_id,
             row: row as u32,
             state: AtomicU32::new(state),
-            last_seen: AtomicU32::new(ticks(live, live.last_seen_at)),
+            last_seen: LastSeen::at(ticks(live, live.last_seen_at)),
             next,
         }
     }
@@ -188,27 +185,15 @@ impl Record {
 
     /// The session, for as long as it has not expired. After `None` it is over, also for those who ask for an earlier instant.
     pub(super) fn live_at(&self, overflow: Overflow, now: Timestamp) -> Option<LiveSession> {
-        let mut noted = self.last_seen.load(Ordering::Acquire);
-        while noted != OVER {
-            let live = self.seen(overflow, noted);
-            if !live.is_expired(now) {
-                return Some(live);
-            }
-            match self
-                .last_seen
-                .compare_exchange_weak(noted, OVER, Ordering::AcqRel, Ordering::Acquire)
-            {
-                Ok(_) => return None,
-                Err(newer) => noted = newer,
-            }
-        }
-        None
+        let is_expired = |ticks| self.seen(overflow, ticks).is_expired(now);
+        let ticks = self.last_seen.end_if(is_expired)?;
+        Some(self.seen(overflow, ticks))
     }
 
     /// The session as it was last noted; `None` if it is over.
     pub(super) fn noted(&self, overflow: Overflow) -> Option<LiveSession> {
-        let noted = self.last_seen.load(Ordering::Acquire);
-        (noted != OVER).then(|| self.seen(overflow, noted))
+        let ticks = self.last_seen.get()?;
+        Some(self.seen(overflow, ticks))
     }
 
     /// The session, whether it has expired or not. One that is over has expired at every instant.
@@ -242,28 +227,14 @@ impl Record {
 
     /// Notes a check at `at`, unless a later one is noted, or the session is over or had expired by then. Says whether it did.
     pub(super) fn touch(&self, overflow: Overflow, at: Timestamp) -> bool {
-        let mut noted = self.last_seen.load(Ordering::Acquire);
-        let seen = ticks(&self.seen(overflow, noted), at);
-        // Nothing is later than `OVER`.
-        while noted < seen {
-            if self.seen(overflow, noted).is_expired(at) {
-                return false;
-            }
-            match self
-                .last_seen
-                .compare_exchange_weak(noted, seen, Ordering::AcqRel, Ordering::Acquire)
-            {
-                Ok(_) => return true,
-                Err(newer) => noted = newer,
-            }
-        }
-        false
+        let since_creation = ticks(&self.seen(overflow, 0), at);
+        let is_expired = |ticks| self.seen(overflow, ticks).is_expired(at);
+        self.last_seen.raise(since_creation, is_expired)
     }
 
     /// Takes over when the session was last seen, or that it is over, from the record that this one takes the place of.
     pub(super) fn inherit_last_seen(&self, from: &Self) {
-        self.last_seen
-            .fetch_max(from.last_seen.load(Ordering::Acquire), Ordering::AcqRel);
+        self.last_seen.inherit(&from.last_seen);
     }
 }
 
@@ -280,7 +251,7 @@ fn tick(span: SessionSpan) -> u64 {
 
 fn ticks(live: &LiveSession, at: Timestamp) -> u32 {
     let millis = at.since(live.created_at()).as_millis() / u128::from(tick(live.span));
-    u32::try_from(millis).unwrap_or(u32::MAX).min(OVER - 1)
+    u32::try_from(millis).unwrap_or(u32::MAX).min(MAX_TICKS)
 }
 
 #[cfg(test)]
