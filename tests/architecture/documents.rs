@@ -86,3 +86,34 @@ fn every_path_that_a_document_names_exists() {
     );
     assert!(named > 10, "only {named} paths were found in the documents");
 }
+
+#[test]
+fn every_decision_is_listed_and_has_its_four_parts() {
+    const PARTS: [&str; 4] = [
+        "**Context.** ",
+        "**Decision.** ",
+        "**Weighed.**",
+        "**Consequences.** ",
+    ];
+    let directory = tree::root().join("docs/decisions");
+    let list = tree::read("docs/decisions/README.md");
+    let listed = link_targets(&list);
+    let pages: Vec<String> = tree::files_below(&directory)
+        .iter()
+        .filter_map(|file| Some(file.file_name()?.to_string_lossy().into_owned()))
+        .filter(|name| name != "README.md")
+        .collect();
+    assert!(!pages.is_empty(), "no decision was found");
+    for page in pages {
+        assert!(
+            listed.contains(&page.as_str()),
+            "docs/decisions/README.md does not list {page}"
+        );
+        let text = tree::read(&format!("docs/decisions/{page}"));
+        let places: Vec<Option<usize>> = PARTS.iter().map(|part| text.find(part)).collect();
+        assert!(
+            places.iter().all(Option::is_some) && places.is_sorted(),
+            "{page} has not the four parts of a decision in their order"
+        );
+    }
+}
