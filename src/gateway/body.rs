@@ -64,7 +64,7 @@ impl MediaType {
     }
 }
 
-/// The members of a JSON object, taken out one by one; what was wrong with them is told at the end, all at once.
+/// The members of a JSON object, taken out one by one; all violations are reported together at the end.
 pub(super) struct JsonFields {
     members: Map<String, Value>,
     violations: Vec<Violation>,

@@ -68,7 +68,7 @@ impl fmt::Display for AddressBlock {
 pub struct InvalidAddressBlock;
 
 /// The client's address: the peer's, unless the peer is a trusted proxy; then the right-most address in X-Forwarded-For that is
-/// none. What stands further left was written by that client and says nothing.
+/// none. Entries further left were written by that client and prove nothing.
 pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[AddressBlock]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted_proxies.iter().any(|block| block.contains(address));
     let mut nearest = peer.to_canonical();
@@ -83,7 +83,7 @@ pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted_proxies:
         }
         match parse_hop(hop) {
             Some(address) => nearest = address.to_canonical(),
-            // What a trusted proxy wrote cannot be read: the proxy is the nearest that is known.
+            // The entry that a trusted proxy wrote cannot be read, so the proxy is the nearest known address.
             None => break,
         }
     }

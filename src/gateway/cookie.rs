@@ -64,7 +64,7 @@ pub(super) enum Presented<'a> {
     Token(&'a str),
     /// One session cookie, whose value cannot be a session token.
     Malformed,
-    /// Several. One of them was planted by someone else, and it cannot be told which.
+    /// Several. Somebody else has planted one of them, and nothing shows which.
     Several,
 }
 
@@ -75,7 +75,7 @@ pub(super) fn presented<'a>(headers: &'a HeaderMap, name: &str) -> Presented<'a>
         (None, _) => Presented::Nothing,
         (Some(_), Some(_)) => Presented::Several,
         (Some(value), None) => match value {
-            // What cannot be a token is not worth a call, and need not fit into one.
+            // A text that cannot be a token saves the call, and may be longer than a call can carry.
             Some(text) if TokenDigest::of_presented(text).is_some() => Presented::Token(text),
             Some(_) | None => Presented::Malformed,
         },

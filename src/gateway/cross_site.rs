@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderName, Method, header};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Whether the request may go on. Browsers set Origin and Sec-Fetch-Site and let no page forge them; each that is there must say
-/// "same origin". With neither it is a program, which holds no one else's cookies, and passes.
+/// Whether the request may go on. Browsers set Origin and Sec-Fetch-Site and let no page forge them; each that is present must say
+/// "same origin". A request with neither comes from a program, which holds nobody else's cookies, and passes.
 ///
 /// Origins in `allowed` pass: the operator has named them. `is_own` tells our own origin.
 pub(super) fn is_allowed(

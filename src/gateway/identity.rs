@@ -1,4 +1,4 @@
-//! Who is asking: the user that a request's session cookie, or its Basic credentials, prove.
+//! The user of a request: the one whom its session cookie, or its Basic credentials, prove.
 
 use super::{
     Gateway,
@@ -17,7 +17,7 @@ const ADMIN: &str = "admin";
 /// How long the session behind a one-shot check lives if ending it fails.
 const ONE_SHOT_LIFETIME: Duration = Duration::from_secs(1);
 
-/// The user who asks. No `Debug`: it may hold a token.
+/// The user of a request. No `Debug`: it may hold a token.
 pub(super) struct Identity {
     pub(super) user: pb::User,
     /// The session that the cookie proves; `None` after a one-shot check, which leaves none.
@@ -50,7 +50,7 @@ impl Gateway {
     /// The session cookie as this request carries it. The browser's word for the cookie depends on how it reached the gateway.
     ///
     /// # Errors
-    /// [`ProblemKind::SeveralCookies`]: which of them is the user's cannot be told.
+    /// [`ProblemKind::SeveralCookies`]: nothing shows which of them is the user's.
     pub(super) fn token_in_cookie<'a>(
         &self,
         context: &RequestContext,
@@ -65,10 +65,10 @@ impl Gateway {
         }
     }
 
-    /// Who is asking.
+    /// The user of the request.
     ///
     /// # Errors
-    /// [`ProblemKind::NoSession`] without a live session, and whatever the check itself meets.
+    /// [`ProblemKind::NoSession`] without a live session, and those of the check itself.
     pub(super) async fn identify(
         &self,
         context: &RequestContext,
@@ -77,7 +77,7 @@ impl Gateway {
         self.identify_within(context, headers, None).await
     }
 
-    /// Who is asking, if they proved it no longer ago than `reauthentication_age` of the configuration.
+    /// The user of the request, if they proved who they are no longer ago than `reauthentication_age` of the configuration.
     ///
     /// # Errors
     /// [`ProblemKind::ReauthenticationRequired`] if it was longer ago, and those of [`Gateway::identify`].

@@ -45,8 +45,8 @@ pub struct GatewayConfig {
     /// Whether the gateway listens on a loopback address without TLS. Then a request that names a loopback host and passed no proxy
     /// gets a cookie without prefix and `Secure`; every other request gets the full one.
     pub listens_on_plain_loopback: bool,
-    /// Where browsers find the gateway. Decides what is cross-site and whether the cookie is `Secure`. `None`: each request is
-    /// measured by the host that it names.
+    /// Where browsers find the gateway. Decides what is cross-site and whether the cookie is `Secure`. `None`: the host that each
+    /// request names decides.
     pub public_origin: Option<Origin>,
     /// Other origins whose pages may use the gateway with the user's cookie.
     pub allowed_origins: Vec<Origin>,

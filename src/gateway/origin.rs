@@ -39,7 +39,7 @@ impl Origin {
         self.scheme == Scheme::Https
     }
 
-    /// Whether the host is this machine, for whoever asks.
+    /// Whether the host is a loopback name or address.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         names_loopback(&self.host_and_port)

@@ -5,7 +5,7 @@ use super::{
     problem::{Problem, ProblemKind, Violation},
 };
 
-/// `?page_size=…&page_token=…`; what is left out is the service's to choose.
+/// `?page_size=…&page_token=…`; the service chooses what is left out.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct PageQuery {
     pub(super) size: i32,

@@ -56,7 +56,7 @@ pub(super) enum ProblemKind {
     MethodUnknown,
     /// sessiond does not accept the gateway, or failed.
     ServiceFailed,
-    /// It cannot be told now.
+    /// The service cannot tell now.
     Unavailable,
     /// The service took too long.
     TimedOut,

@@ -1,4 +1,4 @@
-//! What the gateway knows of a request before it looks at what is asked.
+//! What the gateway knows of a request before it looks at the route.
 
 use super::{
     GatewayConfig,
@@ -12,11 +12,11 @@ use crate::{contract::RequestId, domain::Client, listener::Peer};
 use http::{HeaderValue, Version, header, request};
 use std::net::IpAddr;
 
-/// Who sent a request, by which way, and what it is called in logs. An extension of every request.
+/// A request's client, its way to the gateway, and its id in the logs. An extension of every request.
 #[derive(Debug, Clone)]
 pub(super) struct RequestContext {
     pub(super) request_id: RequestId<'static>,
-    /// `None` if whoever accepted the connection did not say.
+    /// `None` if the listener did not note it.
     pub(super) client_ip: Option<IpAddr>,
     /// What the client calls itself: at most [`Client::MAX_USER_AGENT_BYTES`], without control characters; may be empty.
     pub(super) user_agent: String,
@@ -26,8 +26,8 @@ pub(super) struct RequestContext {
 }
 
 impl RequestContext {
-    /// Reads it off a request. Of what the request claims only its host is believed, and that decides nothing that the client could
-    /// not have had anyway.
+    /// Reads it from a request. Of the request's own claims only its host counts, and that decides nothing that the client could not
+    /// have had anyway.
     pub(super) fn of(request: &request::Parts, config: &GatewayConfig) -> Self {
         let host = host_of(request);
         let peer = request.extensions.get::<Peer>();

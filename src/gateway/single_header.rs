@@ -9,7 +9,7 @@ pub(super) enum SingleHeader<'a> {
     Absent,
     /// It is there once, in visible ASCII.
     Once(&'a str),
-    /// It is there several times, or holds bytes that no such header has: whoever sent it, it is not to be trusted.
+    /// It is there several times, or holds bytes that no such header has. Either way it cannot be trusted.
     Invalid,
 }
 

@@ -10,8 +10,8 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// The problem that this failure is.
 ///
-/// A definite no is 401. What nobody can tell is 503 or 504, and what is wrong between the gateway and the service is 502 or 403:
-/// none of these may look like "logged out".
+/// A definite no is 401. "Cannot tell" is 503 or 504, and a fault between the gateway and the service is 502 or 403: none of these
+/// may look like "logged out".
 pub(super) fn problem_of(status: &Status) -> Problem {
     match CallFailure::of(status) {
         CallFailure::InvalidSession => ProblemKind::NoSession.into(),

@@ -133,7 +133,7 @@ impl Upstream {
     }
 }
 
-/// What the user cannot help is logged, with its cause, here and nowhere else.
+/// Failures that are not the user's are logged here, with their cause, and nowhere else.
 fn log(context: &RequestContext, rpc: &'static str, status: &Status, kind: ProblemKind) {
     let request_id = context.request_id.as_str();
     let code = status.code();

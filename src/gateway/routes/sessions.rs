@@ -97,8 +97,8 @@ impl Gateway {
         self.upstream.list_sessions(context, request).await
     }
 
-    /// Whether the session is one of the user's. The service ends any session that a caller names, so whose it is must be asked
-    /// first.
+    /// Whether the session is one of the user's. The service ends any session that a caller names, so the gateway has to
+    /// find out first whose it is.
     async fn owns_session(
         &self,
         context: &RequestContext,

@@ -214,7 +214,7 @@ fn user_id(id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
 
 impl Gateway {
     /// # Errors
-    /// [`ProblemKind::RegistrationClosed`] for everyone but administrators; what cannot be told stays what it is.
+    /// [`ProblemKind::RegistrationClosed`] for everyone but administrators; a failure of the service stays that failure.
     async fn must_be_admin_to_register(
         &self,
         context: &RequestContext,
