@@ -3,11 +3,11 @@
 use super::{
     check_error::{CannotTell, CheckError},
     checked_session::LocalSession,
-    rpc::{AuthService, Connections},
+    rpc::Connections,
 };
 use crate::{
     domain::Timestamp,
-    pb::{self, session_check::Result as Checked},
+    pb::{self, auth_service_client::AuthServiceClient, session_check::Result as Checked},
 };
 
 /// Checks one token or many, at most [`MAX_BATCH_TOKENS`](crate::contract::MAX_BATCH_TOKENS), in one call. As many results as
@@ -31,7 +31,8 @@ async fn check_one(
     let message = pb::UserIdForSessionRequest {
         session_token: token.to_owned(),
     };
-    let call = |mut service: AuthService, request| async move { service.user_id_for_session(request).await };
+    let call =
+        |channel, request| async move { AuthServiceClient::new(channel).user_id_for_session(request).await };
     match connections.call_idempotent(message, call).await {
         Ok(found) => LocalSession::from_pb(&found, sent_at).ok_or_else(broken_response),
         Err(status) => Err(failed(&status)),
@@ -46,8 +47,11 @@ async fn check_many(
     let message = pb::BatchUserIdForSessionRequest {
         session_tokens: tokens.iter().map(|&token| token.to_owned()).collect(),
     };
-    let call =
-        |mut service: AuthService, request| async move { service.batch_user_id_for_session(request).await };
+    let call = |channel, request| async move {
+        AuthServiceClient::new(channel)
+            .batch_user_id_for_session(request)
+            .await
+    };
     let error = match connections.call_idempotent(message, call).await {
         Ok(response) if response.checks.len() == tokens.len() => {
             let checks = response.checks.iter();

@@ -27,6 +27,8 @@ pub use check_error::{CannotTell, CheckError};
 pub use checked_session::CheckedSession;
 pub use guard::{GuardBody, InvalidPathPattern, RequireSession, SessionGuard};
 pub use rpc::{AuthService, CallerCredential, InvalidCredential, UserService};
+#[cfg(feature = "gateway")]
+pub(crate) use rpc::{Connections, with_transport_settings};
 pub use session_client::{ClientOptions, SessionClient, StartError};
 
 /// What `seqlock` is made of; `seqlock_model` makes it of loom's instead.

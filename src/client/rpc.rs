@@ -12,16 +12,16 @@ use std::{
 };
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{
-    Code, Request, Response, Status,
+    Code, Extensions, IntoRequest, Request, Response, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint},
 };
 
 /// The generated client of the service of sessions, with this program's credential.
-pub type AuthService = AuthServiceClient<InterceptedService<Channel, CallerCredential>>;
+pub type AuthService = AuthServiceClient<CallerChannel>;
 /// The generated client of the service of users, with this program's credential.
-pub type UserService = UserServiceClient<InterceptedService<Channel, CallerCredential>>;
+pub type UserService = UserServiceClient<CallerChannel>;
 
 /// A first attempt and two more.
 const ATTEMPTS: u32 = 3;
@@ -74,8 +74,12 @@ impl Interceptor for CallerCredential {
     }
 }
 
+/// A connection whose calls carry this program's credential.
+pub(crate) type CallerChannel = InterceptedService<Channel, CallerCredential>;
+
 /// Connections to sessiond, taken in turn.
-pub(super) struct Connections {
+#[derive(Debug)]
+pub(crate) struct Connections {
     channels: Box<[Channel]>,
     next: AtomicUsize,
     credential: CallerCredential,
@@ -84,7 +88,7 @@ pub(super) struct Connections {
 
 /// The endpoint with what every connection of ours needs: a peer that is gone must be noticed, and small messages must go out
 /// at once.
-pub(super) fn with_transport_settings(endpoint: Endpoint) -> Endpoint {
+pub(crate) fn with_transport_settings(endpoint: Endpoint) -> Endpoint {
     let connect_timeout = endpoint.get_connect_timeout().unwrap_or(CONNECT_TIMEOUT);
     endpoint
         .connect_timeout(connect_timeout)
@@ -95,6 +99,20 @@ pub(super) fn with_transport_settings(endpoint: Endpoint) -> Endpoint {
 }
 
 impl Connections {
+    /// These connections, of which there must be one. Calls may take as long as `deadline`, repetitions included.
+    pub(crate) fn over(
+        channels: impl IntoIterator<Item = Channel>,
+        credential: CallerCredential,
+        deadline: Duration,
+    ) -> Self {
+        Self {
+            channels: channels.into_iter().collect(),
+            next: AtomicUsize::new(0),
+            credential,
+            deadline,
+        }
+    }
+
     /// So many connections, made when they are first used and again when they break. Needs a tokio runtime.
     pub(super) fn lazy(
         endpoint: &Endpoint,
@@ -102,12 +120,8 @@ impl Connections {
         credential: CallerCredential,
         deadline: Duration,
     ) -> Self {
-        Self {
-            channels: (0..count.max(1)).map(|_| endpoint.connect_lazy()).collect(),
-            next: AtomicUsize::new(0),
-            credential,
-            deadline,
-        }
+        let channels = (0..count.max(1)).map(|_| endpoint.connect_lazy());
+        Self::over(channels, credential, deadline)
     }
 
     pub(super) fn deadline(&self) -> Duration {
@@ -115,38 +129,51 @@ impl Connections {
     }
 
     pub(super) fn auth_service(&self) -> AuthService {
-        AuthServiceClient::with_interceptor(self.next_channel(), self.credential.clone())
+        AuthServiceClient::new(self.next_channel())
     }
 
     pub(super) fn user_service(&self) -> UserService {
-        UserServiceClient::with_interceptor(self.next_channel(), self.credential.clone())
+        UserServiceClient::new(self.next_channel())
     }
 
-    fn next_channel(&self) -> Channel {
+    fn next_channel(&self) -> CallerChannel {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        self.channels[turn % self.channels.len()].clone()
+        let channel = self.channels[turn % self.channels.len()].clone();
+        InterceptedService::new(channel, self.credential.clone())
+    }
+
+    /// Makes a call once, under the deadline.
+    pub(crate) async fn call_once<Req, Resp, Fut>(
+        &self,
+        request: impl IntoRequest<Req>,
+        call: impl FnOnce(CallerChannel, Request<Req>) -> Fut,
+    ) -> Result<Resp, Status>
+    where
+        Fut: Future<Output = Result<Response<Resp>, Status>>,
+    {
+        self.attempt(request.into_request(), Instant::now() + self.deadline, call)
+            .await
     }
 
     /// Makes a call that may be repeated, and repeats it on the next connection while the deadline has not passed and the
     /// failure is one that may be gone by then.
-    pub(super) async fn call_idempotent<Req, Resp, Fut>(
+    pub(crate) async fn call_idempotent<Req, Resp, Fut>(
         &self,
-        message: Req,
-        call: impl Fn(AuthService, Request<Req>) -> Fut,
+        request: impl IntoRequest<Req>,
+        call: impl Fn(CallerChannel, Request<Req>) -> Fut,
     ) -> Result<Resp, Status>
     where
         Req: Clone,
         Fut: Future<Output = Result<Response<Resp>, Status>>,
     {
         let ends_at = Instant::now() + self.deadline;
+        let (metadata, _, message) = request.into_request().into_parts();
         let mut attempt = 1;
         loop {
-            let mut request = Request::new(message.clone());
-            request.set_timeout(ends_at.saturating_duration_since(Instant::now()));
-            let status = match timeout_at(ends_at, call(self.auth_service(), request)).await {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
-                Ok(Err(status)) => status,
-                Err(_) => return Err(Status::deadline_exceeded("the deadline passed")),
+            let request = Request::from_parts(metadata.clone(), Extensions::default(), message.clone());
+            let status = match self.attempt(request, ends_at, &call).await {
+                Ok(response) => return Ok(response),
+                Err(status) => status,
             };
             let pause = jittered(RETRY_PAUSE * attempt);
             let is_last = attempt == ATTEMPTS || Instant::now() + pause >= ends_at;
@@ -155,6 +182,23 @@ impl Connections {
             }
             sleep(pause).await;
             attempt += 1;
+        }
+    }
+
+    /// The server is told the deadline too, but a server that hangs does not keep it.
+    async fn attempt<Req, Resp, Fut>(
+        &self,
+        mut request: Request<Req>,
+        ends_at: Instant,
+        call: impl FnOnce(CallerChannel, Request<Req>) -> Fut,
+    ) -> Result<Resp, Status>
+    where
+        Fut: Future<Output = Result<Response<Resp>, Status>>,
+    {
+        request.set_timeout(ends_at.saturating_duration_since(Instant::now()));
+        match timeout_at(ends_at, call(self.next_channel(), request)).await {
+            Ok(outcome) => outcome.map(Response::into_inner),
+            Err(_) => Err(Status::deadline_exceeded("the deadline passed")),
         }
     }
 }

@@ -12,8 +12,7 @@ use super::{
 use crate::{
     contract::HEARTBEAT_INTERVAL,
     domain::{Clock, NoRandomness, Revocation, SystemClock, TokenDigest},
-    pb::DestroySessionRequest,
-    pb::destroy_session_request::Session,
+    pb::{DestroySessionRequest, auth_service_client::AuthServiceClient, destroy_session_request::Session},
 };
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::{runtime, task::AbortHandle, time::timeout};
@@ -213,7 +212,8 @@ impl SessionClient {
         let message = DestroySessionRequest {
             session: Some(Session::SessionToken(token.to_owned())),
         };
-        let call = |mut service: AuthService, request| async move { service.destroy_session(request).await };
+        let call =
+            |channel, request| async move { AuthServiceClient::new(channel).destroy_session(request).await };
         let destroyed = self.0.connections.call_idempotent(message, call).await;
         self.forget_token(token);
         Ok(destroyed?.existed)

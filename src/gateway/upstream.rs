@@ -6,13 +6,14 @@ use super::{
     status_mapping::problem_of,
 };
 use crate::{
+    client::{CallerCredential, Connections, with_transport_settings},
     contract::{REQUEST_ID, reason_name, reason_of},
     pb::{self, auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
 };
 use std::{error::Error as _, sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{
-    Request, Response, Status,
+    Request, Status,
     metadata::AsciiMetadataKey,
     transport::{Channel, Endpoint},
 };
@@ -25,72 +26,71 @@ use tonic_health::pb::{
 const HASHING_CALLS: usize = 128;
 
 /// A connection to the service that is made when it is first needed and made again when it breaks. A service that is gone without
-/// a word is noticed within 15 s, also while nothing is asked of it.
+/// a word is noticed within seconds, also while nothing is asked of it.
 pub fn connect(endpoint: Endpoint) -> Channel {
-    endpoint
-        .connect_timeout(Duration::from_secs(2))
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(5))
-        .keep_alive_while_idle(true)
-        .connect_lazy()
+    with_transport_settings(endpoint).connect_lazy()
 }
 
 /// sessiond, as the gateway sees it. Clones share one connection.
 #[derive(Debug, Clone)]
 pub(super) struct Upstream {
-    auth: AuthServiceClient<Channel>,
-    users: UserServiceClient<Channel>,
-    health: HealthClient<Channel>,
-    call_timeout: Duration,
+    connections: Arc<Connections>,
     hashing_calls: Arc<Semaphore>,
 }
 
+/// How a call is made: `once`, or `idempotent` and then repeated, or once and only while a password may be `hashing`.
 macro_rules! rpcs {
-    ($($service:ident: $rpc:ident($request:ident) -> $response:ident $(, $hashes:ident)?;)*) => {$(
+    ($($client:ident: $how:ident $rpc:ident($request:ident) -> $response:ident;)*) => {$(
         pub(super) async fn $rpc(&self, context: &RequestContext, message: pb::$request) -> Result<pb::$response, Problem> {
-            $(let _permit = self.$hashes()?;)?
-            let mut client = self.$service.clone();
-            let request = self.request(context, message);
-            self.answer(context, stringify!($rpc), client.$rpc(request)).await
+            let request = with_id(context, message);
+            let call = |channel, request| async move { $client::new(channel).$rpc(request).await };
+            rpcs!(@$how self, context, stringify!($rpc), request, call)
         }
     )*};
+    (@once $self:ident, $context:ident, $name:expr, $request:ident, $call:ident) => {
+        or_problem($context, $name, $self.connections.call_once($request, $call).await)
+    };
+    (@idempotent $self:ident, $context:ident, $name:expr, $request:ident, $call:ident) => {
+        or_problem($context, $name, $self.connections.call_idempotent($request, $call).await)
+    };
+    (@hashing $self:ident, $context:ident, $name:expr, $request:ident, $call:ident) => {{
+        let _permit = $self.hashing_permit()?;
+        rpcs!(@once $self, $context, $name, $request, $call)
+    }};
 }
 
 /// Every call fails with the problem that the service's answer, or its silence, amounts to.
 impl Upstream {
     pub(super) fn new(channel: Channel, call_timeout: Duration) -> Self {
+        // The service authenticates no callers.
+        let connections = Connections::over([channel], CallerCredential::default(), call_timeout);
         Self {
-            auth: AuthServiceClient::new(channel.clone()),
-            users: UserServiceClient::new(channel.clone()),
-            health: HealthClient::new(channel),
-            call_timeout,
+            connections: Arc::new(connections),
             hashing_calls: Arc::new(Semaphore::new(HASHING_CALLS)),
         }
     }
 
     rpcs! {
-        auth: create_session(CreateSessionRequest) -> CreateSessionResponse, hashing_permit;
-        auth: current_user(CurrentUserRequest) -> CurrentUserResponse;
-        auth: destroy_session(DestroySessionRequest) -> DestroySessionResponse;
-        auth: list_sessions(ListSessionsRequest) -> ListSessionsResponse;
-        auth: revoke_sessions(RevokeSessionsRequest) -> RevokeSessionsResponse;
-        auth: get_stats(GetStatsRequest) -> GetStatsResponse;
-        users: create_user(CreateUserRequest) -> CreateUserResponse, hashing_permit;
-        users: get_user(GetUserRequest) -> GetUserResponse;
-        users: list_users(ListUsersRequest) -> ListUsersResponse;
-        users: update_user(UpdateUserRequest) -> UpdateUserResponse;
-        users: delete_user(DeleteUserRequest) -> DeleteUserResponse;
-        users: change_password(ChangePasswordRequest) -> ChangePasswordResponse, hashing_permit;
+        AuthServiceClient: hashing create_session(CreateSessionRequest) -> CreateSessionResponse;
+        AuthServiceClient: idempotent current_user(CurrentUserRequest) -> CurrentUserResponse;
+        AuthServiceClient: idempotent destroy_session(DestroySessionRequest) -> DestroySessionResponse;
+        AuthServiceClient: idempotent list_sessions(ListSessionsRequest) -> ListSessionsResponse;
+        AuthServiceClient: once revoke_sessions(RevokeSessionsRequest) -> RevokeSessionsResponse;
+        AuthServiceClient: idempotent get_stats(GetStatsRequest) -> GetStatsResponse;
+        UserServiceClient: hashing create_user(CreateUserRequest) -> CreateUserResponse;
+        UserServiceClient: idempotent get_user(GetUserRequest) -> GetUserResponse;
+        UserServiceClient: idempotent list_users(ListUsersRequest) -> ListUsersResponse;
+        UserServiceClient: once update_user(UpdateUserRequest) -> UpdateUserResponse;
+        UserServiceClient: once delete_user(DeleteUserRequest) -> DeleteUserResponse;
+        UserServiceClient: hashing change_password(ChangePasswordRequest) -> ChangePasswordResponse;
     }
 
     /// Succeeds while the service says that it can serve, which it says while its store answers.
     pub(super) async fn check_health(&self, context: &RequestContext) -> Result<(), Problem> {
-        let mut client = self.health.clone();
-        let request = self.request(context, HealthCheckRequest::default());
-        let health = self
-            .answer(context, "health_check", client.check(request))
-            .await?;
-        match health.status() {
+        let request = with_id(context, HealthCheckRequest::default());
+        let call = |channel, request| async move { HealthClient::new(channel).check(request).await };
+        let health = self.connections.call_once(request, call).await;
+        match or_problem(context, "health_check", health)?.status() {
             ServingStatus::Serving => Ok(()),
             ServingStatus::NotServing | ServingStatus::Unknown | ServingStatus::ServiceUnknown => {
                 Err(ProblemKind::Unavailable.into())
@@ -104,33 +104,28 @@ impl Upstream {
         let busy = |_| Problem::from(ProblemKind::TooMany).retry_after(Some(Duration::from_secs(1)));
         self.hashing_calls.try_acquire().map_err(busy)
     }
+}
 
-    fn request<T>(&self, context: &RequestContext, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        request.set_timeout(self.call_timeout);
-        let name = AsciiMetadataKey::from_bytes(REQUEST_ID.as_str().as_bytes());
-        if let (Ok(name), Ok(id)) = (name, context.request_id.as_str().parse()) {
-            request.metadata_mut().insert(name, id);
-        }
-        request
+/// The call with the id of the request that it is made for.
+fn with_id<T>(context: &RequestContext, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let name = AsciiMetadataKey::from_bytes(REQUEST_ID.as_str().as_bytes());
+    if let (Ok(name), Ok(id)) = (name, context.request_id.as_str().parse()) {
+        request.metadata_mut().insert(name, id);
     }
+    request
+}
 
-    async fn answer<T>(
-        &self,
-        context: &RequestContext,
-        rpc: &'static str,
-        call: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> Result<T, Problem> {
-        // The service is told the deadline too, but a service that hangs does not keep it.
-        let status = match tokio::time::timeout(self.call_timeout, call).await {
-            Ok(Ok(response)) => return Ok(response.into_inner()),
-            Ok(Err(status)) => status,
-            Err(_) => Status::deadline_exceeded("no answer in time"),
-        };
+fn or_problem<T>(
+    context: &RequestContext,
+    rpc: &'static str,
+    outcome: Result<T, Status>,
+) -> Result<T, Problem> {
+    outcome.map_err(|status| {
         let problem = problem_of(&status);
         log(context, rpc, &status, problem.kind());
-        Err(problem)
-    }
+        problem
+    })
 }
 
 /// Failures that are not the user's are logged here, with their cause, and nowhere else.
