@@ -113,7 +113,7 @@ async fn a_request_id_is_taken_over_if_it_is_well_formed() {
     for given in [&b"a b"[..], b"\xff\xfe", b"<script>", b"", &[b'a'; 65]] {
         let id = id_of(given).await;
         assert!(
-            id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            id.len() == 20 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
             "{id}"
         );
     }
