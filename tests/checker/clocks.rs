@@ -5,8 +5,6 @@ use crate::{
     history::{Born, Span, Told},
     node::{Node, embedded_in_its_own},
     recorder::{Caller, Recorder, remembering_options},
-    running::PATIENCE,
-    wall_clock::{HOUR, WallClock},
 };
 use sessiond::client::{CheckError, SessionClient};
 use std::{
@@ -15,6 +13,10 @@ use std::{
     path::Path,
     process::Command,
     time::{Duration, Instant, SystemTime},
+};
+use testkit::{
+    process::PATIENCE,
+    wall_clock::{HOUR, WallClock},
 };
 use tokio::{task::block_in_place, time::sleep};
 

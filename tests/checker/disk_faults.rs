@@ -7,7 +7,6 @@ use crate::{
     node::{Node, embedded_in},
     recorder::{Caller, Recorder},
     rules::Bounds,
-    running::PATIENCE,
     workload::assert_clean,
 };
 use sessiond::domain::UserId;
@@ -16,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
+use testkit::process::PATIENCE;
 use tokio::task::block_in_place;
 
 const SPAN: Span = Span {

@@ -5,13 +5,12 @@ use crate::{
     health::becomes_serving,
     history::{Key, Span, Told},
     node::Node,
-    postgres_server::PostgresServer,
     recorder::{Caller, Recorder},
-    redis_server::RedisSentinel,
     rules::Bounds,
     workload::{SHORT, Workload, assert_clean},
 };
 use std::time::Duration;
+use testkit::{postgres::PostgresServer, redis::RedisSentinel};
 use tokio::{task::block_in_place, time::sleep};
 
 const BOUNDS: Bounds = Bounds {

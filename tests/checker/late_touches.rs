@@ -1,6 +1,5 @@
 //! A check that is written down late, after others were told that the session has expired, revives nothing.
 
-use crate::{postgres_server::PostgresServer, redis_server::RedisServer};
 use sessiond::{
     auth::{Auth, AuthError, AuthParts},
     domain::{
@@ -21,6 +20,7 @@ use std::{
     },
     time::Duration,
 };
+use testkit::{postgres::PostgresServer, redis::RedisServer};
 use tokio::{task::block_in_place, time::sleep};
 
 const IDLE: Duration = Duration::from_secs(2);

@@ -21,22 +21,11 @@ mod lives;
 mod lying_store;
 mod nemesis;
 mod node;
-#[path = "../support/postgres.rs"]
-mod postgres_server;
-#[path = "../support/proxy.rs"]
-mod proxy;
 mod proxying;
 mod recorder;
-#[path = "../support/redis.rs"]
-#[allow(unreachable_pub, reason = "it is a module of its own elsewhere")]
-mod redis_server;
 mod rules;
-#[path = "../programs/running.rs"]
-#[allow(dead_code, reason = "shared with the tests of the programs")]
-mod running;
 mod seeded_bugs;
 mod shared_store;
 mod store_trouble;
 mod summary;
-mod wall_clock;
 mod workload;

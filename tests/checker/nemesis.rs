@@ -5,15 +5,17 @@ use crate::{
     health::becomes_serving,
     history::{Span, Told},
     node::{self, Node},
-    proxy::Conduct,
     recorder::{Recorder, remembering_options},
     rules::Bounds,
     shared_store::SharedStore,
-    wall_clock::{self, HOUR},
     workload::{SHORT, Workload, assert_clean},
 };
 use sessiond::client::SessionClient;
 use std::time::{Duration, Instant};
+use testkit::{
+    proxy::Conduct,
+    wall_clock::{self, HOUR},
+};
 use tokio::{sync::watch, task::block_in_place, time::sleep};
 
 /// Sessions that one user may have: more than any gets.

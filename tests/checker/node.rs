@@ -1,10 +1,5 @@
 //! One process of the built program behind a proxy: an address that stays while processes come and go.
 
-use crate::{
-    proxy::{Conduct, Proxy},
-    running::{PATIENCE, Running, SESSIOND, program},
-    wall_clock::{Error, WallClock},
-};
 use rustix::process::Signal;
 use std::{
     path::{Path, PathBuf},
@@ -12,7 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
+use testkit::{
+    process::{PATIENCE, Running, program},
+    proxy::{Conduct, Proxy},
+    wall_clock::{Error, WallClock},
+};
 use tonic::transport::{Channel, Endpoint};
+
+const SESSIOND: &str = env!("CARGO_BIN_EXE_sessiond");
 
 /// A process that is started again on the same stores.
 pub(crate) struct Node {

@@ -1,12 +1,12 @@
 //! The proxy itself on trial: a fault that does not happen proves nothing.
 
-use crate::proxy::{Conduct, Proxy};
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     thread,
     time::{Duration, Instant},
 };
+use testkit::proxy::{Conduct, Proxy};
 
 const SOON: Duration = Duration::from_millis(200);
 

@@ -1,12 +1,12 @@
 //! Stores that several processes share, and what can happen to them.
 
-use crate::{
-    chance::Chance,
-    postgres_server::PostgresServer,
-    proxy::Proxy,
-    redis_server::{RedisCluster, RedisServer, until},
-};
+use crate::chance::Chance;
 use std::net::SocketAddr;
+use testkit::{
+    postgres::PostgresServer,
+    proxy::Proxy,
+    redis::{RedisCluster, RedisServer, until},
+};
 
 /// A store, kept by servers of its own. Everything here blocks.
 pub(crate) enum SharedStore {

@@ -5,7 +5,6 @@ use crate::{
     health::becomes_serving,
     history::{Born, Event, Key, Operation, Span, Token, Told},
     node::Node,
-    proxy::{Conduct, Proxy},
     recorder::{Caller, Recorder},
     rules::Bounds,
     shared_store::SharedStore,
@@ -20,6 +19,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use testkit::proxy::{Conduct, Proxy};
 use tokio::{
     task::{JoinHandle, block_in_place},
     time::sleep,

@@ -1,12 +1,13 @@
 //! Runs commands of sessiond as an operator does.
 
-use crate::running::{Running, SESSIOND, program, run_with_input, text};
+use crate::built::SESSIOND;
 use serde_json::Value;
 use sessiond::pb::{
     CreateSessionRequest, PasswordCredential, auth_service_client::AuthServiceClient,
     create_session_request::Credential,
 };
 use std::{path::Path, process::Output};
+use testkit::process::{Running, program, run_with_input, text};
 use tonic::Status;
 
 /// Where commands are run, and the arguments that each of them gets besides its own.

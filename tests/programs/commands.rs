@@ -1,9 +1,10 @@
 //! The commands that look after users and sessions, against a running service.
 
 use crate::{
+    built::{SESSIOND, start_sessiond},
     cli::{Cli, log_in},
-    running::{Running, SESSIOND, Terminal, program, text},
 };
+use testkit::process::{Terminal, program, text};
 use tonic::Code;
 
 const PASSWORD: &str = "blue lamp over the river";
@@ -12,7 +13,7 @@ const OTHER_PASSWORD: &str = "red lamp under the bridge";
 #[tokio::test]
 async fn users_and_sessions_are_looked_after_through_the_running_service() {
     let dir = tempfile::tempdir().unwrap();
-    let sessiond = Running::sessiond(dir.path(), &["--store=memory", "--gateway=false"]);
+    let sessiond = start_sessiond(dir.path(), &["--store=memory", "--gateway=false"]);
     let cli = Cli {
         dir: dir.path(),
         arguments: vec![format!("--server=http://{}", sessiond.grpc.unwrap())],
@@ -80,7 +81,7 @@ async fn users_and_sessions_are_looked_after_through_the_running_service() {
 #[tokio::test]
 async fn a_refusal_names_the_field_and_never_the_password() {
     let dir = tempfile::tempdir().unwrap();
-    let sessiond = Running::sessiond(dir.path(), &["--store=memory", "--gateway=false"]);
+    let sessiond = start_sessiond(dir.path(), &["--store=memory", "--gateway=false"]);
     let cli = Cli {
         dir: dir.path(),
         arguments: vec![format!("--server=http://{}", sessiond.grpc.unwrap())],
@@ -101,7 +102,7 @@ async fn a_refusal_names_the_field_and_never_the_password() {
 #[tokio::test]
 async fn a_password_typed_at_a_terminal_is_not_echoed() {
     let dir = tempfile::tempdir().unwrap();
-    let sessiond = Running::sessiond(dir.path(), &["--store=memory", "--gateway=false"]);
+    let sessiond = start_sessiond(dir.path(), &["--store=memory", "--gateway=false"]);
     // script(1) gives the command a terminal of its own.
     let mut command = program("script", dir.path());
     let line = format!(
@@ -148,7 +149,7 @@ fn without_a_service_the_memory_store_has_nothing_to_show() {
 #[test]
 fn a_healthcheck_tells_by_its_exit_code() {
     let dir = tempfile::tempdir().unwrap();
-    let sessiond = Running::sessiond(dir.path(), &["--store=memory", "--gateway=false"]);
+    let sessiond = start_sessiond(dir.path(), &["--store=memory", "--gateway=false"]);
     let address = sessiond.grpc.unwrap();
     let cli = Cli {
         dir: dir.path(),

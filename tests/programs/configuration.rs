@@ -1,6 +1,7 @@
 //! What the programs refuse to start with, and how they say so.
 
-use crate::running::{SESSIOND, SESSIOND_GATEWAY, program, text};
+use crate::built::{SESSIOND, SESSIOND_GATEWAY};
+use testkit::process::{program, text};
 
 #[test]
 fn every_mistake_is_named_before_anything_starts() {

@@ -1,8 +1,8 @@
 //! The data directory: what lives on when a process ends, and who may open it.
 
 use crate::{
+    built::{SESSIOND, start_sessiond},
     cli::{Cli, log_in},
-    running::{Running, SESSIOND, program, text},
 };
 use rustix::process::Signal;
 use std::{
@@ -10,6 +10,7 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
+use testkit::process::{Running, program, text};
 
 const PASSWORD: &str = "blue lamp over the river";
 
@@ -36,7 +37,7 @@ fn cli_for<'a>(dir: &'a Path, running: &Running) -> Cli<'a> {
 }
 
 fn sessiond(dir: &Path) -> Running {
-    Running::sessiond(dir, &["--gateway=false"])
+    start_sessiond(dir, &["--gateway=false"])
 }
 
 #[tokio::test]

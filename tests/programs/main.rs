@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod built;
 mod cli;
 mod commands;
 mod config;
@@ -14,7 +15,6 @@ mod data_directory;
 mod external_clients;
 mod metrics;
 mod out_of_descriptors;
-mod running;
 mod secrets;
 mod serving;
 mod shared_stores;

@@ -1,9 +1,6 @@
 //! What the running service shows of itself to Prometheus.
 
-use crate::{
-    cli::Cli,
-    running::{PATIENCE, Running, shell},
-};
+use crate::{built::start_sessiond, cli::Cli};
 use sessiond::{
     domain::SessionToken,
     pb::{
@@ -17,6 +14,7 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
+use testkit::process::{PATIENCE, Running, shell};
 use tonic::{Code, transport::Channel};
 
 const PASSWORD: &str = "blue lamp over the river";
@@ -28,7 +26,7 @@ fn sessiond(dir: &Path) -> Running {
         "--sweep-interval=100ms",
         "--password-cost=10",
     ];
-    Running::sessiond(dir, &arguments)
+    start_sessiond(dir, &arguments)
 }
 
 fn scrape(running: &Running, dir: &Path) -> String {
@@ -171,6 +169,6 @@ fn s_70_metrics_are_on_a_listener_of_their_own() {
     assert!(answer.contains("grpc-status: 12"), "{answer}");
     assert!(!answer.contains("sessiond_"), "{answer}");
 
-    let without = Running::sessiond(dir.path(), &["--store=memory"]);
+    let without = start_sessiond(dir.path(), &["--store=memory"]);
     assert_eq!(without.metrics, None);
 }

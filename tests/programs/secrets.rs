@@ -1,13 +1,14 @@
 //! What must not leave the process.
 
-use crate::running::{Running, shell};
+use crate::built::start_sessiond;
 use rustix::process::Signal;
 use std::{fs, os::unix::process::ExitStatusExt as _, time::Duration};
+use testkit::process::{Running, shell};
 
 #[test]
 fn s_89_no_secret_is_logged_at_any_level() {
     let dir = tempfile::tempdir().unwrap();
-    let sessiond = Running::sessiond(dir.path(), &["--store=memory", "--log=trace", "--basic-auth"]);
+    let sessiond = start_sessiond(dir.path(), &["--store=memory", "--log=trace", "--basic-auth"]);
     let base = format!("http://{}/api/v1", sessiond.http.unwrap());
     let password = "canary bird in a coal mine";
     let wrong = "another canary altogether";
@@ -63,10 +64,10 @@ fn s_89_no_secret_is_logged_at_any_level() {
 #[test]
 fn s_98_a_crash_leaves_no_memory_behind() {
     let dir = tempfile::tempdir().unwrap();
-    let mut command = crate::running::program("sh", dir.path());
+    let mut command = testkit::process::program("sh", dir.path());
     let line = format!(
         "ulimit -c unlimited 2>/dev/null; exec {} --store=memory --listen=127.0.0.1:0 --gateway=false",
-        crate::running::SESSIOND
+        crate::built::SESSIOND
     );
     command.args(["-c", &line]);
     let sessiond = Running::start(command);

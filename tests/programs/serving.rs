@@ -1,15 +1,16 @@
 //! What runs when a person starts the programs.
 
-use crate::running::{Running, SESSIOND, SESSIOND_GATEWAY, program, shell};
+use crate::built::{SESSIOND, SESSIOND_GATEWAY, start_sessiond};
 use std::{
     net::TcpStream,
     time::{Duration, Instant},
 };
+use testkit::process::{Running, program, shell};
 
 #[test]
 fn what_sessiond_prints_works_as_it_stands() {
     let dir = tempfile::tempdir().unwrap();
-    let mut sessiond = Running::sessiond(dir.path(), &["--store=memory"]);
+    let mut sessiond = start_sessiond(dir.path(), &["--store=memory"]);
     let printed = sessiond.printed_until("CreateSession\n");
     let lines: Vec<&str> = printed
         .lines()
@@ -28,7 +29,7 @@ fn what_sessiond_prints_works_as_it_stands() {
 #[test]
 fn the_gateway_runs_as_a_process_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
-    let sessiond = Running::sessiond(dir.path(), &["--store=memory", "--gateway=false"]);
+    let sessiond = start_sessiond(dir.path(), &["--store=memory", "--gateway=false"]);
     assert_eq!(sessiond.http, None);
     let mut command = program(SESSIOND_GATEWAY, dir.path());
     let upstream = format!("http://{}", sessiond.grpc.unwrap());

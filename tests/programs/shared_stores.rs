@@ -1,21 +1,19 @@
 //! Stores that other programs run: PostgreSQL and Redis.
 
-#[path = "../support/postgres.rs"]
-mod postgres;
-#[path = "../support/redis.rs"]
-mod redis;
-
 use crate::{
+    built::{SESSIOND, start_sessiond},
     cli::{Cli, log_in},
-    running::{Running, SESSIOND, program, text},
 };
-use postgres::PostgresServer;
-use redis::RedisServer;
 use sessiond::{
     domain::TokenDigest,
     pb::{self, auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
 };
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use testkit::{
+    postgres::PostgresServer,
+    process::{Running, program, text},
+    redis::RedisServer,
+};
 
 const PASSWORD: &str = "blue lamp over the river";
 
@@ -43,7 +41,7 @@ async fn processes_that_share_postgresql_share_users_and_sessions() {
         "The schema is up to date in PostgreSQL\n"
     );
 
-    let [here, there] = [(); 2].map(|()| Running::sessiond(dir.path(), &[from_file, "--gateway=false"]));
+    let [here, there] = [(); 2].map(|()| start_sessiond(dir.path(), &[from_file, "--gateway=false"]));
     cli_for(dir.path(), &here).succeed("users create ada@example.org", &format!("{PASSWORD}\n"));
     let session = log_in(&here, PASSWORD).await.unwrap();
     let seen = cli_for(dir.path(), &there).json("sessions list ada@example.org");
@@ -65,7 +63,7 @@ async fn sessions_live_in_redis_and_users_in_the_data_directory() {
     let dir = tempfile::tempdir().unwrap();
     let server = tokio::task::block_in_place(RedisServer::start);
     let store = format!("--session-store={}", server.url());
-    let mut running = Running::sessiond(dir.path(), &[&store, "--gateway=false"]);
+    let mut running = start_sessiond(dir.path(), &[&store, "--gateway=false"]);
     cli_for(dir.path(), &running).succeed("users create ada@example.org", &format!("{PASSWORD}\n"));
     let session = log_in(&running, PASSWORD).await.unwrap();
     assert!(running.printed_until("in Redis").contains("in the directory"));
@@ -74,7 +72,7 @@ async fn sessions_live_in_redis_and_users_in_the_data_directory() {
     // It keeps nothing on disk, and that is said.
     assert!(log.contains("\"event\":\"redis_durability\""), "{log}");
 
-    let running = Running::sessiond(dir.path(), &[&store, "--gateway=false"]);
+    let running = start_sessiond(dir.path(), &[&store, "--gateway=false"]);
     let seen = cli_for(dir.path(), &running).json("sessions list ada@example.org");
     assert_eq!(seen[0]["id"], session.as_str());
 }
@@ -82,7 +80,7 @@ async fn sessions_live_in_redis_and_users_in_the_data_directory() {
 #[test]
 fn a_store_that_cannot_be_reached_is_named_without_its_password() {
     let dir = tempfile::tempdir().unwrap();
-    let free = redis::free_port();
+    let free = testkit::redis::free_port();
     for (flag, url) in [
         (
             "--store-url-file=url",
@@ -117,7 +115,7 @@ async fn a_copy_to_another_store_logs_nobody_out() {
     fs::write(&url_file, server.new_database()).unwrap();
     fs::set_permissions(&url_file, fs::Permissions::from_mode(0o600)).unwrap();
 
-    let before = Running::sessiond(dir.path(), &["--gateway=false"]);
+    let before = start_sessiond(dir.path(), &["--gateway=false"]);
     cli_for(dir.path(), &before).succeed("users create ada@example.org", &format!("{PASSWORD}\n"));
     let session = log_in(&before, PASSWORD).await.unwrap();
     let offline = Cli {
@@ -140,7 +138,7 @@ async fn a_copy_to_another_store_logs_nobody_out() {
         "1 users: 0 copied, 0 taken away\n1 sessions: 0 copied, 0 taken away\n"
     );
 
-    let after = Running::sessiond(dir.path(), &["--store-url-file=url", "--gateway=false"]);
+    let after = start_sessiond(dir.path(), &["--store-url-file=url", "--gateway=false"]);
     let seen = cli_for(dir.path(), &after).json("sessions list ada@example.org");
     assert_eq!(seen[0]["id"], session.as_str());
     assert!(log_in(&after, PASSWORD).await.is_ok());
@@ -255,7 +253,7 @@ fn assert_only_digests(stored: &[u8], tokens: &[String]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn s_02_the_data_directory_holds_digests_only() {
     let dir = tempfile::tempdir().unwrap();
-    let running = Running::sessiond(dir.path(), &["--gateway=false"]);
+    let running = start_sessiond(dir.path(), &["--gateway=false"]);
     let tokens = tokens_of_a_busy_user(&running).await;
     running.stopped();
     let files = fs::read_dir(dir.path().join("sessiond-data")).unwrap();
@@ -272,7 +270,7 @@ async fn s_02_postgresql_holds_digests_only() {
     let url = server.new_database();
     fs::write(dir.path().join("url"), &url).unwrap();
     fs::set_permissions(dir.path().join("url"), fs::Permissions::from_mode(0o600)).unwrap();
-    let running = Running::sessiond(dir.path(), &["--store-url-file=url", "--gateway=false"]);
+    let running = start_sessiond(dir.path(), &["--store-url-file=url", "--gateway=false"]);
     let tokens = tokens_of_a_busy_user(&running).await;
     let database = url.rsplit_once('/').unwrap().1.split('?').next().unwrap();
     let tables = [
@@ -293,7 +291,7 @@ async fn s_02_redis_holds_digests_only() {
     let dir = tempfile::tempdir().unwrap();
     let server = tokio::task::block_in_place(RedisServer::start);
     let store = format!("--session-store={}", server.url());
-    let running = Running::sessiond(dir.path(), &[&store, "--gateway=false"]);
+    let running = start_sessiond(dir.path(), &[&store, "--gateway=false"]);
     let tokens = tokens_of_a_busy_user(&running).await;
     let mut stored = Vec::new();
     for key in server.keys() {

@@ -1,15 +1,16 @@
 //! Signals.
 
-use crate::running::{PATIENCE, Running};
+use crate::built::start_sessiond;
 use bytes::Bytes;
 use rustix::process::Signal;
 use std::{net::TcpStream, time::Duration};
+use testkit::process::{PATIENCE, Running};
 
 #[test]
 fn f_21_sigterm_drains_with_silent_connections_open() {
     let dir = tempfile::tempdir().unwrap();
     for signal in [Signal::TERM, Signal::INT] {
-        let sessiond = Running::sessiond(dir.path(), &["--store=memory", "--drain-timeout=1h"]);
+        let sessiond = start_sessiond(dir.path(), &["--store=memory", "--drain-timeout=1h"]);
         let silent: Vec<TcpStream> = (0..10)
             .flat_map(|_| [sessiond.grpc, sessiond.http])
             .map(|address| TcpStream::connect(address.unwrap()).unwrap())
@@ -51,7 +52,7 @@ async fn stuck_call(running: &Running) -> impl Sized + use<> {
 #[tokio::test]
 async fn f_21_a_stuck_call_is_cut_off_at_the_limit() {
     let dir = tempfile::tempdir().unwrap();
-    let sessiond = Running::sessiond(
+    let sessiond = start_sessiond(
         dir.path(),
         &["--store=memory", "--call-timeout=1h", "--drain-timeout=300ms"],
     );
@@ -65,7 +66,7 @@ async fn f_21_a_stuck_call_is_cut_off_at_the_limit() {
 #[tokio::test]
 async fn f_21_a_second_signal_stops_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let mut sessiond = Running::sessiond(
+    let mut sessiond = start_sessiond(
         dir.path(),
         &["--store=memory", "--call-timeout=1h", "--drain-timeout=1h"],
     );

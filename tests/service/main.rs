@@ -11,7 +11,3 @@ mod gateway;
 mod grpc;
 mod listener;
 mod password_hashing;
-#[path = "../support/postgres.rs"]
-mod postgres_server;
-#[path = "../support/redis.rs"]
-mod redis_server;

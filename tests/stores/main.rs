@@ -10,11 +10,5 @@ mod embedded;
 mod embedded_crash;
 mod old_data;
 mod postgres;
-#[path = "../support/postgres.rs"]
-mod postgres_server;
-#[path = "../support/proxy.rs"]
-mod proxy;
 mod redis;
-#[path = "../support/redis.rs"]
-mod redis_server;
 mod sweeping;

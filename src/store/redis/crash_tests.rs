@@ -18,14 +18,11 @@ use crate::{
     },
     store::{Created, NewSession, RevocationEvent, Revocations, Rotation, SessionKey, SessionStore as _},
 };
-use redis_server::{RedisCluster, RedisServer};
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
-
-#[path = "../../../tests/support/redis.rs"]
-mod redis_server;
+use testkit::redis::{RedisCluster, RedisServer};
 
 /// The store of two processes: one that stops in the middle, and another.
 struct Two {

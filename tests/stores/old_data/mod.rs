@@ -4,13 +4,13 @@ mod known;
 mod proof;
 mod written;
 
-use crate::postgres_server::{self, PostgresServer};
 use known::Manifest;
 use sessiond::store::{EmbeddedStore, PostgresConfig, PostgresStore, PostgresUrl};
 use std::{
     env, fs,
     path::{Path, PathBuf},
 };
+use testkit::postgres::{self, PostgresServer};
 use written::Content;
 
 const DATABASE_FILE: &str = "sessiond.db";
@@ -54,7 +54,7 @@ async fn prove_postgres(release: &Path) {
     let server = PostgresServer::shared();
     let url = server.new_database();
     let dump = fs::read_to_string(release.join(DUMP)).unwrap();
-    server.sql(postgres_server::database(&url), &dump);
+    server.sql(postgres::database(&url), &dump);
     let store = connected_to(&url).await;
     proof::prove(&manifest_in(release), &store, &store).await;
 }

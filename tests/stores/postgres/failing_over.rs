@@ -1,11 +1,9 @@
 //! A primary that is lost, and the standby that takes its place.
 
-use super::{
-    postgres_server::PostgresServer,
-    samples::{check, config, database, log_in, start, within},
-};
+use super::samples::{check, config, database, log_in, start, within};
 use sessiond::store::{PostgresStore, RevocationEvent, SessionKey, SessionStore as _};
 use std::time::Duration;
+use testkit::postgres::PostgresServer;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn f_16_the_standby_is_never_asked_and_takes_over_without_reviving_anything() {

@@ -1,14 +1,12 @@
 //! How the log of revocations stays complete, whoever dies and whatever commits when.
 
-use super::{
-    postgres_server::PostgresServer,
-    samples::{client, config, database, log_in, start, store_on, user_id},
-};
+use super::samples::{client, config, database, log_in, start, store_on, user_id};
 use sessiond::{
     domain::{Revocation, UserId},
     store::{PostgresStore, RevocationEvent, Revocations, SessionKey, SessionStore as _},
 };
 use std::time::Duration;
+use testkit::postgres::PostgresServer;
 
 fn reader(store: &PostgresStore) -> Revocations {
     let log = store.revocations();

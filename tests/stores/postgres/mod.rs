@@ -11,5 +11,3 @@ mod thread_connections;
 mod touching;
 mod trouble;
 mod verifying;
-
-use crate::{postgres_server, proxy};

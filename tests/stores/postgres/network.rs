@@ -1,10 +1,6 @@
 //! A network between the store and its server that delays, hangs, cuts, and loses replies.
 
-use super::{
-    postgres_server::PostgresServer,
-    proxy::{Conduct, Proxy},
-    samples::{check, config, database, log_in, new_session, start, user_id, within},
-};
+use super::samples::{check, config, database, log_in, new_session, start, user_id, within};
 use futures_util::future::join_all;
 use sessiond::{
     domain::Timestamp,
@@ -14,6 +10,10 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
+};
+use testkit::{
+    postgres::PostgresServer,
+    proxy::{Conduct, Proxy},
 };
 
 const MILLI: Duration = Duration::from_millis(1);

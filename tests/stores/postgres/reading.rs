@@ -1,11 +1,9 @@
 //! What a check costs the server.
 
-use super::{
-    postgres_server::PostgresServer,
-    samples::{check, database, start, store_on, within},
-};
+use super::samples::{check, database, start, store_on, within};
 use sessiond::domain::TokenDigest;
 use std::time::Duration;
+use testkit::postgres::PostgresServer;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_is_one_read_by_the_primary_key() {

@@ -1,7 +1,5 @@
 //! Stores on the tests' server, and sessions to put into them.
 
-use super::postgres_server::PostgresServer;
-pub(crate) use super::postgres_server::database;
 use sessiond::{
     domain::{
         Attributes, AuthMethod, Client, LiveSession, RandomTokens, Session, SessionId, SessionSpan,
@@ -10,6 +8,8 @@ use sessiond::{
     store::{Created, NewSession, PostgresConfig, PostgresStore, PostgresUrl, SessionStore, StoreError},
 };
 use std::time::{Duration, Instant, SystemTime};
+use testkit::postgres::PostgresServer;
+pub(crate) use testkit::postgres::database;
 
 pub(crate) fn config(url: &str) -> PostgresConfig {
     PostgresConfig::new(PostgresUrl::new(url.to_owned()))

@@ -1,12 +1,10 @@
 //! What happens between a URL and a store.
 
-use super::{
-    postgres_server::{LOCKED_ACCOUNT, PostgresServer},
-    samples::{check, client, config, database, log_in, start, store_on},
-};
+use super::samples::{check, client, config, database, log_in, start, store_on};
 use futures_util::future::join_all;
 use sessiond::store::{PostgresConnectError, PostgresStore, SessionStore as _, UserStore};
 use std::time::{Duration, Instant};
+use testkit::postgres::{LOCKED_ACCOUNT, PostgresServer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_processes_that_start_at_once_migrate_once() {

@@ -1,11 +1,9 @@
 //! Sweeping beside everything else.
 
-use super::{
-    postgres_server::PostgresServer,
-    samples::{check, client, database, log_in, start, store_on},
-};
+use super::samples::{check, client, database, log_in, start, store_on};
 use sessiond::store::SessionStore;
 use std::time::Duration;
+use testkit::postgres::PostgresServer;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_waits_for_nobody() {

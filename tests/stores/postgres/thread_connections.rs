@@ -1,15 +1,13 @@
 //! Checks from threads with a runtime of their own, as the service has them: each such thread has a connection of its own.
 
-use super::{
-    postgres_server::PostgresServer,
-    samples::{check, database, log_in, new_session, start, store_on, user_id, within},
-};
+use super::samples::{check, database, log_in, new_session, start, store_on, user_id, within};
 use futures_util::future::join_all;
 use sessiond::store::{NewSession, PostgresStore, Rotation, SessionKey, SessionStore};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use testkit::postgres::PostgresServer;
 use tokio::runtime::{Builder, Handle};
 
 const RECOVERY: Duration = Duration::from_secs(5);

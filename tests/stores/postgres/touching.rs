@@ -1,11 +1,9 @@
 //! Touches that are long on their way.
 
-use super::{
-    postgres_server::PostgresServer,
-    samples::{check, client, log_in, start, store_on, within},
-};
+use super::samples::{check, client, log_in, start, store_on, within};
 use sessiond::{domain::LiveSession, store::SessionStore as _};
 use std::time::{Duration, Instant};
+use testkit::postgres::PostgresServer;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s_10_a_touch_that_the_server_gets_to_too_late_does_nothing() {

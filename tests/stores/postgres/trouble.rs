@@ -1,9 +1,6 @@
 //! A server that dies, hangs, or keeps somebody waiting.
 
-use super::{
-    postgres_server::PostgresServer,
-    samples::{check, client, database, log_in, new_session, start, store_on, user_id, within},
-};
+use super::samples::{check, client, database, log_in, new_session, start, store_on, user_id, within};
 use futures_util::future::join_all;
 use sessiond::{
     domain::Timestamp,
@@ -13,6 +10,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use testkit::postgres::PostgresServer;
 
 /// One call of every kind, each of which must fail, and how long the slowest took.
 async fn slowest_failure(store: &PostgresStore, new: &NewSession, now: Timestamp) -> Duration {

@@ -1,14 +1,12 @@
 //! Whom the store believes to be its server.
 
-use super::{
-    postgres_server::PostgresServer,
-    samples::{check, config, database, log_in, start},
-};
+use super::samples::{check, config, database, log_in, start};
 use sessiond::store::PostgresStore;
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
 };
+use testkit::postgres::PostgresServer;
 
 /// The URL of a new database with the server's name in place of its address, and these options.
 fn named(server: &PostgresServer, host: &str, options: &str) -> String {

@@ -1,11 +1,9 @@
 //! A primary that is lost, and what its replica knows.
 
-use super::{
-    redis_server::{RedisSentinel, RedisServer, primary_and_replica, until},
-    samples::{TIMEOUT, check, config, lives, log_in, start, store_at, try_log_in, user_id, within},
-};
+use super::samples::{TIMEOUT, check, config, lives, log_in, start, store_at, try_log_in, user_id, within};
 use sessiond::store::{SessionKey, SessionStore, redis::RedisStore};
 use std::time::{Duration, Instant};
+use testkit::redis::{RedisSentinel, RedisServer, primary_and_replica, until};
 
 async fn strict_store(server: &RedisServer) -> RedisStore {
     let mut config = config(&server.url());

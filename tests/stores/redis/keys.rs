@@ -1,9 +1,6 @@
 //! What stands in Redis: which keys, with what in them, and for how long.
 
-use super::{
-    redis_server::{RedisCluster, RedisServer},
-    samples::{check, config, digest, lives, log_in, new_session, start, store_at, user_id, within},
-};
+use super::samples::{check, config, digest, lives, log_in, new_session, start, store_at, user_id, within};
 use sessiond::{
     domain::{Attributes, Client, RandomTokens, SessionSpan, TokenSource as _},
     store::{
@@ -12,6 +9,7 @@ use sessiond::{
     },
 };
 use std::{collections::BTreeMap, time::Duration};
+use testkit::redis::{RedisCluster, RedisServer};
 
 const HOUR_MILLIS: i64 = 60 * 60 * 1000;
 

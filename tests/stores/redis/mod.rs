@@ -8,5 +8,3 @@ mod thread_connections;
 mod trouble;
 mod unfinished;
 mod verifying;
-
-use crate::{proxy, redis_server};

@@ -1,11 +1,9 @@
 //! What a store finds out about its server, and when it refuses it.
 
-use super::{
-    redis_server::{RedisCluster, RedisServer, primary_and_replica},
-    samples::{config, log_in, start, store_at, user_id},
-};
+use super::samples::{config, log_in, start, store_at, user_id};
 use sessiond::store::redis::{ConnectError, RedisStore};
 use std::error::Error as _;
+use testkit::redis::{RedisCluster, RedisServer, primary_and_replica};
 
 async fn sentences(url: &str) -> (String, bool) {
     let store = store_at(url).await;

@@ -1,10 +1,6 @@
 //! Checks from threads with a runtime of their own, as the service has them: each such thread has a connection of its own.
 
-use super::{
-    proxy::{Conduct, Proxy},
-    redis_server::{RedisCluster, RedisServer},
-    samples::{TIMEOUT, check, lives, log_in, start, store_at, user_id, within},
-};
+use super::samples::{TIMEOUT, check, lives, log_in, start, store_at, user_id, within};
 use futures_util::future::join_all;
 use sessiond::store::{NewSession, SessionStore, redis::RedisStore};
 use std::{
@@ -12,6 +8,10 @@ use std::{
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
+};
+use testkit::{
+    proxy::{Conduct, Proxy},
+    redis::{RedisCluster, RedisServer},
 };
 use tokio::runtime::{Builder, Handle};
 

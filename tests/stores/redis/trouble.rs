@@ -1,11 +1,7 @@
 //! A server that dies, hangs, forgets, or is behind a network that does.
 
-use super::{
-    proxy::{Conduct, Proxy},
-    redis_server::{RedisCluster, RedisServer},
-    samples::{
-        TIMEOUT, check, digest, lives, log_in, new_session, start, store_at, try_log_in, user_id, within,
-    },
+use super::samples::{
+    TIMEOUT, check, digest, lives, log_in, new_session, start, store_at, try_log_in, user_id, within,
 };
 use futures_util::future::join_all;
 use sessiond::{
@@ -16,6 +12,10 @@ use std::{
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
+};
+use testkit::{
+    proxy::{Conduct, Proxy},
+    redis::{RedisCluster, RedisServer},
 };
 
 const RECOVERY: Duration = Duration::from_secs(5);
@@ -164,7 +164,7 @@ async fn f_10_a_cluster_that_was_killed_comes_back_by_itself() {
     assert!(slowest_failure(&store, &new, now).await < TIMEOUT * 2);
     cluster.nodes.iter_mut().for_each(RedisServer::run);
     for node in &cluster.nodes {
-        super::redis_server::until("the Cluster to agree again", || {
+        testkit::redis::until("the Cluster to agree again", || {
             let info: String = node.try_ask(&["CLUSTER", "INFO"])?;
             info.contains("cluster_state:ok").then_some(())
         });

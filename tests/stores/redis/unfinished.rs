@@ -1,11 +1,7 @@
 //! Verbs that are cut off in the middle, wherever that is: what was not acknowledged may have happened or not, but nothing is half
 //! done, and who tries again gets through.
 
-use super::{
-    proxy::{Conduct, Proxy},
-    redis_server::RedisServer,
-    samples::{config, digest, lives, log_in, new_session, start, store_at, user_id, within},
-};
+use super::samples::{config, digest, lives, log_in, new_session, start, store_at, user_id, within};
 use sessiond::{
     domain::{Revocation, Timestamp, TokenDigest},
     store::{
@@ -14,6 +10,10 @@ use sessiond::{
     },
 };
 use std::{net::SocketAddr, time::Duration};
+use testkit::{
+    proxy::{Conduct, Proxy},
+    redis::RedisServer,
+};
 
 /// A store whose replies can be lost, and the same store as another process has it.
 struct Torn {

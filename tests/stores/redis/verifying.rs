@@ -1,12 +1,10 @@
 //! TLS: whom a store believes.
 
-use super::{
-    redis_server::{RedisServer, free_port},
-    samples::{config, lives, log_in, start, user_id},
-};
+use super::samples::{config, lives, log_in, start, user_id};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use sessiond::store::redis::{ConnectError, RedisStore};
 use std::{fs, path::Path};
+use testkit::redis::{RedisServer, free_port};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 

@@ -1,9 +1,9 @@
 //! PostgreSQL: a database of its own for each test, and two stores on it.
 
 use super::super::opened::Opened;
-use crate::postgres_server::PostgresServer;
 use sessiond::store::{PostgresConfig, PostgresStore, PostgresUrl, SessionStore, UserStore};
 use std::{sync::Arc, time::Duration};
+use testkit::postgres::PostgresServer;
 
 /// Frees the database of a test that is over.
 struct Database(String);

@@ -4,12 +4,12 @@ use super::super::{
     opened::Opened,
     samples::{secs, session_id, start},
 };
-use crate::redis_server::{RedisCluster, RedisServer};
 use sessiond::store::{
     SessionStore,
     redis::{RedisConfig, RedisStore},
 };
 use std::sync::{Arc, LazyLock};
+use testkit::redis::{RedisCluster, RedisServer};
 
 static SINGLE: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
 static CLUSTER: LazyLock<RedisCluster> = LazyLock::new(RedisCluster::start);

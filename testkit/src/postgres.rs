@@ -1,7 +1,5 @@
 //! A throw-away PostgreSQL server of the Debian package, for tests: started on a free port with data that nobody keeps.
 
-#![allow(dead_code, reason = "every test binary needs another part of it")]
-
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::{
     fs,
@@ -20,10 +18,10 @@ use std::{
 const ACCOUNT: &str = "tester";
 
 /// An account that has to prove itself, and its password.
-pub(crate) const LOCKED_ACCOUNT: (&str, &str) = ("locked", "p&ss w\u{f6}rd");
+pub const LOCKED_ACCOUNT: (&str, &str) = ("locked", "p&ss w\u{f6}rd");
 
 /// A running server. It ends with the process of the test, however that ends.
-pub(crate) struct PostgresServer {
+pub struct PostgresServer {
     directory: PathBuf,
     port: u16,
     process: Mutex<Child>,
@@ -34,13 +32,13 @@ pub(crate) struct PostgresServer {
 
 impl PostgresServer {
     /// The one server that the tests of a binary share; each makes a database of its own in it.
-    pub(crate) fn shared() -> &'static Self {
+    pub fn shared() -> &'static Self {
         static SHARED: LazyLock<PostgresServer> = LazyLock::new(PostgresServer::start);
         &SHARED
     }
 
     /// Starts a server of its own, for a test that stops it.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         let directory = new_directory();
         let guard = guard(&directory);
         write_certificates(&directory);
@@ -84,33 +82,35 @@ impl PostgresServer {
     }
 
     /// The URL of a new, empty database.
-    pub(crate) fn new_database(&self) -> String {
+    pub fn new_database(&self) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.sql("postgres", &format!("CREATE DATABASE {name} TEMPLATE template0"));
         self.url(ACCOUNT, &name)
     }
 
     /// Frees the space of a database that [`new_database`](Self::new_database) has made.
-    pub(crate) fn drop_database(&self, url: &str) {
+    pub fn drop_database(&self, url: &str) {
         let name = database(url);
         self.sql("postgres", &format!("DROP DATABASE {name} WITH (FORCE)"));
     }
 
-    pub(crate) fn url(&self, account: &str, database: &str) -> String {
+    /// The URL of one of its databases.
+    pub fn url(&self, account: &str, database: &str) -> String {
         format!("postgres://{account}@127.0.0.1:{}/{database}", self.port)
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// The certificate that the server's was signed with, in PEM.
-    pub(crate) fn authority(&self) -> PathBuf {
+    pub fn authority(&self) -> PathBuf {
         self.directory.join("authority.pem")
     }
 
     /// What `psql` prints for a statement: rows as lines, columns with bars between.
-    pub(crate) fn sql(&self, database: &str, sql: &str) -> String {
+    pub fn sql(&self, database: &str, sql: &str) -> String {
         let output = Command::new(program("psql"))
             .args(["-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-c", sql])
             .arg(self.url(ACCOUNT, database))
@@ -125,7 +125,7 @@ impl PostgresServer {
     }
 
     /// Schema and rows of a database, as statements that any server of this version or a later one takes.
-    pub(crate) fn dump(&self, url: &str) -> String {
+    pub fn dump(&self, url: &str) -> String {
         let output = Command::new(program("pg_dump"))
             .args(["--inserts", "--no-owner", "--no-privileges", url])
             .output()
@@ -146,7 +146,7 @@ impl PostgresServer {
     }
 
     /// Ends the server and all its processes at once, as a crash does.
-    pub(crate) fn kill(&self) {
+    pub fn kill(&self) {
         let mut process = self.process.lock().unwrap();
         let all = self.processes(process.id());
         signal("KILL", &all);
@@ -157,13 +157,13 @@ impl PostgresServer {
     }
 
     /// Starts the server that was killed, on the same port.
-    pub(crate) fn start_again(&self) {
+    pub fn start_again(&self) {
         *self.process.lock().unwrap() = spawn(&self.directory, self.port);
         self.wait_until_it_answers();
     }
 
     /// Throws this server's data away and lets it follow another, which from then on acknowledges nothing that this one has not.
-    pub(crate) fn become_standby_of(&self, primary: &Self) {
+    pub fn become_standby_of(&self, primary: &Self) {
         if self.process.lock().unwrap().try_wait().unwrap().is_none() {
             self.kill();
         }
@@ -189,19 +189,19 @@ impl PostgresServer {
     }
 
     /// Makes a primary of a standby whose primary is gone. It waits for no standby of its own.
-    pub(crate) fn promote(&self) {
+    pub fn promote(&self) {
         assert_eq!(self.sql("postgres", "SELECT pg_promote()"), "t");
         self.sql("postgres", "ALTER SYSTEM RESET synchronous_standby_names");
         self.sql("postgres", "SELECT pg_reload_conf()");
     }
 
     /// Stops every process of the server without ending it: it hangs.
-    pub(crate) fn pause(&self) {
+    pub fn pause(&self) {
         signal("STOP", &self.processes(self.process.lock().unwrap().id()));
     }
 
     /// Lets a paused server go on.
-    pub(crate) fn resume(&self) {
+    pub fn resume(&self) {
         signal("CONT", &self.processes(self.process.lock().unwrap().id()));
     }
 
@@ -234,7 +234,7 @@ impl PostgresServer {
 }
 
 /// The database's name in a URL of [`PostgresServer::new_database`].
-pub(crate) fn database(url: &str) -> &str {
+pub fn database(url: &str) -> &str {
     url.rsplit('/').next().unwrap()
 }
 

@@ -1,13 +1,6 @@
 //! Redis servers for tests: Debian's `redis-server` on free ports, with throw-away directories, gone with the test.
 //!
 //! Each is stopped by its own pid when it is dropped; if the test process dies in any other way, the kernel stops it.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "test code that several test programs share, each using a part of it"
-)]
-
 use redis::{Client, FromRedisValue};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -19,7 +12,7 @@ use std::{
 use tempfile::TempDir;
 
 /// A port that nobody listens on.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()
 }
@@ -28,7 +21,7 @@ pub(crate) fn free_port() -> u16 {
 ///
 /// # Panics
 /// If it is not there within 20 seconds.
-pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(answer) = ask() {
@@ -43,8 +36,9 @@ pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 /// One running `redis-server`.
-pub(crate) struct RedisServer {
-    pub(crate) port: u16,
+pub struct RedisServer {
+    /// Where it listens.
+    pub port: u16,
     arguments: Vec<String>,
     dir: TempDir,
     process: Option<(Child, mpsc::Sender<()>)>,
@@ -52,16 +46,17 @@ pub(crate) struct RedisServer {
 
 impl RedisServer {
     /// Keeps nothing on disk.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self::start_with(&["--save", "", "--appendonly", "no"])
     }
 
     /// Writes everything to disk before it answers.
-    pub(crate) fn start_durable() -> Self {
+    pub fn start_durable() -> Self {
         Self::start_with(&["--save", "", "--appendonly", "yes", "--appendfsync", "always"])
     }
 
-    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+    /// Started with these flags besides its address and directory.
+    pub fn start_with(arguments: &[&str]) -> Self {
         let mut server = Self::prepared(arguments);
         server.run();
         server
@@ -76,12 +71,13 @@ impl RedisServer {
         }
     }
 
-    pub(crate) fn dir(&self) -> &std::path::Path {
+    /// Where it keeps its files.
+    pub fn dir(&self) -> &std::path::Path {
         self.dir.path()
     }
 
     /// Starts it, again if it has been killed, on the same port and with the same directory.
-    pub(crate) fn run(&mut self) {
+    pub fn run(&mut self) {
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", "redis-server"])
@@ -94,12 +90,13 @@ impl RedisServer {
         until("redis-server to listen", || self.try_ask::<String>(&["PING"]));
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// The URL that a store is given.
+    pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// Asks over a connection of its own. `None` if there is no answer, or an error.
-    pub(crate) fn try_ask<T: FromRedisValue>(&self, words: &[&str]) -> Option<T> {
+    pub fn try_ask<T: FromRedisValue>(&self, words: &[&str]) -> Option<T> {
         let second = Duration::from_secs(1);
         let mut connection = Client::open(self.url())
             .unwrap()
@@ -110,13 +107,17 @@ impl RedisServer {
         cmd.arg(&words[1..]).query(&mut connection).ok()
     }
 
-    pub(crate) fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
+    /// Asks over a connection of its own.
+    ///
+    /// # Panics
+    /// If there is no answer, or an error.
+    pub fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
         self.try_ask(words)
             .unwrap_or_else(|| panic!("redis-server did not answer {words:?}"))
     }
 
     /// Waits until a replica has everything that was written until now.
-    pub(crate) fn until_replicated(&self) {
+    pub fn until_replicated(&self) {
         until("the replica to be in step", || {
             let mut connection = Client::open(self.url()).unwrap().get_connection().ok()?;
             // WAIT speaks of what its own connection has written; the replica gets everything in order.
@@ -129,7 +130,7 @@ impl RedisServer {
     }
 
     /// All keys, in no order.
-    pub(crate) fn keys(&self) -> Vec<Vec<u8>> {
+    pub fn keys(&self) -> Vec<Vec<u8>> {
         self.ask(&["KEYS", "*"])
     }
 
@@ -140,16 +141,17 @@ impl RedisServer {
     }
 
     /// Stops it where it stands: connections stay open and nothing is answered.
-    pub(crate) fn hang(&self) {
+    pub fn hang(&self) {
         self.signal(Signal::STOP);
     }
 
-    pub(crate) fn go_on(&self) {
+    /// Lets a server that hangs go on.
+    pub fn go_on(&self) {
         self.signal(Signal::CONT);
     }
 
     /// As a power cut would, except for what the system has taken over.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         if let Some((mut child, _keeper)) = self.process.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -181,16 +183,19 @@ fn spawn(mut command: Command) -> (Child, mpsc::Sender<()>) {
 }
 
 /// A Cluster of three primaries.
-pub(crate) struct RedisCluster {
-    pub(crate) nodes: Vec<RedisServer>,
+pub struct RedisCluster {
+    /// Its primaries.
+    pub nodes: Vec<RedisServer>,
 }
 
 impl RedisCluster {
-    pub(crate) fn start() -> Self {
+    /// Keeps nothing on disk but what the nodes know of each other.
+    pub fn start() -> Self {
         Self::start_with(&["--save", "", "--appendonly", "no"])
     }
 
-    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+    /// Each node is started with these flags besides its own.
+    pub fn start_with(arguments: &[&str]) -> Self {
         let nodes: Vec<_> = (0..3)
             .map(|_| {
                 // A port of its own, because the usual one, 10,000 above, may be taken or too high.
@@ -222,7 +227,8 @@ impl RedisCluster {
         Self { nodes }
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// The URL that a store is given.
+    pub fn url(&self) -> String {
         let hosts: Vec<_> = self
             .nodes
             .iter()
@@ -233,14 +239,17 @@ impl RedisCluster {
 }
 
 /// A primary, its replica, and a Sentinel that replaces the one with the other when it is gone for a second.
-pub(crate) struct RedisSentinel {
-    pub(crate) primary: RedisServer,
-    pub(crate) replica: RedisServer,
+pub struct RedisSentinel {
+    /// The server that is written to at first.
+    pub primary: RedisServer,
+    /// The server that takes over.
+    pub replica: RedisServer,
     sentinel: RedisServer,
 }
 
 impl RedisSentinel {
-    pub(crate) fn start() -> Self {
+    /// Starts all three, and waits until the Sentinel knows the other two.
+    pub fn start() -> Self {
         let (primary, replica) = primary_and_replica();
         let mut sentinel = RedisServer::prepared(&[]);
         let file = sentinel.dir().join("sentinel.conf");
@@ -275,13 +284,14 @@ impl RedisSentinel {
         }
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// The URL that a store is given.
+    pub fn url(&self) -> String {
         format!("redis+sentinel://127.0.0.1:{}/main", self.sentinel.port)
     }
 }
 
 /// A primary and a replica that is in step with it.
-pub(crate) fn primary_and_replica() -> (RedisServer, RedisServer) {
+pub fn primary_and_replica() -> (RedisServer, RedisServer) {
     let primary = RedisServer::start();
     let of = format!("127.0.0.1 {}", primary.port);
     let replica = RedisServer::start_with(&["--save", "", "--replicaof", &of]);

@@ -9,27 +9,28 @@ use std::{
 };
 
 /// How far a wall clock is wrong, in milliseconds; positive if it is ahead.
-pub(crate) type Error = i64;
+pub type Error = i64;
 
-pub(crate) const HOUR: Error = 3_600_000;
+/// An hour ahead.
+pub const HOUR: Error = 3_600_000;
 
-/// See `tests/support/wall_clock.c`.
+/// See `wall_clock.c`.
 const FILE: &str = "WALL_CLOCK_FILE";
 
 /// What programs live by that were started under it.
-pub(crate) struct WallClock {
+pub struct WallClock {
     path: PathBuf,
     file: File,
 }
 
 impl WallClock {
     /// A clock that is right.
-    pub(crate) fn right_in(dir: &Path) -> Self {
+    pub fn right_in(dir: &Path) -> Self {
         Self::at(&dir.join("wall-clock"))
     }
 
     /// The clock that this file keeps; if there is none, one that is right.
-    pub(crate) fn at(path: &Path) -> Self {
+    pub fn at(path: &Path) -> Self {
         let mut options = File::options();
         let file = options.write(true).create(true).truncate(false).open(path);
         let file = file.unwrap();
@@ -40,17 +41,18 @@ impl WallClock {
         }
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// The file that it is kept in.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Has a program live by this clock, which is to be started.
-    pub(crate) fn govern(&self, command: &mut Command) {
+    pub fn govern(&self, command: &mut Command) {
         command.env(FILE, &self.path).env("LD_PRELOAD", library());
     }
 
     /// Sets it, for all who live by it.
-    pub(crate) fn set_wrong_by(&self, error: Error) {
+    pub fn set_wrong_by(&self, error: Error) {
         let nanos = error * 1_000_000;
         self.file.write_all_at(&nanos.to_ne_bytes(), 0).unwrap();
     }
@@ -60,8 +62,10 @@ impl WallClock {
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/wall_clock.c");
-        let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libwall_clock.so");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/wall_clock.c");
+        let built = std::env::current_exe()
+            .unwrap()
+            .with_file_name("libwall_clock.so");
         // Another run of these tests may use the one that is there.
         let new = built.with_extension(process::id().to_string());
         let mut compiler = Command::new("cc");

@@ -11,14 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) const SESSIOND: &str = env!("CARGO_BIN_EXE_sessiond");
-pub(crate) const SESSIOND_GATEWAY: &str = env!("CARGO_BIN_EXE_sessiond-gateway");
-
 /// Longer than anything here may take on a busy machine; no test waits for it unless it fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program that knows nothing of this test run's environment.
-pub(crate) fn program(path: &str, dir: &Path) -> Command {
+pub fn program(path: &str, dir: &Path) -> Command {
     let mut command = Command::new(path);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SESSIOND_") {
@@ -30,30 +27,22 @@ pub(crate) fn program(path: &str, dir: &Path) -> Command {
 }
 
 /// A program that serves. Killed on drop.
-pub(crate) struct Running {
+pub struct Running {
     child: Child,
     lines: Receiver<String>,
     stdout: Receiver<String>,
     log: String,
     /// Where it serves gRPC; `None` for a gateway.
-    pub(crate) grpc: Option<SocketAddr>,
+    pub grpc: Option<SocketAddr>,
     /// Where it serves HTTP.
-    pub(crate) http: Option<SocketAddr>,
+    pub http: Option<SocketAddr>,
     /// Where it shows its metrics.
-    pub(crate) metrics: Option<SocketAddr>,
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Running {
-    /// `sessiond` with these arguments, on free ports.
-    pub(crate) fn sessiond(dir: &Path, arguments: &[&str]) -> Self {
-        let mut command = program(SESSIOND, dir);
-        command.args(["--listen=127.0.0.1:0", "--gateway-listen=127.0.0.1:0"]);
-        command.args(arguments);
-        Self::start(command)
-    }
-
     /// Starts a program and waits until it says that it serves.
-    pub(crate) fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -93,7 +82,7 @@ impl Running {
     }
 
     /// Waits for a line of the log.
-    pub(crate) fn line_with(&mut self, part: &str) -> String {
+    pub fn line_with(&mut self, part: &str) -> String {
         loop {
             let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| {
                 panic!("no line with {part} in:\n{}", self.log);
@@ -107,7 +96,7 @@ impl Running {
     }
 
     /// What it has printed on standard output so far, at least `until`.
-    pub(crate) fn printed_until(&mut self, until: &str) -> String {
+    pub fn printed_until(&mut self, until: &str) -> String {
         let mut text = String::new();
         while !text.contains(until) {
             text += &self.stdout.recv_timeout(PATIENCE).expect("it prints no more");
@@ -115,16 +104,18 @@ impl Running {
         text
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
     }
 
-    pub(crate) fn pid(&self) -> Pid {
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap()
     }
 
     /// Waits until it has ended, `within` at most. What it has logged in all is returned too.
-    pub(crate) fn ended(mut self, within: Duration) -> (ExitStatus, String) {
+    pub fn ended(mut self, within: Duration) -> (ExitStatus, String) {
         let started = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -138,7 +129,7 @@ impl Running {
     }
 
     /// Asks it to end, and waits.
-    pub(crate) fn stopped(self) -> (ExitStatus, String) {
+    pub fn stopped(self) -> (ExitStatus, String) {
         self.signal(Signal::TERM);
         self.ended(PATIENCE)
     }
@@ -152,13 +143,14 @@ impl Drop for Running {
 }
 
 /// A person at a terminal. The program is killed on drop.
-pub(crate) struct Terminal {
+pub struct Terminal {
     child: Child,
     shown: String,
 }
 
 impl Terminal {
-    pub(crate) fn start(mut command: Command) -> Self {
+    /// Starts a program at this terminal.
+    pub fn start(mut command: Command) -> Self {
         let child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -171,7 +163,7 @@ impl Terminal {
     }
 
     /// Reads until something is shown, and returns everything that was.
-    pub(crate) fn read_until(&mut self, part: &str) -> String {
+    pub fn read_until(&mut self, part: &str) -> String {
         let mut byte = [0];
         while !self.shown.contains(part) {
             let length = self.child.stdout.as_mut().unwrap().read(&mut byte).unwrap();
@@ -181,7 +173,8 @@ impl Terminal {
         self.shown.clone()
     }
 
-    pub(crate) fn type_line(&mut self, line: &str) {
+    /// Types a line, with Enter.
+    pub fn type_line(&mut self, line: &str) {
         writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 }
@@ -194,7 +187,7 @@ impl Drop for Terminal {
 }
 
 /// Runs a program to its end, with this on its standard input.
-pub(crate) fn run_with_input(mut command: Command, input: &str) -> Output {
+pub fn run_with_input(mut command: Command, input: &str) -> Output {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -207,7 +200,7 @@ pub(crate) fn run_with_input(mut command: Command, input: &str) -> Output {
 }
 
 /// Runs a line of shell to its end and returns what it prints.
-pub(crate) fn shell(dir: &Path, line: &str) -> String {
+pub fn shell(dir: &Path, line: &str) -> String {
     let output = Command::new("sh")
         .current_dir(dir)
         .args(["-c", line])
@@ -217,6 +210,7 @@ pub(crate) fn shell(dir: &Path, line: &str) -> String {
     text(&output.stdout)
 }
 
-pub(crate) fn text(bytes: &[u8]) -> String {
+/// What a program has printed, as text.
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }

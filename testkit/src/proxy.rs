@@ -1,7 +1,5 @@
 //! A TCP proxy that misbehaves as it is told: the network between a program and what it asks.
 
-#![allow(dead_code, reason = "every test binary needs another part of it")]
-
 use socket2::SockRef;
 use std::{
     collections::VecDeque,
@@ -25,7 +23,8 @@ use tokio::{
 
 /// What happens to the bytes. What is held arrives when the proxy passes again, as TCP would have it after a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Conduct {
+pub enum Conduct {
+    /// Everything arrives at once.
     Pass,
     /// Every byte takes so long, each way.
     Delay(Duration),
@@ -39,6 +38,7 @@ pub(crate) enum Conduct {
     Refuse,
     /// So many bytes of replies pass in all; then each connection is reset where it would get more.
     CutReplies {
+        /// How many.
         after: usize,
     },
 }
@@ -64,7 +64,7 @@ struct Shared {
 }
 
 /// A running proxy. It ends when it is dropped.
-pub(crate) struct Proxy {
+pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
     stop: Arc<Notify>,
@@ -72,7 +72,7 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// A proxy on a free port of this machine, on a thread of its own.
-    pub(crate) fn to(target: SocketAddr) -> Self {
+    pub fn to(target: SocketAddr) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -107,17 +107,19 @@ impl Proxy {
         }
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(crate) fn set(&self, conduct: Conduct) {
+    /// How it treats bytes from now on.
+    pub fn set(&self, conduct: Conduct) {
         self.shared.replied.store(0, Ordering::SeqCst);
         self.shared.route.send_modify(|route| route.conduct = conduct);
     }
 
     /// Sends connections that are opened from now on elsewhere. Those that are open are reset.
-    pub(crate) fn retarget(&self, target: SocketAddr) {
+    pub fn retarget(&self, target: SocketAddr) {
         self.shared.route.send_modify(|route| {
             route.target = target;
             route.generation += 1;
@@ -125,12 +127,12 @@ impl Proxy {
     }
 
     /// Resets every connection that is open.
-    pub(crate) fn cut(&self) {
+    pub fn cut(&self) {
         self.shared.route.send_modify(|route| route.generation += 1);
     }
 
     /// Connections that were opened so far.
-    pub(crate) fn opened(&self) -> usize {
+    pub fn opened(&self) -> usize {
         self.shared.opened.load(Ordering::SeqCst)
     }
 }
