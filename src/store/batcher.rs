@@ -1,8 +1,8 @@
 //! Questions to a server, sent in batches.
 //!
 //! With many callers, most of what a small question costs is handing it and its answer from task to task and to the server. So the
-//! questions that come while batches are in flight form the next batch. Nobody waits for a batch to fill: what is there is sent at
-//! once. Each thread with a runtime of its own forms its own batches, so that no question wakes another thread on its way.
+//! questions that come while batches are in flight form the next batch. No question waits for a batch to fill: what is there is
+//! sent at once. Each thread with a runtime of its own forms its own batches, so that no question wakes another thread on its way.
 
 use super::thread_connections::PerThread;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
@@ -27,13 +27,13 @@ pub(super) trait BatchServer: Send + Sync + 'static {
     type Answer: Send + 'static;
     type Error: Clone + Send + 'static;
 
-    /// An answer to each question, in their order. Within a time limit: nobody else watches the time.
+    /// An answer to each question, in their order. The implementation has to keep a time limit.
     fn ask(
         &self,
         questions: &[Self::Question],
     ) -> impl Future<Output = Result<Vec<Self::Answer>, Self::Error>> + Send;
 
-    /// Why a question is not asked.
+    /// The error for a question that is not sent.
     fn refusal(why: &'static str) -> Self::Error;
 }
 
@@ -64,7 +64,7 @@ impl<S: BatchServer> Batcher<S> {
         }
     }
 
-    /// Ends the tasks of threads, once they have answered what they were asked.
+    /// Ends the tasks of threads, once they have answered their questions.
     pub(super) fn close_threads(&self) {
         self.per_thread.close();
     }

@@ -8,7 +8,8 @@
 //! - `Ok` means done, and kept as the store's kind promises (embedded: on disk). What an operation has acknowledged is what every
 //!   operation that starts later sees, through any process that shares the store.
 //! - `Err(StoreError)` means that the store cannot tell: the change may have happened or not. It is never an answer.
-//! - An operation is atomic: others see all of it or nothing. A caller that stops waiting (drops the future) leaves nothing half done.
+//! - An operation is atomic: others see all of it or nothing. A caller that stops waiting (drops the future) leaves nothing half
+//!   done.
 //! - Absence is `None` or `false`, never an error.
 //! - Every operation answers within a few seconds; a store that is cut off or hangs is [`StoreError`], not silence.
 
@@ -109,7 +110,7 @@ impl fmt::Display for Operation {
     }
 }
 
-/// The store cannot be asked now, or did not answer as it should: nobody can tell what the answer is.
+/// The store could not be reached, or did not answer as it should: the answer is unknown.
 ///
 /// Names the operation that failed; the cause, for the log, is its source.
 #[derive(Debug)]
@@ -338,9 +339,9 @@ pub struct ScanPage {
 /// Where sessions live.
 ///
 /// A session *lives* from its creation until it is destroyed, replaced, evicted, revoked or expired; then it never lives again.
-/// Only [`create`](Self::create) brings one to life: no other operation can insert. Every operation that ends or rotates sessions, and
-/// `create` for those that it ends, publishes a [`Revocation`](crate::domain::Revocation) to
-/// [`revocations`](Self::revocations) before it is acknowledged.
+/// Only [`create`](Self::create) brings one to life: no other operation can insert. Every operation that ends or rotates sessions,
+/// and `create` for those that it ends, publishes a [`Revocation`](crate::domain::Revocation) to [`revocations`](Self::revocations)
+/// before it is acknowledged.
 ///
 /// `now` is the instant of the call. A store uses it to leave out what has expired, by the rules of
 /// [`LiveSession::is_expired`].

@@ -1,4 +1,4 @@
-//! The log of revocations: what those who remember answers are told, in order, with nothing skipped in silence.
+//! The log of revocations: what caches of answers have to drop, in order, with no gap that goes unnoticed.
 
 use crate::domain::Revocation;
 use parking_lot::Mutex;
@@ -51,16 +51,16 @@ impl FromStr for Cursor {
 #[error("must be a cursor that WatchRevocations has sent")]
 pub struct InvalidCursor;
 
-/// What a reader of the log is told.
+/// What a reader of the log receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RevocationEvent {
     /// These sessions ended.
     Revoked(Revocation),
-    /// Something was missed: whatever was remembered may be wrong.
+    /// Something was missed: every cached answer may be wrong.
     Forget,
 }
 
-/// Entries kept for readers that come back or fall behind; who is further behind is told to forget.
+/// Entries kept for readers that come back or fall behind; one that is further behind has to forget.
 const KEPT_ENTRIES: usize = 65_536;
 
 /// What has been revoked, in order. Cheap to clone: all clones are one log.
@@ -157,7 +157,7 @@ impl RevocationLog {
         }
     }
 
-    /// Goes on from `head`, with every reader told to forget.
+    /// Goes on from `head`; every reader has to forget.
     pub fn restart(&self, head: Cursor) {
         let mut ring = self.shared.ring.lock();
         *ring = Ring {
@@ -191,7 +191,7 @@ impl RevocationLog {
         self.shared.ring.lock().cursor()
     }
 
-    /// A reader that is told what follows `after`; without it, or if that is no longer kept, the reader is first told to forget.
+    /// A reader of what follows `after`. Without it, or if that is no longer kept, the reader first has to forget.
     #[must_use]
     pub fn read(&self, after: Option<Cursor>) -> Revocations {
         Revocations {
@@ -238,7 +238,7 @@ impl Revocations {
 
     /// What came since, with the cursor after each: waits for at least one, gives at most `limit`.
     ///
-    /// Cancel-safe: a dropped call has told nothing.
+    /// Cancel-safe: a dropped call has consumed nothing.
     pub async fn next(&mut self, limit: usize) -> Vec<(Cursor, RevocationEvent)> {
         loop {
             // Marked before looking: an entry that arrives after the look wakes the wait below.

@@ -15,7 +15,7 @@ use std::{
 };
 use tokio::runtime::{Handle, Id, RuntimeFlavor};
 
-/// The numbers of threads that have asked and are still there.
+/// The numbers of threads that have used a connection and still run.
 static THREADS: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
 
 thread_local! {

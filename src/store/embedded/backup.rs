@@ -50,8 +50,8 @@ impl EmbeddedStore {
         version_of(&database)?;
         backup_database(&database, to)
     }
-    /// Puts a backup into a data directory that no process uses. Users are as they were; sessions are not: whatever has been
-    /// destroyed since the backup must stay so, and nobody can tell which, so everyone has to log in again.
+    /// Puts a backup into a data directory that no process uses. Users are as they were; sessions are not: a session that
+    /// ended after the backup must stay ended, and the backup does not show which did. So everyone has to log in again.
     ///
     /// Every row is checked first, so a damaged backup replaces nothing. Blocks.
     ///

@@ -1,8 +1,8 @@
 //! The default store: memory answers, SQLite remembers.
 //!
-//! Every session has a [`SessionTable`](super::session_table::SessionTable) record in memory, from which checks are answered, and a row
-//! in the data directory's one file. Changes go to one thread, which commits those that wait together (`writer.rs`). Users, and
-//! what of a session is only shown, are read from the file; users who were read lately stay in memory (`user_cache.rs`).
+//! Every session has a [`SessionTable`](super::session_table::SessionTable) record in memory, from which checks are answered, and a
+//! row in the data directory's one file. Changes go to one thread, which commits those that wait together (`writer.rs`). Users, and
+//! the parts of a session that no check needs, are read from the file; users who were read lately stay in memory (`user_cache.rs`).
 
 mod backup;
 mod checkpoint;
@@ -50,7 +50,7 @@ use std::{
 };
 use writer::{Command, Expected, Reply, Writer};
 
-/// Commands that may wait for the writer. Whoever comes when they do is refused at once.
+/// Commands that may wait for the writer. One more is refused at once.
 const QUEUED: usize = 8192;
 
 /// How long a command waits for the disk before it says that it cannot tell.
@@ -192,7 +192,7 @@ impl EmbeddedStore {
         Ok(details.map(|details| details.with(found.live)))
     }
 
-    /// Looks again for as long as the file is ahead of memory: a session's end that is committed and not shown yet.
+    /// Looks again for as long as the file is ahead of memory: a session's end is committed and not visible yet.
     async fn once_shown<T>(
         &self,
         operation: Operation,

@@ -25,7 +25,7 @@ pub(super) struct SessionRow {
     pub(super) old_token: Option<(TokenDigest, Timestamp)>,
 }
 
-/// What of a row is read when it is asked for.
+/// The columns that are read only when a whole session is wanted.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Details {
     client: Client,

@@ -20,7 +20,7 @@ pub(super) struct UserCache {
 #[derive(Debug, Default)]
 struct Shard {
     kept: HashMap<UserId, Arc<UserRecord>>,
-    /// In the order in which they came, perhaps with some who are not kept any more.
+    /// In the order in which they were added. Some may have left the cache since.
     order: VecDeque<UserId>,
     /// Changes that were ever begun.
     begun: u64,
@@ -54,7 +54,7 @@ impl UserCache {
         }
     }
 
-    /// Forgets a user who is about to change. Until [`end_change`](Self::end_change) nobody can tell from here what is committed.
+    /// Forgets a user who is about to change. Until [`end_change`](Self::end_change) the cache does not know what is committed.
     pub(super) fn begin_change(&self, id: UserId) {
         let mut shard = self.shard(id).lock();
         shard.begun += 1;

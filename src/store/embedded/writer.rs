@@ -38,10 +38,10 @@ pub(super) const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 /// How far the clock gets before it is worth writing down.
 const CLOCK_SLACK: Duration = Duration::from_millis(250);
 
-/// Where an answer goes. Nobody may be waiting for it any more.
+/// Where an answer goes. Its caller may have stopped waiting.
 pub(super) struct Reply<T> {
     sender: oneshot::Sender<Result<T, StoreError>>,
-    /// Where whoever waits for it runs.
+    /// The runtime of the caller.
     runtime: Handle,
 }
 
@@ -122,8 +122,8 @@ struct Answer {
     runtime: Handle,
 }
 
-/// Gives the answers, each on the runtime where somebody waits for it: waking a runtime from outside is a system call, so all
-/// that it waits for comes in one.
+/// Gives the answers, each on its caller's runtime: waking a runtime from outside is a system call, so all its answers
+/// come with one.
 fn give(answers: Vec<Answer>, done: Result<(), NotWritten>) {
     let mut by_runtime: Vec<(Handle, Vec<_>)> = Vec::new();
     for Answer { give, runtime } in answers {

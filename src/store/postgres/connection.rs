@@ -1,4 +1,4 @@
-//! One connection to the server: how it is opened, asked, and given up.
+//! One connection to the server: opening it, sending statements, giving it up.
 
 use super::{PostgresConnectError, server_error::ServerError, statements::Statements, tls::Tls};
 use std::{future::poll_fn, sync::Arc, time::Duration};
@@ -18,12 +18,12 @@ pub(super) struct Target {
     pub(super) connect_timeout: Duration,
 }
 
-/// How patient the server is to be with the statements of a connection, and whether it tells of revocations.
+/// How patient the server is to be with the statements of a connection, and whether it sends notifications of revocations.
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) statement_timeout: Duration,
     pub(super) lock_timeout: Duration,
-    /// Notified when the server tells that revocations got numbers.
+    /// Notified when the server sends that revocations got numbers.
     pub(super) listener: Option<Arc<Notify>>,
 }
 
@@ -113,7 +113,7 @@ where
                 }
             }
             Ok(_) => (),
-            // Whoever waits for an answer is told by the driver.
+            // The driver fails every request that waits for an answer.
             Err(_) => return,
         }
     }
@@ -131,8 +131,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// An answer that is asked of this connection, if it comes until `deadline`. If not, the connection is given up: what may
-    /// come on it later is of no use to anybody.
+    /// The answer to a request on this connection, if it comes until `deadline`. If not, the connection is given up, and a late
+    /// answer with it.
     pub(super) async fn answer_by<T>(
         &self,
         deadline: Instant,
@@ -144,7 +144,7 @@ impl Connection {
         })
     }
 
-    /// Closes the connection. Whoever waits for an answer on it gets an error now.
+    /// Closes the connection. Requests that wait for an answer on it fail now.
     pub(super) fn give_up(&self) {
         self.driving.abort();
     }

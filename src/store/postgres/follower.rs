@@ -8,7 +8,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// How long the log may go without being confirmed. Also how late a revocation is told whose process died before it said so.
+/// How long the log may go without being confirmed. Also how late a revocation is published whose process died before it could
+/// notify the others.
 const CONFIRMED_EVERY: Duration = Duration::from_millis(200);
 
 /// Entries that are numbered, or read, in one statement.
@@ -22,7 +23,7 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Starts at the end of the log. `connection` is one on which the server tells of new entries.
+    /// Starts at the end of the log. `connection` is one on which the server notifies of new entries.
     pub(super) async fn start(
         connection: SharedConnections,
         answer_within: Duration,
@@ -41,8 +42,8 @@ impl Follower {
         self.at
     }
 
-    /// Keeps `log` up to date for as long as the store is open. `woken`: there is something new, be it that this process has
-    /// written it or that the server tells of it.
+    /// Keeps `log` up to date for as long as the store is open. `woken`: there is something new, written by this process or
+    /// announced by the server.
     pub(super) async fn follow(mut self, log: RevocationLog, woken: Arc<Notify>) {
         let mut is_well = true;
         loop {

@@ -1,7 +1,7 @@
 //! Users and sessions in PostgreSQL, shared by any number of processes.
 //!
-//! Every operation is one statement, and every statement a transaction: there is no transaction that a lost connection, a caller that
-//! goes away or a stopped process could leave open.
+//! Every operation is one statement, and every statement a transaction: there is no transaction that a lost connection, a caller
+//! that goes away or a stopped process could leave open.
 
 use crate::store::RevocationLog;
 use check_batcher::{CheckBatcher, CheckServer};
@@ -85,14 +85,14 @@ impl From<tokio_postgres::Error> for PostgresConnectError {
 
 /// Users and sessions in PostgreSQL.
 ///
-/// Connections that end are opened again in the background; until then every operation fails at once. Dropping the store closes them.
-/// They must lead to the server itself, or through a proxy that gives each a server process of its own: statements are prepared
-/// and told of on them, which a pooler that takes turns between transactions would break.
+/// Connections that end are opened again in the background; until then every operation fails at once. Dropping the store closes
+/// them. They must lead to the server itself, or through a proxy that gives each a server process of its own: statements are
+/// prepared and told of on them, which a pooler that takes turns between transactions would break.
 pub struct PostgresStore {
     checks: Arc<CheckConnections>,
     check_batcher: CheckBatcher,
     writes: Arc<ConnectionPool>,
-    /// For statements that look at everything: they keep nobody else waiting.
+    /// For statements that read whole tables: nothing else waits for them.
     slow: Arc<ConnectionPool>,
     touches: Arc<Touches>,
     log: RevocationLog,

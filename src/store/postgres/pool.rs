@@ -12,7 +12,7 @@ use tokio::{
 /// Connections that one caller at a time has. For statements that may take a while.
 pub(super) struct ConnectionPool {
     connections: Vec<Arc<ReconnectingConnection>>,
-    /// Which of them nobody has: as many as there are permits.
+    /// Those that are free: as many as there are permits.
     free: Mutex<Vec<usize>>,
     permits: Arc<Semaphore>,
     call_timeout: Duration,
@@ -78,7 +78,7 @@ impl Drop for PooledConnection {
     }
 }
 
-/// Keeps a connection from others until what was asked is answered, also if the caller stops waiting: the next one would have to
+/// Keeps a connection from others until its statement is answered, also if the caller stops waiting: the next one would have to
 /// wait for the answer to a question that is not its own.
 struct ReturnedWhenAnswered(Option<PooledConnection>);
 

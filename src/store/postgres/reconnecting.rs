@@ -17,7 +17,7 @@ use tokio::{
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// One connection, or none while the server is away; then whoever asks for it is told so at once.
+/// One connection, or none while the server is away; then a request fails at once.
 pub(super) struct ReconnectingConnection {
     target: Arc<Target>,
     settings: Settings,

@@ -3,7 +3,7 @@
 use crate::store::{Operation, StoreError};
 use tokio_postgres::error::SqlState;
 
-/// Why there is no answer. For the log: holds nothing of what was asked.
+/// Why there is no answer. For the log: holds no value of a statement.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ServerError {
     /// The server reported no. Its details are left out: they quote keys, which are digests and addresses here.

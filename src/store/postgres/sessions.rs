@@ -251,7 +251,7 @@ impl SessionStore for PostgresStore {
             .await
             .map_err(|error| error.at(Operation::RevokeEveryone))?;
         self.woken.notify_one();
-        // They are dead. Counting them may take a while, and nobody is to wait for it with a living session.
+        // They are dead. Counting them may take a while, and no session may live on for as long.
         let counting = self.slow.ask(async |connection| {
             let values: [&(dyn ToSql + Sync); 2] = [&epoch_before, &now.as_millis()];
             let row = connection

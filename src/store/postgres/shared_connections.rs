@@ -72,7 +72,7 @@ impl CheckConnections {
             .map_or_else(|| self.shared.connection(), Ok)
     }
 
-    /// Gives up the connections of threads, once what is asked on them is answered.
+    /// Gives up the connections of threads, once their requests are answered.
     pub(super) fn close_threads(&self) {
         self.per_thread.close();
     }

@@ -16,7 +16,7 @@ pub struct RedisConfig {
     /// Connections to the server, or to each node of a Cluster, that all share, beside one for each single-threaded runtime that
     /// asks (64 at most); each carries any number of requests at once. At least 1.
     pub connections: usize,
-    /// How long a verb waits before it says that the store cannot tell.
+    /// How long an operation waits for Redis before it fails.
     pub timeout: Duration,
     /// How many replicas must have a write before it is acknowledged; without so many a verb fails. `None` waits for none.
     pub strict_replicas: Option<u32>,

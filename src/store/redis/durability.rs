@@ -1,4 +1,4 @@
-//! What the server promises to keep, found out at the start and said in sentences.
+//! What the server promises to keep: read at the start and put into sentences for the log.
 
 use super::{
     ConnectError,
@@ -22,7 +22,7 @@ impl Durability {
         &self.sentences
     }
 
-    /// Whether something that was acknowledged could be lost, or nobody can tell.
+    /// Whether something that was acknowledged could be lost, or the server does not show it.
     #[must_use]
     pub fn is_lossy(&self) -> bool {
         self.is_lossy

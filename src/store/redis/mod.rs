@@ -1,34 +1,34 @@
-//! Sessions in Redis or Valkey: one server, a primary named by Sentinels, or a Cluster, with the same keys and scripts for all. Users
-//! live elsewhere.
+//! Sessions in Redis or Valkey: one server, a primary named by Sentinels, or a Cluster, with the same keys and scripts for all.
+//! Users live elsewhere.
 //!
 //! # What is in one slot
 //!
 //! A Cluster runs a command or script in one slot, and in nothing else is one atomic. Sessions are spread over 48 shards by their
 //! token's digest. All keys of a shard are in one slot: the records, the index of live sessions by expiry, and the revocation marks
-//! ([`layout::keys`]). So a check is one round trip, and what it reads is true of one instant. A user's index and epoch are in another
-//! slot, and so are the clock and the log of revocations.
+//! ([`layout::keys`]). So a check is one round trip, and what it reads is true of one instant. A user's index and epoch are in
+//! another slot, and so are the clock and the log of revocations.
 //!
 //! # What takes steps
 //!
 //! Whatever concerns more than one slot: a creation (record, index, what it displaces), a rotation (the new token's digest is in
-//! another shard), a revocation of all of a user's or of everyone's sessions (a mark in every shard), an end of one session (record, log,
-//! index). Each has *one* step, one script, with which it has happened. The steps before it are seen by nobody; the steps after it are
-//! owed, and what is owed can be read from what is stored: a forwarding note, a record that is arriving, a tombstone, a displaced
-//! session, a mark that some shards have and others do not. The steps are told in [`operations::create`], [`operations::rotate`] and
-//! [`operations::revoke`].
+//! another shard), a revocation of all of a user's or of everyone's sessions (a mark in every shard), an end of one session
+//! (record, log, index). Each has *one* step, one script, with which it has happened. The steps before it are visible to no
+//! operation; the steps after it are owed, and what is owed can be read from what is stored: a forwarding note, a record that is
+//! arriving, a tombstone, a displaced session, a mark that some shards have and others do not. The steps are in
+//! [`operations::create`], [`operations::rotate`] and [`operations::revoke`].
 //!
 //! # Who finishes
 //!
-//! Whoever meets it, before anybody is told. [`state`] is pure: given a record, its marks and the time, a session lives, is gone, or
-//! needs one more step. [`recovery`] carries the step out, and asks again. Every step bears to be taken by several at once, twice, and
-//! late. So an operation whose process dies has either not happened, or is finished by the first that sees any of it; what nobody sees,
-//! a sweep finishes.
+//! The operation that meets it, before it answers. [`state`] is pure: given a record, its marks and the time, a session lives, is
+//! gone, or needs one more step. [`recovery`] carries the step out, and asks again. Every step may be taken by several at once,
+//! twice, and late. So an operation whose process dies has either not happened, or is finished by the first operation that sees any
+//! of it; what none sees, a sweep finishes.
 //!
 //! # Where things are
 //!
-//! [`layout`] says which bytes stand under which keys. [`protocol`] has the scripts, and a typed call for each. [`connection`] keeps
-//! connections open and batches checks. Imports lead from [`operations`] to [`recovery`] to [`state`] and [`protocol`], and from there to
-//! [`connection`] and [`layout`].
+//! [`layout`] says which bytes stand under which keys. [`protocol`] has the scripts, and a typed call for each. [`connection`]
+//! keeps connections open and batches checks. Imports lead from [`operations`] to [`recovery`] to [`state`] and [`protocol`], and
+//! from there to [`connection`] and [`layout`].
 //!
 //! Tested with Redis 7.0; nothing newer than 6.2 is used. A user with an ACL needs `~<prefix>*`, `+@read +@write +@scripting
 //! +@connection +info +role +wait +time`, and for a Cluster `+cluster`; without `+config|get` the store works and says that it does

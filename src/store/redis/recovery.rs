@@ -1,8 +1,8 @@
-//! Who finishes what somebody else has begun: whoever meets it, before anybody is told.
+//! Finishing a change that another process has left half done, before the operation that meets it answers.
 //!
-//! [`resolve`](Recovery::resolve) is a loop over [`state`](super::state): it asks what is true of a session, carries out the one step
-//! that the answer needs, and asks again. Operations that leave something to be finished hand it over here as well, and do not call
-//! one another. Within this module calls lead one way: a session's state may need a revocation finished, that reads the user's
+//! [`resolve`](Recovery::resolve) is a loop over [`state`](super::state): it asks what is true of a session, carries out the one
+//! step that the answer needs, and asks again. Operations that leave something to be finished hand it over here as well, and do not
+//! call one another. Within this module calls lead one way: a session's state may need a revocation finished, that reads the user's
 //! index, that ends displaced sessions, and that ends records.
 
 use super::{
@@ -27,7 +27,7 @@ use std::{
 };
 use tokio::{sync::Semaphore, time::timeout};
 
-/// Steps until a session's state must be known. It takes eight at most while nobody interferes.
+/// Steps until a session's state must be known. Without interference it takes eight at most.
 const MAX_STEPS: usize = 32;
 
 /// Times that a session which moves while it is looked for is followed. It has moved once, or twice meanwhile.
@@ -82,13 +82,13 @@ impl Resolution {
 pub(crate) struct Recovery {
     db: Arc<Database>,
     handled: Handled,
-    /// For those who finish a revocation that they have met: one at a time, because many meet the same.
+    /// For finishing a revocation: one at a time, because many operations meet the same one.
     turn: Semaphore,
     patience: Duration,
 }
 
 impl Recovery {
-    /// Nobody waits longer than `patience` until others have finished a revocation.
+    /// An operation waits no longer than `patience` for others to finish a revocation.
     pub(crate) fn new(db: Arc<Database>, patience: Duration) -> Self {
         Self {
             db,
@@ -197,7 +197,7 @@ impl Recovery {
         Ok(())
     }
 
-    /// Brings a revocation to its end that somebody has met, in place of whoever may not have got that far: once by each process.
+    /// Finishes a revocation that an operation has met and that its own process may not have finished: once by each process.
     pub(crate) async fn finish_revocation(
         &self,
         revocation: SequencedRevocation,
@@ -264,8 +264,8 @@ impl Recovery {
         Ok(ended.iter().filter(|ended| ended.is_counted).count() as u64)
     }
 
-    /// A user's index, oldest session first. Those that a creation has displaced have ended when this answers: whoever sees the new
-    /// session never afterwards sees what it replaced.
+    /// A user's index, oldest session first. Those that a creation has displaced have ended when this returns: after the
+    /// new session has been seen, the one that it replaced is never seen again.
     pub(crate) async fn index_of(&self, user: UserId, now: Timestamp) -> RedisResult<Vec<IndexEntry>> {
         let index = self.db.read_index(user).await?;
         if !index.displaced.is_empty() {
@@ -299,7 +299,7 @@ impl Recovery {
         try_join_all(forgotten).await.map(drop)
     }
 
-    /// Ends a displaced session, whoever's it is and wherever it has moved since.
+    /// Ends a displaced session, of any user, wherever it has moved since.
     async fn end_one_displaced(
         &self,
         entry: IndexEntry,
@@ -367,7 +367,7 @@ impl Recovery {
 
 /// Ends that this process has published and revocations that it has finished: the last one for each slot here.
 ///
-/// An end that is forgotten is published once more, which costs those who remember answers a check.
+/// An end that is forgotten is published once more, which costs clients that cache answers a check.
 struct Handled(Vec<AtomicU64>);
 
 /// 8 bytes each.

@@ -1,8 +1,8 @@
-//! What is true of a session, and what has to be done before anybody may be told: pure, without a server.
+//! What is true of a session, and which step has to be carried out before an operation may answer: pure, without a server.
 //!
-//! A session's state follows from the records and revocation marks that were read, and from the time. Whoever wrote them may have
-//! died between two of its steps, and may never come back. So a state is either an answer, [`Live`](State::Live) or
-//! [`Gone`](State::Gone), or it [`Needs`](State::Needs) one more step first, by whoever has met it. [`recovery`](super::recovery)
+//! A session's state follows from the records and revocation marks that were read, and from the time. The process that wrote them
+//! may have died between two of its steps. So a state is either an answer, [`Live`](State::Live) or [`Gone`](State::Gone), or it
+//! [`Needs`](State::Needs) one more step first, which the operation that meets it carries out. [`recovery`](super::recovery)
 //! carries the step out, notes in the [`View`] what came of it, and asks again.
 
 use super::layout::{
@@ -25,13 +25,13 @@ pub(crate) enum Goal {
     Token,
     /// The session whose latest token this is.
     LatestToken,
-    /// The session that an entry of a user's index leads to. Nobody is told of a token's end.
+    /// The session that an entry of a user's index leads to. The end of a token is not published.
     IndexEntry,
     /// To complete the move of a session away from this token.
     Move,
 }
 
-/// One thing to do before there is an answer. Each bears to be done by several at once, and more than once.
+/// One thing to do before there is an answer. Several processes may do it at once, and more than once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Read what is stored under the digest that the session has moved to.
@@ -40,7 +40,7 @@ pub(crate) enum Step {
     Arrive,
     /// Let the user's index lead to the new place.
     Reindex,
-    /// Bring a revocation to all shards and to those who remember answers.
+    /// Bring a revocation to all shards and publish it.
     FinishRevocation(SequencedRevocation),
     /// Publish the end of the token's session, once by each process that meets it.
     PublishOnce(Revocation),
@@ -59,7 +59,7 @@ pub(crate) enum State {
     Live(LiveSession),
     /// It does not, and never will again.
     Gone,
-    /// Nobody may be told before this is done.
+    /// No operation may answer before this is done.
     Needs(Step),
 }
 
@@ -84,11 +84,11 @@ struct Destination {
     is_arriving: bool,
 }
 
-/// An answer about one place, before it is known whether anybody has to be told.
+/// An answer about one place, before it is known whether an end has to be published.
 enum Verdict {
     Live(LiveSession),
     Gone {
-        /// Whoever ended it may have died before it could publish that.
+        /// The process that ended it may have died before it could publish that.
         may_be_unpublished: bool,
     },
     Needs(Step),
@@ -176,7 +176,7 @@ impl View {
         match here.record.kind() {
             Kind::Active => self.judge(here, now),
             Kind::Moved => self.judge_moved(here, now),
-            // Nobody has been given the token of what has not arrived.
+            // The token of a record that has not arrived has been given to nobody.
             Kind::Arriving => Verdict::Gone {
                 may_be_unpublished: false,
             },
@@ -195,15 +195,16 @@ impl View {
         };
         match at.marks.revocation_of(&at.record) {
             None => Verdict::Live(live),
-            // Other shards may not know the mark: before anybody learns that this session was revoked, all are that were to be.
+            // Other shards may not have the mark: all sessions that it is to end have ended before an answer says that this one
+            // has.
             Some(revocation) if !self.is_revocation_finished => {
                 Verdict::Needs(Step::FinishRevocation(revocation))
             }
-            // Of all sessions there are too many to publish each; and a single entry has told of them.
+            // One entry has published the end of everyone's sessions: there are too many to publish each.
             Some(SequencedRevocation::Everyone { .. }) => Verdict::Gone {
                 may_be_unpublished: false,
             },
-            // The mark tells of the last revocation only. It may have spared this session, which one before it has ended.
+            // The mark is that of the last revocation only. It may have spared this session, and an earlier one may have ended it.
             Some(SequencedRevocation::User { .. }) => Verdict::Gone {
                 may_be_unpublished: true,
             },

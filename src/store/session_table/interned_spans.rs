@@ -51,7 +51,7 @@ impl InternedSpans {
         }
         let place = place.or(unused)?;
         let interned = &self.0[place];
-        // Readers come here by a record, under the lock that it is put in with; nobody has a record of a number without users.
+        // Readers come here from a record, under the lock that protects it; no record holds a number without users.
         interned.secs.store(secs, Ordering::Relaxed);
         interned.users.fetch_add(1, Ordering::Relaxed);
         Some(place as u32 + 1)

@@ -1,7 +1,7 @@
 //! When a session was last seen, or that it is over: one atomic word.
 //!
 //! Expiry and activity are one word, so that one of them comes first: a check that was held up after it had found the session
-//! alive cannot bring it back by its touch once another was told that it is over.
+//! alive cannot bring it back by its touch once another check has answered that it is over.
 //!
 //! `last_seen_model` compiles this file over loom's atomics, too, and tries every execution that the memory model allows.
 
@@ -10,7 +10,7 @@ use super::sync::{AtomicU32, Ordering};
 /// The greatest time since a session's creation that can be noted.
 pub(super) const MAX_TICKS: u32 = OVER - 1;
 
-/// In place of a time: somebody has been told that the session has expired, so nothing is noted of it any more.
+/// In place of a time: a check has answered that the session has expired, so no activity is noted any more.
 const OVER: u32 = u32::MAX;
 
 /// A time in ticks since the session's creation, which only grows; or that the session is over.

@@ -5,8 +5,8 @@ use std::sync::PoisonError;
 
 /// A value that is read far more often than it changes.
 ///
-/// Under one word for all readers, a check would spend more time on getting hold of that word, which the core that checked last has
-/// in its cache, than on everything else. Here each thread has a word of its own, and who writes takes them all, which is slower.
+/// With one word for all readers, a check would spend most of its time fetching that word from the cache of the core that checked
+/// last. Here each thread has a word of its own, and a writer takes them all, which is slower.
 #[derive(Debug)]
 pub(super) struct ReadMostly<T>(ShardedLock<T>);
 
@@ -16,7 +16,7 @@ impl<T> ReadMostly<T> {
     }
 
     pub(super) fn read(&self) -> ShardedLockReadGuard<'_, T> {
-        // Whoever panicked with the lock held has said so; the others go on with what there is, as with every other lock here.
+        // A panic with the lock held has been reported; the other threads go on, as with every other lock here.
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -34,7 +34,7 @@ pub(in crate::store) struct TableWriter {
     /// The old token of each session that has one in its grace.
     old_tokens: HashMap<SessionId, TokenDigest>,
     /// Users with many sessions, and how many they have at most: so that their sessions need not all be looked at for each
-    /// that is added. Whoever is not here has any number.
+    /// that is added. A user who is not here may have any number.
     crowded: HashMap<UserId, usize>,
     last_row: u64,
     staged: Vec<Staged>,
@@ -44,7 +44,7 @@ pub(in crate::store) struct TableWriter {
     revoked_through: u64,
 }
 
-/// What one operation changes: shown to readers all at once.
+/// What one operation changes: readers see all of it at once.
 #[derive(Debug, Default)]
 struct Staged {
     changes: Vec<Change>,
@@ -89,7 +89,7 @@ pub(in crate::store) enum Creation {
     Row(u64, Vec<Ended>),
 }
 
-/// Why a session cannot be taken in. No caller who makes tokens and ids at random meets it.
+/// Why a session cannot be taken in. It does not happen with random tokens and ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(in crate::store) enum Refused {
     #[error("another session has this token or id")]
@@ -204,7 +204,7 @@ impl TableWriter {
         ))
     }
 
-    /// Whether the user, who has got one more session, surely has no more than so many others.
+    /// Whether it is certain without counting that the user, who has got one more session, has at most so many others.
     fn has_room(&mut self, user: UserId, others_allowed: usize) -> bool {
         let Some(sessions) = self.crowded.get_mut(&user) else {
             return false;
@@ -365,13 +365,13 @@ impl TableWriter {
         rows
     }
 
-    /// Shows readers everything that is staged, operation by operation, and tells the log. Where a session that was touched since it was
-    /// last written down has a new place, that place.
+    /// Shows readers everything that is staged, operation by operation, and publishes its revocations. Where a session that was
+    /// touched since it was last written down has a new place, that place.
     pub(in crate::store) fn commit(&mut self, log: &RevocationLog) -> Vec<Slot> {
         let mut touched = Vec::new();
         for staged in std::mem::take(&mut self.staged) {
             self.show(&staged.changes, &mut touched);
-            // After the table: whoever hears of it and asks again must not be told what was true before.
+            // After the table: a client that receives the revocation and checks again must not get the old answer.
             for revocation in staged.revocations {
                 log.publish(revocation);
             }

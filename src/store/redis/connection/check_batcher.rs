@@ -1,5 +1,5 @@
-//! Checks that are sent together: one `MGET` for all that are there. Of a Cluster, where one `MGET` must stay within one slot, those
-//! for one node are sent to it as one pipeline.
+//! Checks that are sent together: one `MGET` for all that are there. Of a Cluster, where one `MGET` must stay within one slot,
+//! those for one node are sent to it as one pipeline.
 
 use super::{
     failure,
@@ -69,7 +69,7 @@ impl CheckBatcher {
         }
     }
 
-    /// Ends the tasks of threads, once they have answered what they were asked.
+    /// Ends the tasks of threads, once they have answered their questions.
     pub(crate) fn close_threads(&self) {
         match self {
             Self::Server(batcher) => batcher.close_threads(),
@@ -184,8 +184,8 @@ fn three(values: &mut impl Iterator<Item = Value>) -> CheckValues {
     Ok([value()?, value()?, value()?])
 }
 
-/// Where the shards are in a Cluster, as far as it is known. Nobody relies on it: a node that is asked for what it does not have
-/// says so.
+/// Where the shards are in a Cluster, as far as it is known. It may be wrong: a node refuses a command for a slot that it does not
+/// have.
 pub(crate) struct ShardMap {
     slots: Vec<u16>,
     nodes: RwLock<Vec<usize>>,
@@ -243,7 +243,7 @@ struct Range {
     primary: (String, u16),
 }
 
-/// What `CLUSTER SLOTS` says.
+/// The reply to `CLUSTER SLOTS`.
 fn primaries(reply: Value) -> RedisResult<Vec<Range>> {
     let range = |range: Value| {
         let mut parts = values_in(range)?;

@@ -1,5 +1,5 @@
-//! The way of a request to Redis: over one of several connections that all share, for checks over that of the thread that asks; with
-//! the scripts loaded, and for writes with the replicas waited for.
+//! The way of a request to Redis: over one of several connections that all share, for checks over that of the thread that asks;
+//! with the scripts loaded, and for writes with the replicas waited for.
 
 pub(super) mod check_batcher;
 pub(super) mod pool;
@@ -27,7 +27,7 @@ const QUEUED_REQUESTS: usize = 4096;
 /// One open connection, shared by any number of requests at once. To a Cluster: one to each of its nodes.
 ///
 /// A reply never reaches another request (F-12): a task of its own owns the socket, writes whole requests and hands the replies
-/// out in the order of the requests. A request that nobody waits for any more keeps its place in that order, so its late reply is
+/// out in the order of the requests. A request whose caller has stopped waiting keeps its place in that order, so its late reply is
 /// dropped and the next one still finds its own. A connection that breaks takes every request on it down with it.
 #[derive(Clone)]
 pub(crate) enum Connection {
@@ -48,7 +48,7 @@ impl Connection {
                     let mut builder = ClusterClientBuilder::new(nodes.clone())
                         .connection_timeout(config.timeout)
                         .response_timeout(config.timeout)
-                        // A node that has just lost its place says where its slots went; every script bears to run twice.
+                        // A node that has just lost its place says where its slots went; every script may run twice.
                         .retries(3)
                         .tcp_settings(tcp_settings());
                     if nodes.iter().any(|node| is_tls(node.addr())) {
@@ -82,8 +82,8 @@ impl Connection {
 
     /// The reply to a command.
     ///
-    /// If the server does not know the scripts (it has started again, or is another one), they are loaded and it is asked once more. A
-    /// command that is refused for that reason has changed nothing.
+    /// If the server does not know the scripts (it has started again, or is another one), they are loaded and the command is sent
+    /// once more. A command that is refused for that reason has changed nothing.
     pub(crate) async fn ask(&mut self, cmd: &Cmd) -> RedisResult<Value> {
         match self.ask_once(cmd).await {
             Err(error) if is_no_script(&error) => {
@@ -152,7 +152,7 @@ impl Connection {
         Ok(())
     }
 
-    /// What every primary says; a Cluster has several.
+    /// The replies of all primaries; a Cluster has several.
     pub(crate) async fn ask_primaries(&mut self, cmd: &Cmd) -> RedisResult<Vec<Value>> {
         match self {
             Self::Node { .. } => Ok(vec![self.ask(cmd).await?]),
@@ -170,7 +170,8 @@ impl Connection {
         }
     }
 
-    /// Fails if the server, or one primary of a Cluster, does not answer, or is no primary any more and would refuse the next write.
+    /// Fails if the server, or one primary of a Cluster, does not answer, or is no primary any more and would refuse the next
+    /// write.
     async fn must_take_writes(&mut self) -> RedisResult<()> {
         if let Self::Cluster(_) = self {
             return self.ask_primaries(&redis::cmd("PING")).await.map(drop);
@@ -178,7 +179,7 @@ impl Connection {
         match self.ask(&redis::cmd("ROLE")).await {
             Ok(Value::Array(role)) if role.first().is_some_and(is_master) => Ok(()),
             Ok(_) => Err(failure("the server is no primary")),
-            // Whoever may not ask for the role learns it from the first write.
+            // A user who may not read the role finds out with the first write.
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => Ok(()),
             Err(error) => Err(error),
         }

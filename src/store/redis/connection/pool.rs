@@ -63,9 +63,10 @@ impl ConnectionPool {
         one.noted(connection.ask(cmd).await)
     }
 
-    /// As [`read`](Self::read), over the connection of this thread. If that is broken, a shared one is asked.
+    /// As [`read`](Self::read), over the connection of this thread. If that is broken, over a shared one.
     ///
-    /// For checks: what changes something must not be asked twice, and so would fail on each thread in turn after the server was away.
+    /// For checks only: a command that changes something must not be sent twice, so it would fail once on each thread after the
+    /// server was away.
     pub(crate) async fn read_on_thread(&self, cmd: &Cmd) -> RedisResult<Value> {
         if let Some((own, mut connection)) = self.of_thread() {
             match own.noted(connection.ask(cmd).await) {
@@ -113,21 +114,22 @@ impl ConnectionPool {
         both.cmd("WAIT").arg(replicas).arg(patience.max(1));
         let [reply, acknowledged] = one.noted(connection.ask_both(&both).await)?;
         let acknowledged: u32 = redis::from_redis_value(acknowledged)?;
-        // Whoever asks again finds out what became of the write; nobody has been told that it is there.
+        // A second attempt finds out what became of the write, which has not been acknowledged.
         match acknowledged >= replicas {
             true => Ok(reply),
             false => Err(failure("too few replicas have the write")),
         }
     }
 
-    /// What every primary says.
+    /// The replies of all primaries.
     pub(crate) async fn read_primaries(&self, cmd: &Cmd) -> RedisResult<Vec<Value>> {
         let (mut connection, one) = self.take(&self.readers).await?;
         one.noted(connection.ask_primaries(cmd).await)
     }
 }
 
-/// Whether the connection is of no use any more, and has said so at once: whoever has waited in vain does not wait again.
+/// Whether the request failed at once because its connection is broken. A request that has waited for its time limit is not sent
+/// again.
 fn is_broken(error: &RedisError) -> bool {
     !error.is_timeout() && (error.is_io_error() || error.is_unrecoverable_error())
 }

@@ -12,13 +12,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How often a connection is tried while nobody suspects it.
+/// How often a connection is tried while no request has failed on it.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The pauses between attempts to connect grow from the first to the second.
 const RECONNECT_AFTER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(800));
 
-/// How long a request waits for a connection that is being opened. Short: while the store is away, callers are told so at once.
+/// How long a request waits for a connection that is being opened. Short: while the store is away, operations fail at once.
 const CONNECTION_PATIENCE: Duration = Duration::from_millis(100);
 
 /// One place for a connection: holds an open one whenever there is a server to connect to.
@@ -76,7 +76,7 @@ impl ReconnectingConnection {
     }
 }
 
-/// Keeps a connection in `place` until nobody holds the other end any more.
+/// Keeps a connection in `place` until the other end is dropped.
 async fn keep_open(config: RedisConfig, place: watch::Sender<Option<Connection>>, suspect: Arc<Notify>) {
     tokio::select! {
         () = place.closed() => {}
@@ -117,7 +117,7 @@ async fn fill(config: &RedisConfig, place: &watch::Sender<Option<Connection>>, s
     }
 }
 
-/// Returns once the connection is of no use any more, and says why.
+/// Returns the reason once the connection is broken.
 async fn until_broken(config: &RedisConfig, mut connection: Connection, suspect: &Notify) -> RedisError {
     loop {
         // A suspicion is no reason for one probe after another.

@@ -31,11 +31,11 @@ const AUTHENTICATED_AT: usize = 49;
 pub(crate) enum Kind {
     /// A session, which its own token proves.
     Active,
-    /// A session that a rotation brings here. It lives if it has left its old place, which only that place tells.
+    /// A session that a rotation brings here. It lives if it has left its old place, which only the record there shows.
     Arriving,
     /// A forwarding note: the session has another token now.
     Moved,
-    /// A tombstone: the session has ended. Kept for a minute, so that whoever tries again finds out whom to tell.
+    /// A tombstone: the session has ended. Kept for a minute, so that an operation that is tried again finds out what to publish.
     Ended,
 }
 

@@ -1,15 +1,15 @@
 //! How a session comes to life.
 //!
-//! The session is stored first and indexed second. What a creation has acknowledged is therefore always in the index; what is in the
-//! index and not stored is gone for good. If the creation fails in between, a session is left that nobody has the token of: it can
+//! The session is stored first and indexed second. What a creation has acknowledged is therefore always in the index; what is in
+//! the index and not stored is gone for good. If the creation fails in between, a session is left whose token nobody has: it can
 //! only expire.
 //!
 //! The index changes in one script, and that is when the creation happens: the session takes its place, and those that it replaces
 //! or evicts move to the set of displaced sessions, from which they are taken when they have ended, before the creation is
-//! acknowledged. Nobody needs to wait for that: whoever reads the index, for a list, a revocation or another creation, reads that set
-//! with it, and first ends what is in there. So a creation that is cut off has either not happened, or is finished by whoever sees
-//! the new session. Until then both the new session and the replaced one are counted, and a token of the replaced one still proves
-//! it: nobody can know by then that it was replaced.
+//! acknowledged. No other operation waits for that: one that reads the index, for a list, a revocation or another creation, reads
+//! that set with it, and first ends what is in there. So a creation that stops half-way has either not happened, or the first
+//! operation that sees the new session finishes it. Until then both the new session and the replaced one are counted, and a token
+//! of the replaced one still proves it: no answer has said yet that it was replaced.
 
 use super::Context;
 use crate::{
@@ -63,7 +63,7 @@ pub(crate) async fn store_under_epoch(
     now: Timestamp,
 ) -> RedisResult<Option<u64>> {
     // Tried a second time if its shard knows a later revocation. Either that is under way, and then the epoch has moved before this
-    // second look; or a server that took over has lost the last sequences: with a fresh one, nobody is locked out.
+    // second look; or a server that took over has lost the last sequences: with a fresh one, no user is locked out.
     for is_last in [false, true] {
         // The sequence is read before the epochs are compared: see `revoke`.
         let LastRevocation {
@@ -137,7 +137,7 @@ pub(crate) async fn add_to_index(
 ) -> RedisResult<Option<Vec<IndexEntry>>> {
     let user = new.session.live.user_id;
     let mut dead = None;
-    // Asked twice at most: told which ones are dead, the script decides by itself who makes room.
+    // Twice at most: with the dead entries named, the script itself decides which sessions make room.
     for _ in 0..2 {
         let admission = context
             .db

@@ -94,8 +94,8 @@ async fn live_sessions(
         }
     }
     sessions.truncate(limit);
-    // A session is stored before it is indexed, so what is missing will not come. Whether the removal works decides nothing: whoever
-    // meets the entries next tries again.
+    // A session is stored before it is indexed, so what is missing will not come. A removal that fails does no harm: the next
+    // operation that meets the entries tries again.
     if !missing.is_empty()
         && let Err(error) = context.db.remove_from_index(user, &missing).await
     {

@@ -1,7 +1,7 @@
 //! How sessions end: one by its token or id, all of a user's, everyone's.
 //!
-//! One session ends in its own shard: its record becomes a tombstone, which outlives the operation for a minute. So an operation that
-//! failed half-way, after the end and before the publication, finds out on the next attempt what to publish.
+//! One session ends in its own shard: its record becomes a tombstone, which outlives the operation for a minute. So an operation
+//! that failed half-way, after the end and before the publication, finds out on the next attempt what to publish.
 //!
 //! All sessions of a user end by a mark in every shard, which a check reads together with the session. Nothing has to be found for
 //! that, so nothing can be missed: neither a session that is just being created or rotated, nor one that the index has lost. The
@@ -14,15 +14,15 @@
 //!    acknowledged.
 //! 4. The records are ended one by one. That only frees space and counts.
 //!
-//! If it fails in between, some shards may know the mark and others not. Nobody notices: whoever meets a session that a mark has ended
-//! brings the mark to all shards, publishes it, and ends the records, before anybody learns of that one. So a revocation that is cut
-//! off has either not happened, or is finished by whoever sees the first of its ends. (That the epoch has moved may be seen before,
-//! by a log-in that is refused.) Whoever tries again takes a greater sequence, and marks only ever grow; sessions created since are
-//! created after a sequence that no mark of the failed attempt exceeds.
+//! If it fails in between, some shards may know the mark and others not. No answer shows it: an operation that meets a session
+//! which a mark has ended brings the mark to all shards, publishes it, and ends the records, before it answers. So a revocation
+//! that stops half-way has either not happened, or the first operation that sees one of its ends finishes it. (A log-in may be
+//! refused before, because the epoch has moved.) A new attempt takes a greater sequence, and marks only ever grow; sessions created
+//! since are created after a sequence that no mark of the failed attempt exceeds.
 //!
-//! A user's marks expire after the longest lifetime of any session and an hour: the sessions that they ended have long been gone. The
-//! sequences cannot be given out again, because they follow the server's time. The user's epoch, a plain count, expires with them;
-//! only a log-in that took longer than that could be deceived by its starting over.
+//! A user's marks expire after the longest lifetime of any session and an hour: the sessions that they ended have long been gone.
+//! The sequences cannot be given out again, because they follow the server's time. The user's epoch, a plain count, expires with
+//! them; only a log-in that took longer than that could mistake the new count for the old one.
 
 use super::Context;
 use crate::{
@@ -92,7 +92,7 @@ async fn end_by_token(
             return Ok(Some(ended));
         }
     }
-    // The grace is over, or a second rotation has ended it: before the caller hears so, whoever remembers the token does.
+    // The grace is over, or a second rotation has ended it: that is published before the caller is answered.
     let ended = Revocation::Session { session, user };
     context.recovery.publish_once(digest, ended).await?;
     Ok(None)

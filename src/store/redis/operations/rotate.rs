@@ -1,19 +1,21 @@
 //! How a session gets another token.
 //!
 //! The new token's digest is in another shard, so a session moves in steps. It first *waits* at the new place, where nothing finds
-//! it yet. Then it *departs* from the old place, in one script that finds it there or not: of two rotations one departs, and what is
-//! destroyed or revoked does not depart. That is when the rotation happens: from then on the old place has a forwarding note, and the
-//! old token, if it has a grace, proves the session by way of it. All that is left is a move to be completed, which is the same for
-//! the rotation itself and for whoever meets the session when the rotation has died: the session *arrives*, unless it has been ended
-//! meanwhile at the new place; the index gets the new place; the end of the old token is published; and the note is *settled*.
+//! it yet. Then it *departs* from the old place, in one script that finds it there or not: of two rotations one departs, and what
+//! is destroyed or revoked does not depart. That is when the rotation happens: from then on the old place has a forwarding note,
+//! and the old token, if it has a grace, proves the session by way of it. All that is left is a move to be completed, which is the
+//! same for the rotation itself and for an operation that meets the session after the rotation's process has died: the session
+//! *arrives*, unless it has been ended meanwhile at the new place; the index gets the new place; the end of the old token is
+//! published; and the note is *settled*.
 //!
-//! Nobody waits for a session to arrive: whoever follows it there, by the old token, by the user's index or to count it, completes
-//! its arrival first. All write the same: the session as it waits, last seen when it departed, which the note tells. So a rotation
-//! that is cut off has either not happened, and what waits at the new place is lost space until the session would have expired; or it
-//! has, and the session lives on in lists and, in its grace, under the old token, until it expires or somebody ends it. Its new token
-//! nobody has been given.
+//! No operation waits for a session to arrive: one that follows it there, by the old token, by the user's index or to count it,
+//! completes its arrival first. All write the same: the session as it waits, last seen when it departed, which the note holds. So a
+//! rotation that stops half-way has either not happened, and what waits at the new place is lost space until the session would have
+//! expired; or it has, and the session lives on in lists and, in its grace, under the old token, until it expires or is ended. Its
+//! new token has been given to nobody.
 //!
-//! The forwarding note stays until the index leads past it, and everyone has been told. If nobody gets that far, a sweep does.
+//! The forwarding note stays until the index leads past it and the end of the old token is published. If no operation gets that
+//! far, a sweep does.
 
 use super::Context;
 use crate::{

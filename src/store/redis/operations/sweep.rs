@@ -1,4 +1,4 @@
-//! Freeing sessions that have ended, and completing what nobody has met.
+//! Freeing sessions that have ended, and completing changes that no operation has met.
 
 use super::Context;
 use crate::{
@@ -52,7 +52,8 @@ async fn sweep_shards(context: &Context, now: Timestamp, limit: u64) -> RedisRes
     Ok(freed)
 }
 
-/// Frees what the last revocation of everyone's sessions has ended. Whoever revoked them does so by itself, unless it dies.
+/// Frees what the last revocation of everyone's sessions has ended. The process that revoked them does so by itself, unless it
+/// dies.
 async fn free_revoked(db: &Database, shards: &[ShardView], limit: u64) -> RedisResult<u64> {
     let mut freed = 0;
     for (shard, there) in shards.iter().enumerate() {

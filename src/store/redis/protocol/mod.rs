@@ -1,7 +1,7 @@
 //! What this store asks Redis: one typed call for each script or command, one round trip each, and nothing that follows from the
 //! answer.
 //!
-//! Every call is atomic, and bears to be made twice. Those that change something wait for replicas where the configuration asks for
+//! Every call is atomic and may be repeated. Those that change something wait for replicas where the configuration asks for
 //! it, unless their doc says otherwise.
 
 mod index;

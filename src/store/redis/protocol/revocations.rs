@@ -106,7 +106,7 @@ impl Database {
         Ok(redis::from_redis_value(self.pool.write(&cmd).await?)?)
     }
 
-    /// Appends to the log of revocations. What is published is true already, and nobody is told that it is done before.
+    /// Appends to the log of revocations. What is published is true already, and is acknowledged afterwards.
     pub(crate) async fn publish(&self, revocations: &[Revocation]) -> RedisResult<()> {
         if revocations.is_empty() {
             return Ok(());
@@ -114,8 +114,8 @@ impl Database {
         self.pool.write(&self.publication(revocations)).await.map(drop)
     }
 
-    /// As [`publish`](Self::publish), of an end that a check has met. It waits for no replica: that is for those who bring an end
-    /// about.
+    /// As [`publish`](Self::publish), of an end that a check has met. It waits for no replica: the operation that ends a
+    /// session does.
     pub(crate) async fn publish_again(&self, revocation: Revocation) -> RedisResult<()> {
         self.pool.read(&self.publication(&[revocation])).await.map(drop)
     }
@@ -132,7 +132,7 @@ impl Database {
 
 /// Which log the stream is now, and its last entry.
 pub(crate) async fn read_head(connection: &mut Connection, keys: &Keyspace) -> RedisResult<Cursor> {
-    // Numbers of logs are told to clients as text; half of the bits are enough to be new.
+    // Clients get the number of a log as text; half of the bits are enough for a number that is new.
     let fresh = getrandom::u32().map_err(|_| failure("no randomness"))?;
     let mut cmd = scripts::READ_HEAD.on(&[keys.stream_id(), keys.stream_head()]);
     cmd.arg(fresh);

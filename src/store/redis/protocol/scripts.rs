@@ -1,7 +1,7 @@
 //! What runs inside Redis, where nothing can come between: one script for each step that must not be seen half done.
 //!
-//! Every script bears to run twice: a Cluster's client sends a request again when the node that it went to goes away. Every script
-//! touches keys of one slot only. What a script takes and returns is told at the head of its file; the typed calls are beside this
+//! Every script may run twice: a Cluster's client sends a request again when the node that it went to goes away. Every script
+//! touches keys of one slot only. The head of a script's file says what it takes and returns; the typed calls are beside this
 //! module, in [`sessions`](super::sessions), [`index`](super::index) and [`revocations`](super::revocations).
 
 use redis::{Cmd, Script as Hashed};

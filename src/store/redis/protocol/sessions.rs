@@ -24,7 +24,8 @@ use std::time::Duration;
 /// How long a tombstone is kept.
 const TOMBSTONE_TTL: Duration = Duration::from_secs(60);
 
-/// How long a forwarding note is kept when the move is settled and the old token works no more: for those who look for it in vain.
+/// How long a forwarding note is kept when the move is settled and the old token works no more: for operations that are still
+/// looking for it.
 const SETTLED_NOTE_TTL: Duration = Duration::from_secs(60);
 
 /// Unsettled moves of one shard that are read at once.
@@ -65,7 +66,7 @@ pub(crate) struct Ended {
     pub user: UserId,
     /// The session, if it lived until this attempt ended it.
     pub live: Option<LiveSession>,
-    /// Whether this attempt ended it, it had not expired, and nobody has counted its end.
+    /// Whether this attempt ended it, it had not expired, and its end has not been counted.
     pub is_counted: bool,
     /// The revocation that had ended it before.
     pub revoked_by: Option<SequencedRevocation>,
@@ -89,8 +90,8 @@ pub(crate) enum Touched {
 }
 
 impl Database {
-    /// What is stored under a token, and the marks that concern it. One round trip, unless the user is not known; `user` is whose it
-    /// may be.
+    /// What is stored under a token, and the marks that concern it. One round trip, unless the user is not known; `user` is whose
+    /// it may be.
     pub(crate) async fn read_session(
         &self,
         digest: &TokenDigest,
@@ -146,7 +147,7 @@ impl Database {
         Ok(redis::from_redis_value::<i64>(self.pool.write(&cmd).await?)? == 1)
     }
 
-    /// Removes a session that was stored and that nobody has heard of.
+    /// Removes a session that was stored and whose creation was refused.
     pub(crate) async fn undo_create(&self, digest: &TokenDigest) -> RedisResult<()> {
         let location = Location::of(digest);
         let mut cmd = scripts::UNDO_CREATE.on(&[
@@ -286,7 +287,7 @@ impl Database {
         Ok(redis::from_redis_value::<i64>(self.pool.write(&cmd).await?)? == 1)
     }
 
-    /// Keeps a forwarding note no longer than the old token works, and a minute for those who look for it in vain.
+    /// Keeps a forwarding note no longer than the old token works, and a minute for operations that are still looking for it.
     pub(crate) async fn settle(
         &self,
         from: &TokenDigest,
@@ -303,7 +304,7 @@ impl Database {
         self.pool.write(&cmd).await.map(drop)
     }
 
-    /// Notes when a session was checked. Nobody is told that it is written, so it waits for no replica.
+    /// Notes when a session was checked. It is never acknowledged, so it waits for no replica.
     pub(crate) async fn touch(
         &self,
         digest: &TokenDigest,

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The user of the last answer for a token, or for another with the same slot here.
 ///
-/// With the user known, a check reads the session and its marks with one `MGET`, which costs Redis a quarter of a script. A wrong
-/// hint is found out, because the record says whose it is: so nothing here has to be right, and threads may write over each other.
+/// With the user known, a check reads the session and its marks with one `MGET`, which costs Redis a quarter of a script. The
+/// record shows a wrong hint, because it names its user: so nothing here has to be right, and threads may overwrite each other's
+/// hints.
 pub(super) struct UserHints(Vec<Hint>);
 
 #[derive(Default)]

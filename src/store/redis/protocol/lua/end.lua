@@ -3,8 +3,8 @@
 -- milliseconds to keep the tombstone, member.
 -- Returns the record before, the two marks, whether this attempt ended it, and whether it was among the live sessions.
 --
--- A record that is arriving counts as live: whoever ends it was sent by the place that it has left. A tombstone is written once more:
--- see depart.lua.
+-- A record that is arriving counts as live: only the note at its old place leads an operation here. A tombstone is written once
+-- more: see depart.lua.
 local v = redis.call('GET', KEYS[1])
 if not v or #v < 66 then return {v} end
 local kind = string.sub(v, 1, 1)

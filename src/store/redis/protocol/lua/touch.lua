@@ -3,10 +3,10 @@
 -- Raises last-seen and nothing else. Returns the digest that the session has moved to, if it has.
 --
 -- Never past the session's end, by the instant and by the server's own clock: a touch may reach the server long after it was sent,
--- when others have been told already that the session has expired. So that the server's clock tells that, the key's time to live
--- grows by as much as the session's: counted from the moment at which the touch arrives, it would grow by the delay as well, and the
--- next touch could come so much too late. What is left is the delay of the session's creation: hence the leeway, a part of the slack
--- that last-seen may have.
+-- when other checks have been answered "expired" already. The key's time to live shows the end by the server's clock, so it grows
+-- by as much as the session's: counted from the arrival of the touch, it would grow by the delay as well, and the next touch could
+-- come too late by as much. The delay of the session's creation remains: hence the leeway, a part of the slack that last-seen may
+-- have.
 local v = redis.call('GETRANGE', KEYS[1], 0, 72)
 local kind = string.sub(v, 1, 1)
 if string.sub(v, 2, 17) ~= ARGV[1] then return 0 end
