@@ -74,7 +74,8 @@ pub enum Parsed {
 
 /// Takes a command line apart. Unknown arguments are all noted, not the first one only.
 #[must_use]
-pub fn parse(command: &Command, mut arguments: Vec<OsString>) -> (Parsed, Flags) {
+pub fn parse(command: &Command, arguments: Vec<OsString>) -> (Parsed, Flags) {
+    let mut arguments = with_joined_switches(arguments);
     let mut flags = Flags::default();
     loop {
         let error = match command.clone().try_get_matches_from(&arguments) {
@@ -95,6 +96,26 @@ pub fn parse(command: &Command, mut arguments: Vec<OsString>) -> (Parsed, Flags)
             return (Parsed::Nothing, flags);
         }
     }
+}
+
+/// `--gateway false` as `--gateway=false`: a switch may stand without a value, so that a word behind it could be a command.
+fn with_joined_switches(arguments: Vec<OsString>) -> Vec<OsString> {
+    let switches = ALL.iter().filter(|setting| setting.kind == SWITCH);
+    let switches: Vec<String> = switches.map(|switch| format!("--{}", switch.flag())).collect();
+    let mut joined: Vec<OsString> = Vec::with_capacity(arguments.len());
+    for argument in arguments {
+        match joined.last_mut() {
+            Some(last)
+                if (argument == "true" || argument == "false")
+                    && switches.iter().any(|switch| *last == **switch) =>
+            {
+                last.push("=");
+                last.push(argument);
+            }
+            Some(_) | None => joined.push(argument),
+        }
+    }
+    joined
 }
 
 /// The settings that the (sub)command was given.

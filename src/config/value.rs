@@ -5,7 +5,7 @@ use crate::{
     telemetry::{Filter, Format},
 };
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
     num::NonZeroUsize,
     path::PathBuf,
     time::Duration,
@@ -131,12 +131,27 @@ fn span(text: &str) -> Option<Duration> {
     (millis > 0).then(|| Duration::from_millis(millis))
 }
 
+/// An address, or a name of this machine's loopback, which is looked up at once.
 impl Value for SocketAddr {
     const KIND: &'static str = "ADDRESS";
 
     fn parse(text: &str) -> Result<Self, String> {
-        text.parse()
-            .map_err(|_| format!("must be an address and a port such as 127.0.0.1:50051, not {text:?}"))
+        if let Ok(address) = text.parse() {
+            return Ok(address);
+        }
+        let found = text.to_socket_addrs().map_err(|_| {
+            format!("must be an address and a port such as 127.0.0.1:50051 or localhost:50051, not {text:?}")
+        })?;
+        // A machine may name its loopback over IPv6 without having it.
+        found
+            .filter(|address| is_loopback(address.ip()))
+            .min_by_key(Self::is_ipv6)
+            .ok_or_else(|| {
+                format!(
+                    "must be an address and a port, not {text:?}: only names of this machine's loopback, such as localhost, can stand for \
+                     an address. Write the address itself, or 0.0.0.0 or [::] for all of them"
+                )
+            })
     }
 }
 
@@ -246,6 +261,25 @@ mod tests {
         assert_eq!(Option::<SocketAddr>::parse(""), Ok(None));
         let rule = Option::<Whole<1, 100>>::parse("none").unwrap_err();
         assert_eq!(rule, "must be a whole number from 1 to 100, not \"none\"; or off");
+    }
+
+    #[test]
+    fn a_name_of_the_loopback_is_an_address() {
+        for name in ["localhost", "LOCALHOST"] {
+            let address = SocketAddr::parse(&format!("{name}:50051")).unwrap();
+            assert!(is_loopback(address.ip()) && address.port() == 50051, "{address}");
+        }
+        for text in [
+            "localhost",
+            "localhost:",
+            "localhost:65536",
+            ":50051",
+            "",
+            "50051",
+        ] {
+            let rule = SocketAddr::parse(text).unwrap_err();
+            assert!(rule.starts_with("must be an address"), "{text:?} {rule}");
+        }
     }
 
     #[test]

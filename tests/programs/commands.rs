@@ -4,6 +4,7 @@ use crate::{
     built::{SESSIOND, start_sessiond},
     cli::{Cli, log_in},
 };
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 use testkit::process::{Terminal, program, text};
 use tonic::Code;
 
@@ -62,7 +63,7 @@ async fn users_and_sessions_are_looked_after_through_the_running_service() {
     cli.succeed("users enable ada@example.org", "");
     log_in(&sessiond, PASSWORD).await.unwrap();
 
-    std::fs::write(dir.path().join("password"), format!("{OTHER_PASSWORD}\n")).unwrap();
+    secret(dir.path(), "password", &format!("{OTHER_PASSWORD}\n"), 0o600);
     cli.succeed("users set-password ada@example.org --password-file password", "");
     assert_eq!(
         log_in(&sessiond, PASSWORD).await.unwrap_err().code(),
@@ -118,6 +119,52 @@ async fn a_password_typed_at_a_terminal_is_not_echoed() {
     let shown = terminal.read_until("is created");
     assert!(!shown.contains("lamp"), "{shown}");
     log_in(&sessiond, PASSWORD).await.unwrap();
+}
+
+/// Writes a file that only this mode protects.
+fn secret(dir: &Path, name: &str, text: &str, mode: u32) {
+    let path = dir.join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn s_97_a_password_file_that_others_can_read_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    secret(dir.path(), "password", PASSWORD, 0o644);
+    let cli = Cli {
+        dir: dir.path(),
+        arguments: Vec::new(),
+    };
+    let create = "users create ada@example.org --password-file password";
+    let stderr = cli.fail(create, "");
+    assert!(
+        stderr.contains("--password-file names password, which others may read")
+            && stderr.contains("chmod 600")
+            && !stderr.contains(PASSWORD),
+        "{stderr}"
+    );
+    secret(dir.path(), "password", PASSWORD, 0o600);
+    assert!(cli.succeed(create, "").contains("is created"));
+}
+
+#[test]
+fn a_service_that_is_not_there_is_named_with_the_cause() {
+    let dir = tempfile::tempdir().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let cli = Cli {
+        dir: dir.path(),
+        arguments: vec![format!("--server=http://{address}")],
+    };
+    for command in ["users list", "sessions revoke --everyone", "healthcheck"] {
+        let stderr = cli.fail(command, "");
+        assert!(
+            stderr.contains(&address.to_string()) && stderr.contains("Connection refused"),
+            "{command}: {stderr}"
+        );
+    }
 }
 
 #[test]

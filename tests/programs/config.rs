@@ -435,6 +435,42 @@ fn every_flag_is_in_the_help_with_its_variable_and_default() {
 }
 
 #[test]
+fn a_switch_takes_its_value_with_or_without_an_equals_sign() {
+    for (flags, is_on) in [
+        (&["--gateway"][..], true),
+        (&["--gateway=false"], false),
+        (&["--gateway", "false"], false),
+        (&["--gateway", "true"], true),
+        (&["--gateway", "false", "--reflection", "false"], false),
+    ] {
+        let input = flags.iter().fold(input(), |input, flag| input.flag(flag));
+        assert_eq!(input.load().unwrap().gateway.is_some(), is_on, "{flags:?}");
+    }
+    let mistakes = input().flag("--gateway").flag("maybe").mistakes();
+    assert!(mistakes[0].contains("'maybe'"), "{mistakes:?}");
+}
+
+#[test]
+fn a_listener_may_be_named_localhost_and_no_host_beyond() {
+    for setting in ["listen", "gateway-listen", "metrics-listen"] {
+        let flag = |address: &str| format!("--{setting}={address}");
+        let config = input().flag(&flag("localhost:50061")).load().unwrap();
+        let addresses = [
+            Some(config.address),
+            config.gateway.map(|gateway| gateway.address),
+            config.metrics_address,
+        ];
+        let named = addresses
+            .into_iter()
+            .flatten()
+            .find(|address| address.port() == 50061);
+        assert!(named.unwrap().ip().is_loopback());
+        let mistakes = input().flag(&flag("255.255.255.256:50061")).mistakes();
+        assert!(mistakes[0].contains("must be an address"), "{mistakes:?}");
+    }
+}
+
+#[test]
 fn a_mistake_knows_where_it_was_made() {
     let mistakes = input().variable("SESSIOND_LISTEN", "x").load().unwrap_err();
     assert_eq!(

@@ -180,7 +180,7 @@ fn password_file() -> Arg {
     text(
         "password-file",
         "FILE",
-        "Read the password from the first line of this file",
+        "Read the password from the first line of this file, which only you can read",
     )
 }
 

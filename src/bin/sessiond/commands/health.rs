@@ -1,6 +1,6 @@
 //! Whether a service serves: for container and process supervisors.
 
-use super::target::{at_address, connectable, from_flag};
+use super::target::{at_address, connect, connectable, from_flag};
 use crate::Failure;
 use clap::ArgMatches;
 use sessiond::config::ServiceConfig;
@@ -18,13 +18,15 @@ pub(super) async fn check(matches: &ArgMatches, config: &ServiceConfig) -> Resul
         Some(upstream) => upstream,
         None => at_address(connectable(config.address))?,
     };
-    let mut client = HealthClient::new(upstream.endpoint()?.connect_lazy());
-    let request = HealthCheckRequest::default();
-    let answer = timeout(TIMEOUT, client.check(request))
+    let asked = async {
+        let mut client = HealthClient::new(connect(&upstream).await?);
+        let answer = client.check(HealthCheckRequest::default()).await;
+        answer.map_err(|status| format!("{upstream} does not answer: {}", status.message()).into())
+    };
+    let answer: Result<_, Failure> = timeout(TIMEOUT, asked)
         .await
-        .map_err(|_| format!("{upstream} does not answer within {} seconds", TIMEOUT.as_secs()))?
-        .map_err(|status| format!("{upstream} does not answer: {}", status.message()))?;
-    match answer.into_inner().status() {
+        .map_err(|_| format!("{upstream} does not answer within {} seconds", TIMEOUT.as_secs()))?;
+    match answer?.into_inner().status() {
         ServingStatus::Serving => Ok(()),
         ServingStatus::NotServing | ServingStatus::Unknown | ServingStatus::ServiceUnknown => {
             Err(format!("{upstream} is up and does not serve").into())

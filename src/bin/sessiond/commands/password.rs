@@ -4,17 +4,15 @@
 use crate::Failure;
 use clap::ArgMatches;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
-use std::{
-    fs,
-    io::{self, BufRead as _, IsTerminal as _, Write as _},
-};
+use sessiond::config::SecretFile;
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use zeroize::Zeroizing;
 
 /// The new password for a user.
 pub(super) fn ask(matches: &ArgMatches) -> Result<Zeroizing<String>, Failure> {
     if let Some(path) = matches.get_one::<String>("password-file") {
-        let text = fs::read_to_string(path).map_err(|error| format!("{path} cannot be read: {error}"))?;
-        return Ok(first_line(&Zeroizing::new(text)));
+        let password = SecretFile::new(path).read(|text| Ok(first_line(text)));
+        return password.map_err(|reason| format!("--password-file {reason}").into());
     }
     if !io::stdin().is_terminal() {
         return read_line();

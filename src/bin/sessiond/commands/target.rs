@@ -30,11 +30,11 @@ pub(super) enum Target {
 impl Target {
     pub(super) async fn resolve(matches: &ArgMatches, config: ServiceConfig) -> Result<Self, Failure> {
         if let Some(upstream) = from_flag(matches)? {
-            return Self::remote(&upstream);
+            return connect(&upstream).await.map(Self::Remote);
         }
         let address = connectable(config.address);
         if let Ok(Ok(_)) = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-            return Self::remote(&at_address(address)?);
+            return connect(&at_address(address)?).await.map(Self::Remote);
         }
         if matches!(config.stores.users, UserStoreConfig::Memory) {
             let text =
@@ -51,11 +51,6 @@ impl Target {
         ))
     }
 
-    fn remote(upstream: &Upstream) -> Result<Self, Failure> {
-        let endpoint = upstream.endpoint()?.connect_timeout(CONNECT_TIMEOUT);
-        Ok(Self::Remote(endpoint.connect_lazy()))
-    }
-
     pub(super) fn channel(&self) -> Channel {
         match self {
             Self::Remote(channel) | Self::InProcess(channel, _) => channel.clone(),
@@ -69,6 +64,13 @@ impl Target {
             Self::InProcess(_, opened) => opened.close().await,
         }
     }
+}
+
+/// A connection to a service, made at once: whoever waits for an answer learns where there is none.
+pub(super) async fn connect(upstream: &Upstream) -> Result<Channel, Failure> {
+    let endpoint = upstream.endpoint()?.connect_timeout(CONNECT_TIMEOUT);
+    let connected = endpoint.connect().await;
+    connected.map_err(|error| format!("{upstream} does not answer: {}", with_causes(&error)).into())
 }
 
 /// The service that `--server` names.
