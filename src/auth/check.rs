@@ -6,7 +6,12 @@ use crate::{
     store::{Lookup, SessionKey, StoreError},
 };
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use std::time::Duration;
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 /// Checks of one batch that wait for a store at the same time.
 const CONCURRENT_CHECKS: usize = 256;
@@ -29,34 +34,59 @@ pub struct CurrentUser {
     pub session: Session,
 }
 
-impl Auth {
-    /// The session that this token proves. Counts as activity.
+/// What a check of a token comes to: known, or under way.
+///
+/// So a check that a store answers from memory allocates and awaits nothing.
+pub enum Check {
+    /// The outcome.
+    Ready(Result<Checked, AuthError>),
+    /// The store has to be waited for.
+    Pending(PendingCheck),
+}
+
+impl Check {
+    /// Waits for the outcome, if it is not at hand.
     ///
     /// # Errors
     /// [`AuthError::InvalidSession`] is a definite no; [`AuthError::Store`]: nobody can tell.
-    pub async fn check(&self, token: &str) -> Result<Checked, AuthError> {
-        let Some(digest) = TokenDigest::of_presented(token) else {
-            return Err(AuthError::InvalidSession);
-        };
-        let now = self.parts.clock.now();
-        match self.parts.sessions.check(&digest, now) {
-            Lookup::Ready(found) => self.judge(found, &digest, now),
-            Lookup::Pending(found) => {
-                let found = found.await;
-                self.judge_late(found, &digest)
-            }
+    pub async fn wait(self) -> Result<Checked, AuthError> {
+        match self {
+            Self::Ready(outcome) => outcome,
+            Self::Pending(check) => check.await,
         }
     }
+}
 
-    /// [`check`](Self::check) where the store has the answer at hand; `None`: it takes a round trip, and nothing was asked.
-    pub fn check_at_once(&self, token: &str) -> Option<Result<Checked, AuthError>> {
+/// A check that waits for its store. The future is lazy: dropping it before it was polled sends nothing.
+pub struct PendingCheck {
+    auth: Auth,
+    digest: TokenDigest,
+    lookup: Pin<Box<dyn Future<Output = Result<Option<LiveSession>, StoreError>> + Send>>,
+}
+
+impl Future for PendingCheck {
+    type Output = Result<Checked, AuthError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let found = ready!(self.lookup.as_mut().poll(cx));
+        Poll::Ready(self.auth.judge_late(found, &self.digest))
+    }
+}
+
+impl Auth {
+    /// Checks a token: which session does it prove? Counts as activity.
+    pub fn check(&self, token: impl AsRef<[u8]>) -> Check {
         let Some(digest) = TokenDigest::of_presented(token) else {
-            return Some(Err(AuthError::InvalidSession));
+            return Check::Ready(Err(AuthError::InvalidSession));
         };
         let now = self.parts.clock.now();
         match self.parts.sessions.check(&digest, now) {
-            Lookup::Ready(found) => Some(self.judge(found, &digest, now)),
-            Lookup::Pending(_) => None,
+            Lookup::Ready(found) => Check::Ready(self.judge(found, &digest, now)),
+            Lookup::Pending(lookup) => Check::Pending(PendingCheck {
+                auth: self.clone(),
+                digest,
+                lookup,
+            }),
         }
     }
 
@@ -64,7 +94,7 @@ impl Auth {
     pub async fn check_many<T: AsRef<[u8]>, R>(
         &self,
         tokens: &[T],
-        conclude: impl Fn(Result<Checked, AuthError>) -> R,
+        mut conclude: impl FnMut(Result<Checked, AuthError>) -> R,
     ) -> Vec<R> {
         let now = self.parts.clock.now();
         // All digests before the first look-up: nothing in this loop depends on what came before, so the processor works on
@@ -128,7 +158,7 @@ impl Auth {
     /// The session that this token proves, and its user. Counts as activity.
     ///
     /// # Errors
-    /// As [`check`](Self::check); [`AuthError::ReauthenticationRequired`] if the user proved who they are longer than
+    /// As [`Check::wait`]; [`AuthError::ReauthenticationRequired`] if the user proved who they are longer than
     /// `max_auth_age` ago.
     pub async fn current_user(
         &self,

@@ -10,7 +10,7 @@ mod passwords;
 mod sessions;
 mod users;
 
-pub use check::{Checked, CurrentUser};
+pub use check::{Check, Checked, CurrentUser, PendingCheck};
 pub use error::AuthError;
 pub use log_in::{Credential, LogIn, LoggedIn};
 pub use passwords::{ChangedPassword, NewPassword, PasswordSubject};

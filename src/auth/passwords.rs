@@ -55,7 +55,7 @@ impl Auth {
         let (user_id, kept) = match subject {
             PasswordSubject::User(id) => (id, None),
             PasswordSubject::Token(token) => {
-                let session = self.check(&token).await?.session;
+                let session = self.check(&token).wait().await?.session;
                 let digest = TokenDigest::of_presented(&token).ok_or(AuthError::InvalidSession)?;
                 (session.user_id, Some((session.id, digest)))
             }

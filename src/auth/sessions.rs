@@ -84,7 +84,7 @@ impl Auth {
         let (user, current) = match owner {
             SessionOwner::User(user) => (user, None),
             SessionOwner::Token(token) => {
-                let session = self.check(&token).await?.session;
+                let session = self.check(&token).wait().await?.session;
                 (session.user_id, Some(session.id))
             }
         };

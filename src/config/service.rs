@@ -61,6 +61,7 @@ impl ServiceConfig {
             api: grpc::Options {
                 has_reflection: *settings.reflection,
                 call_timeout: *settings.call_timeout,
+                ..grpc::Options::default()
             },
             stores: StoresConfig::new(settings, values),
             limits: SessionLimits {

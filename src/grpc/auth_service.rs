@@ -44,7 +44,9 @@ impl AuthService for Sessions {
         request: Request<pb::UserIdForSessionRequest>,
     ) -> Result<Response<pb::UserIdForSessionResponse>, Status> {
         let pb::UserIdForSessionRequest { session_token } = request.into_inner();
-        Ok(Response::new(self.auth.check(&session_token).await?.into()))
+        Ok(Response::new(
+            self.auth.check(&session_token).wait().await?.into(),
+        ))
     }
 
     async fn current_user(

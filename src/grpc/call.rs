@@ -1,7 +1,7 @@
 //! What every call has, whichever method it is for: a deadline, a request id, and a status even if its code panics.
 
-use super::{fast_path::check::ResponseBody, status};
-use crate::contract::{self, GRPC_TIMEOUT, RequestId, USER_ID_FOR_SESSION};
+use super::{ResponseBody, status};
+use crate::contract::{self, GRPC_TIMEOUT, RequestId};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Request, Response};
 use std::{convert::Infallible, future::Future, panic::AssertUnwindSafe, pin::Pin, time::Duration};
@@ -20,16 +20,18 @@ impl Call {
     pub(super) fn of<B>(request: &Request<B>, call_timeout: Duration) -> Self {
         let path = request.uri().path();
         let headers = request.headers();
-        // The hot call logs nothing when it succeeds, so it is spared the span that log lines stand in.
-        let span = match path == USER_ID_FOR_SESSION {
-            true => tracing::Span::none(),
-            false => tracing::info_span!("call", request_id = %RequestId::of(headers), method = method(path)),
-        };
-        let timeout = match contract::is_streaming(path) {
-            true => None,
-            false => Some(asked_timeout(headers).map_or(call_timeout, |asked| asked.min(call_timeout))),
-        };
-        Self { timeout, span }
+        Self {
+            timeout: (!contract::is_streaming(path)).then(|| timeout_of(headers, call_timeout)),
+            span: span(headers, path),
+        }
+    }
+
+    /// A call of one response that is spared the span which its log lines would stand in: it logs nothing unless it fails.
+    pub(super) fn without_span(headers: &HeaderMap, call_timeout: Duration) -> Self {
+        Self {
+            timeout: Some(timeout_of(headers, call_timeout)),
+            span: tracing::Span::none(),
+        }
     }
 
     /// Runs the method under the deadline. A method that does not end in time is dropped where it waits; use cases of several
@@ -62,6 +64,11 @@ impl Call {
     }
 }
 
+/// What the log lines of a call stand in.
+pub(super) fn span(headers: &HeaderMap, path: &str) -> tracing::Span {
+    tracing::info_span!("call", request_id = %RequestId::of(headers), method = method(path))
+}
+
 /// The code of a method panicked; the panic hook has logged where.
 #[derive(Debug, thiserror::Error)]
 #[error("a method panicked")]
@@ -74,6 +81,11 @@ fn method(path: &str) -> &str {
         true => path,
         false => "(not a method)",
     }
+}
+
+/// How long a call may take: as long as its caller is willing to wait, and no longer than every call.
+fn timeout_of(headers: &HeaderMap, call_timeout: Duration) -> Duration {
+    asked_timeout(headers).map_or(call_timeout, |asked| asked.min(call_timeout))
 }
 
 /// The caller's deadline, as the gRPC protocol spells it: up to eight digits and a unit. Anything else is ignored.

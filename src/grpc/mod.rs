@@ -9,11 +9,12 @@ mod call_counts;
 mod convert;
 mod fast_path;
 mod readiness;
+mod response_body;
 mod status;
 mod user_service;
 mod watch;
 
-pub use fast_path::check::ResponseBody;
+pub use response_body::ResponseBody;
 
 use crate::{
     auth::Auth,
@@ -23,11 +24,7 @@ use crate::{
 };
 use auth_service::Sessions;
 use bytes::Bytes;
-use fast_path::{
-    bulk::FastBulk,
-    check::{self, Attempt},
-    peeked_body::Peeked,
-};
+use fast_path::{Attempt, FastPath};
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use std::{
@@ -35,7 +32,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::sync::watch as signal;
@@ -50,14 +47,18 @@ pub struct Options {
     pub has_reflection: bool,
     /// How long a call may take, however long its caller is willing to wait. Streams are not bounded by it.
     pub call_timeout: Duration,
+    /// Whether plain calls take the shorter ways that exist for speed alone. Callers receive the same without them: tests turn them
+    /// off, operators do not.
+    pub has_fast_path: bool,
 }
 
 impl Default for Options {
-    /// With reflection, and ten seconds for a call.
+    /// With reflection, ten seconds for a call, and the fast path.
     fn default() -> Self {
         Self {
             has_reflection: true,
             call_timeout: Duration::from_secs(10),
+            has_fast_path: true,
         }
     }
 }
@@ -73,11 +74,10 @@ pub struct Api {
 struct Parts {
     auth: Auth,
     counts: Arc<ThreadCalls>,
-    /// The hot call, found once.
-    check: Method,
+    /// `None`: every call goes through the generated code.
+    fast_path: Option<FastPath>,
     sessions: AuthServiceServer<Sessions>,
     bulk: AuthServiceServer<Sessions>,
-    fast_bulk: FastBulk,
     rest: Routes,
     call_timeout: Duration,
     lifecycle: readiness::Lifecycle,
@@ -109,13 +109,15 @@ impl Api {
             }
         }
         let calls = call_counts::calls();
+        let fast_path = options
+            .has_fast_path
+            .then(|| FastPath::new(auth, &draining, &calls, options.call_timeout));
         let parts = Parts {
             auth: auth.clone(),
             counts: calls.for_thread(),
-            check: calls.method(contract::USER_ID_FOR_SESSION),
+            fast_path,
             sessions: AuthServiceServer::new(sessions.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             bulk: AuthServiceServer::new(sessions).max_decoding_message_size(MAX_BATCH_BYTES),
-            fast_bulk: FastBulk::new(auth.clone(), draining.subscribe()),
             rest: rest.routes().prepare(),
             call_timeout: options.call_timeout,
             lifecycle: readiness::Lifecycle::new(health, draining),
@@ -171,25 +173,25 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<B>) -> ResponseFuture {
+    fn call(&mut self, request: Request<B>) -> ResponseFuture {
         let parts = &self.parts;
-        let (method, running) = match check::is_candidate(&request) {
-            true => {
-                // Whoever waits for the rest of the body polls it again, with a waker of its own.
-                let peeked = Peeked::read(request.body_mut(), &mut Context::from_waker(Waker::noop()));
-                let running = match peeked.whole().map(|message| check::answer(&parts.auth, message)) {
-                    Some(Attempt::Ready(response)) => {
-                        parts.counts.count(parts.check, call_counts::code_of(&response));
-                        return ResponseFuture(Stage::Ready(response));
-                    }
-                    Some(Attempt::Pending(checking)) => {
-                        call::Call::of(&request, parts.call_timeout).run(checking)
-                    }
-                    Some(Attempt::Declined) | None => parts.run(request.map(|rest| peeked.before(rest))),
-                };
-                (parts.check, running)
-            }
-            false => (self.calls.method(request.uri().path()), parts.run(request)),
+        let path = request.uri().path();
+        let candidate = parts
+            .fast_path
+            .as_ref()
+            .and_then(|fast_path| fast_path.candidate(path));
+        let (method, running) = match candidate {
+            Some(candidate) => match candidate.attempt(request) {
+                Attempt::Ready(response) => {
+                    parts
+                        .counts
+                        .count(candidate.method, call_counts::code_of(&response));
+                    return ResponseFuture(Stage::Ready(response));
+                }
+                Attempt::Running(running) => (candidate.method, running),
+                Attempt::Declined(request) => (candidate.method, parts.run(request)),
+            },
+            None => (self.calls.method(path), parts.run(request)),
         };
         ResponseFuture(Stage::Running {
             running,
@@ -209,9 +211,7 @@ impl Parts {
         let call = call::Call::of(&request, self.call_timeout);
         // The path alone decides, as it does for the generated code; a query never takes part.
         let path = request.uri().path();
-        if FastBulk::takes(&request) {
-            call.run(self.fast_bulk.clone().call(request))
-        } else if bulk::is_path(path) {
+        if bulk::is_path(path) {
             call.run(self.bulk.clone().call(request))
         } else if contract::is_of_auth_service(path) {
             call.run(self.sessions.clone().call(request))

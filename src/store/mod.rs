@@ -144,14 +144,14 @@ impl StdError for StoreError {
 /// The answer to [`SessionStore::check`]: at hand, or on its way.
 ///
 /// So a store that answers from memory allocates and awaits nothing.
-pub enum Lookup<'a, T> {
+pub enum Lookup<T> {
     /// The answer.
     Ready(Result<T, StoreError>),
-    /// The answer takes a round trip. The future is lazy: dropping it sends nothing.
-    Pending(Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>),
+    /// The answer takes a round trip. The future is lazy, and it owns what it needs: whoever holds it may do so in a task of its own.
+    Pending(Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>),
 }
 
-impl<T> Lookup<'_, T> {
+impl<T> Lookup<T> {
     /// Waits for the answer, if it is not at hand.
     ///
     /// # Errors
@@ -351,7 +351,7 @@ pub trait SessionStore: Send + Sync + 'static {
     ///
     /// An old token proves its session until the end of its grace. The answer's `last_seen_at` may lag behind by
     /// [`last_seen_slack`](crate::domain::last_seen_slack).
-    fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Lookup<'a, Option<LiveSession>>;
+    fn check(&self, digest: &TokenDigest, now: Timestamp) -> Lookup<Option<LiveSession>>;
 
     /// Notes that a session was checked at `at`. Never waits, never fails, never lowers what is noted, and never brings a session
     /// back. Written down within half of the session's [`last_seen_slack`](crate::domain::last_seen_slack) where the process

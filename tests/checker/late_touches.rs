@@ -226,7 +226,7 @@ async fn a_late_answer_revives_nothing(store: impl SessionStore) {
             },
         });
         let checked = match is_one_of_many {
-            false => auth.check(token.expose()).await,
+            false => auth.check(token.expose()).wait().await,
             true => auth
                 .check_many(&[token.expose()], |checked| checked)
                 .await

@@ -150,7 +150,7 @@ impl LyingStore {
 
 #[async_trait]
 impl SessionStore for LyingStore {
-    fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Lookup<'a, Option<LiveSession>> {
+    fn check(&self, digest: &TokenDigest, now: Timestamp) -> Lookup<Option<LiveSession>> {
         Lookup::Ready(Ok(self.look_up(digest, now)))
     }
 

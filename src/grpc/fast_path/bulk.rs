@@ -2,11 +2,11 @@
 //!
 //! What is not plain goes to the generated code, which answers the same.
 
-use super::{check, codec};
+use super::codec;
 use crate::{
     auth::Auth,
     contract::{BATCH_USER_ID_FOR_SESSION, MAX_BATCH_BYTES},
-    grpc::bulk::{Check, Responses, check_all, in_order, is_path},
+    grpc::bulk::{Check, Responses, check_all, in_order},
     pb,
 };
 use bytes::{Buf as _, Bytes};
@@ -24,23 +24,18 @@ use tonic::{
 
 /// The methods with many tokens, for calls in their plain form.
 #[derive(Clone)]
-pub(in crate::grpc) struct FastBulk {
+pub(super) struct FastBulk {
     auth: Auth,
     draining: signal::Receiver<bool>,
 }
 
 impl FastBulk {
-    pub(in crate::grpc) fn new(auth: Auth, draining: signal::Receiver<bool>) -> Self {
+    pub(super) fn new(auth: Auth, draining: signal::Receiver<bool>) -> Self {
         Self { auth, draining }
     }
 
-    /// Whether this call is one for here.
-    pub(in crate::grpc) fn takes<B>(request: &Request<B>) -> bool {
-        is_path(request.uri().path()) && check::has_plain_messages(request)
-    }
-
     /// Answers a call.
-    pub(in crate::grpc) async fn call<B>(self, request: Request<B>) -> Result<Response<Body>, Infallible>
+    pub(super) async fn call<B>(self, request: Request<B>) -> Result<Response<Body>, Infallible>
     where
         B: HttpBody + Send + 'static,
         B::Error: Into<tonic::codegen::StdError> + Send + 'static,

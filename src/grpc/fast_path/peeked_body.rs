@@ -11,7 +11,7 @@ type Read<B> = Option<Result<Frame<Bytes>, <B as Body>::Error>>;
 
 /// What has been read of a body without waiting: at most two frames, because clients send a message either in one frame that
 /// ends the body, or in one that is followed by an empty one.
-pub(in crate::grpc) struct Peeked<B: Body<Data = Bytes>> {
+pub(super) struct Peeked<B: Body<Data = Bytes>> {
     first: Read<B>,
     second: Read<B>,
     /// Whether nothing comes after them.
@@ -20,7 +20,7 @@ pub(in crate::grpc) struct Peeked<B: Body<Data = Bytes>> {
 
 impl<B: Body<Data = Bytes> + Unpin> Peeked<B> {
     /// Reads what is there.
-    pub(in crate::grpc) fn read(body: &mut B, cx: &mut Context<'_>) -> Self {
+    pub(super) fn read(body: &mut B, cx: &mut Context<'_>) -> Self {
         let mut ready = || match Pin::new(&mut *body).poll_frame(cx) {
             Poll::Ready(frame) => (frame, body.is_end_stream()),
             Poll::Pending => (None, false),
@@ -38,7 +38,7 @@ impl<B: Body<Data = Bytes> + Unpin> Peeked<B> {
     }
 
     /// The body's bytes, if they are whole and in one piece.
-    pub(in crate::grpc) fn whole(&self) -> Option<&Bytes> {
+    pub(super) fn whole(&self) -> Option<&Bytes> {
         let is_empty = |frame: &Frame<Bytes>| frame.data_ref().is_some_and(Bytes::is_empty);
         let is_last = match &self.second {
             None => true,
@@ -51,8 +51,17 @@ impl<B: Body<Data = Bytes> + Unpin> Peeked<B> {
         }
     }
 
+    /// Nothing has been read.
+    fn none() -> Self {
+        Self {
+            first: None,
+            second: None,
+            is_all: false,
+        }
+    }
+
     /// The body as it was before it was read from.
-    pub(in crate::grpc) fn before(self, rest: B) -> PeekedBody<B> {
+    pub(super) fn before(self, rest: B) -> PeekedBody<B> {
         PeekedBody { peeked: self, rest }
     }
 }
@@ -61,6 +70,13 @@ impl<B: Body<Data = Bytes> + Unpin> Peeked<B> {
 pub(in crate::grpc) struct PeekedBody<B: Body<Data = Bytes>> {
     peeked: Peeked<B>,
     rest: B,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> PeekedBody<B> {
+    /// A body of which nothing has been read.
+    pub(super) fn unread(body: B) -> Self {
+        Peeked::none().before(body)
+    }
 }
 
 // Nothing in it is ever pinned: the frames are moved out, and the rest is `Unpin` by itself.

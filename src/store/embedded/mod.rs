@@ -230,7 +230,7 @@ impl Drop for EmbeddedStore {
 
 #[async_trait]
 impl SessionStore for EmbeddedStore {
-    fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Lookup<'a, Option<LiveSession>> {
+    fn check(&self, digest: &TokenDigest, now: Timestamp) -> Lookup<Option<LiveSession>> {
         self.state.note_time(now);
         Lookup::Ready(Ok(self.table.find(digest, now).map(|found| found.live)))
     }

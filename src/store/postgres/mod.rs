@@ -89,8 +89,7 @@ impl From<tokio_postgres::Error> for PostgresConnectError {
 /// them. They must lead to the server itself, or through a proxy that gives each a server process of its own: statements are
 /// prepared and told of on them, which a pooler that takes turns between transactions would break.
 pub struct PostgresStore {
-    checks: Arc<CheckConnections>,
-    check_batcher: CheckBatcher,
+    checks: Arc<Checks>,
     writes: Arc<ConnectionPool>,
     /// For statements that read whole tables: nothing else waits for them.
     slow: Arc<ConnectionPool>,
@@ -100,6 +99,13 @@ pub struct PostgresStore {
     woken: Arc<Notify>,
     call_timeout: Duration,
     _tasks: JoinSet<()>,
+}
+
+/// What checks need. Those that are under way share it with the store.
+struct Checks {
+    connections: Arc<CheckConnections>,
+    batcher: CheckBatcher,
+    call_timeout: Duration,
 }
 
 impl fmt::Debug for PostgresStore {
@@ -158,8 +164,11 @@ impl PostgresStore {
             call_timeout: config.call_timeout,
         };
         Ok(Self {
-            check_batcher: server.batcher(config.check_connections),
-            checks,
+            checks: Arc::new(Checks {
+                batcher: server.batcher(config.check_connections),
+                connections: checks,
+                call_timeout: config.call_timeout,
+            }),
             writes,
             slow: ConnectionPool::new(slow, config.call_timeout * SLOW_FACTOR),
             touches,

@@ -1,6 +1,6 @@
 //! The operations of the session store.
 
-use super::{PostgresStore, rows, server_error::ServerError};
+use super::{Checks, PostgresStore, rows, server_error::ServerError};
 use crate::{
     domain::{LiveSession, Session, SessionId, Timestamp, TokenDigest, UserId},
     store::{
@@ -9,6 +9,7 @@ use crate::{
     },
 };
 use async_trait::async_trait;
+use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -25,11 +26,11 @@ const LOG_KEEPS: i64 = 262_144;
 /// Entries that are taken off the log at once.
 const TRIMMED_AT_ONCE: i64 = 5_000;
 
-impl PostgresStore {
+impl Checks {
     async fn find(&self, digest: &TokenDigest, now: Timestamp) -> Result<Option<LiveSession>, StoreError> {
         const OPERATION: Operation = Operation::Check;
         let deadline = Instant::now() + self.call_timeout;
-        let found = self.check_batcher.ask(*digest).await;
+        let found = self.batcher.ask(*digest).await;
         let found = match found.map_err(|error| StoreError::new(OPERATION, error))? {
             Some(found) => Some(found),
             None => self
@@ -46,7 +47,7 @@ impl PostgresStore {
         now: Timestamp,
         deadline: Instant,
     ) -> Result<Option<LiveSession>, ServerError> {
-        let connection = self.checks.connection()?;
+        let connection = self.connections.connection()?;
         let (client, statements) = (&connection.client, &connection.statements);
         let finding = async {
             let values: [&(dyn ToSql + Sync); 2] = [&digest.as_bytes().as_slice(), &now.as_millis()];
@@ -56,8 +57,8 @@ impl PostgresStore {
         connection.answer_by(deadline, finding).await
     }
 
-    pub(super) async fn answers(&self) -> Result<(), ServerError> {
-        let connection = self.checks.connection()?;
+    pub(super) async fn ping(&self) -> Result<(), ServerError> {
+        let connection = self.connections.connection()?;
         let asking = async {
             Ok(connection
                 .client
@@ -73,8 +74,9 @@ impl PostgresStore {
 
 #[async_trait]
 impl SessionStore for PostgresStore {
-    fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Lookup<'a, Option<LiveSession>> {
-        Lookup::Pending(Box::pin(self.find(digest, now)))
+    fn check(&self, digest: &TokenDigest, now: Timestamp) -> Lookup<Option<LiveSession>> {
+        let (checks, digest) = (Arc::clone(&self.checks), *digest);
+        Lookup::Pending(Box::pin(async move { checks.find(&digest, now).await }))
     }
 
     fn touch(&self, session: &LiveSession, _digest: &TokenDigest, at: Timestamp) {
@@ -317,7 +319,10 @@ impl SessionStore for PostgresStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.answers().await.map_err(|error| error.at(Operation::Ping))
+        self.checks
+            .ping()
+            .await
+            .map_err(|error| error.at(Operation::Ping))
     }
 
     fn revocations(&self) -> &RevocationLog {
@@ -325,7 +330,7 @@ impl SessionStore for PostgresStore {
     }
 
     fn close_thread_connections(&self) {
-        self.check_batcher.close_threads();
-        self.checks.close_threads();
+        self.checks.batcher.close_threads();
+        self.checks.connections.close_threads();
     }
 }

@@ -159,6 +159,9 @@ impl UserStore for PostgresStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.answers().await.map_err(|error| error.at(Operation::Ping))
+        self.checks
+            .ping()
+            .await
+            .map_err(|error| error.at(Operation::Ping))
     }
 }

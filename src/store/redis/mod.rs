@@ -194,10 +194,11 @@ impl fmt::Debug for RedisStore {
 
 #[async_trait]
 impl SessionStore for RedisStore {
-    fn check<'a>(&'a self, digest: &'a TokenDigest, now: Timestamp) -> Lookup<'a, Option<LiveSession>> {
+    fn check(&self, digest: &TokenDigest, now: Timestamp) -> Lookup<Option<LiveSession>> {
         // Every connection limits the time of its requests: the hot operation needs no timer.
+        let (context, digest) = (self.context.clone(), *digest);
         Lookup::Pending(Box::pin(async move {
-            result(Operation::Check, read::check(&self.context, digest, now).await)
+            result(Operation::Check, read::check(&context, &digest, now).await)
         }))
     }
 
