@@ -1,5 +1,6 @@
 //! Many checks in one message, each with its own result.
 
+use super::status::BatchErrors;
 use crate::{
     auth::{Auth, AuthError, Checked},
     contract::{BATCH_USER_ID_FOR_SESSION, MAX_BATCH_TOKENS, STREAM_USER_ID_FOR_SESSION},
@@ -10,7 +11,6 @@ use futures_util::{Stream, StreamExt as _};
 use std::{future::Future, pin::Pin};
 use tokio::sync::watch as signal;
 use tonic::{Status, Streaming};
-use tracing::error;
 
 /// Whether this is one of the methods with many tokens.
 pub(super) fn is_path(path: &str) -> bool {
@@ -32,15 +32,11 @@ pub(super) async fn check_all<T: AsRef<[u8]>>(auth: &Auth, tokens: &[T]) -> Resu
         let rule = format!("must be 1 to {MAX_BATCH_TOKENS} tokens");
         return Err(FieldViolation::new("session_tokens", rule).into());
     }
-    let conclude = |checked| match checked {
-        Ok(checked) => Ok(checked),
-        Err(AuthError::InvalidSession) => Err(ErrorReason::InvalidSession),
-        Err(failure) => {
-            error!(event = "store_failed", cause = %failure, "a check within a batch failed");
-            Err(ErrorReason::StoreUnavailable)
-        }
-    };
-    Ok(auth.check_many(tokens, conclude).await)
+    let mut errors = BatchErrors::default();
+    let conclude = |outcome: Result<Checked, AuthError>| outcome.map_err(|error| errors.reason_of(error));
+    let checks = auth.check_many(tokens, conclude).await;
+    errors.log();
+    Ok(checks)
 }
 
 /// The message for the generated code.
