@@ -72,7 +72,6 @@ pub struct Api {
 
 #[derive(Clone)]
 struct Parts {
-    auth: Auth,
     counts: Arc<ThreadCalls>,
     /// `None`: every call goes through the generated code.
     fast_path: Option<FastPath>,
@@ -113,7 +112,6 @@ impl Api {
             .has_fast_path
             .then(|| FastPath::new(auth, &draining, &calls, options.call_timeout));
         let parts = Parts {
-            auth: auth.clone(),
             counts: calls.for_thread(),
             fast_path,
             sessions: AuthServiceServer::new(sessions.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),

@@ -37,7 +37,8 @@ pub(crate) fn capture() {
     LazyLock::force(&CAPTURE);
 }
 
-fn written() -> String {
+/// Everything that was logged since [`capture`].
+pub(crate) fn written() -> String {
     String::from_utf8(WRITTEN.lock().unwrap().clone()).unwrap()
 }
 

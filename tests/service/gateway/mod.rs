@@ -8,7 +8,7 @@ mod failures;
 mod headers;
 
 mod input;
-mod logs;
+pub(crate) mod logs;
 mod my_sessions;
 mod scripted;
 mod stage;

@@ -11,6 +11,7 @@ mod logging_in;
 #[allow(dead_code, reason = "shared with the store contract, which uses all of it")]
 mod opened;
 mod passwords;
+mod remote_store;
 #[path = "../../stores/contract/samples.rs"]
 #[allow(dead_code, reason = "shared with the store contract, which uses all of it")]
 mod samples;
@@ -20,14 +21,18 @@ mod sessions;
 #[allow(dead_code, reason = "shared with the store contract, which uses all of it")]
 mod stores;
 mod users;
+mod waiting;
 mod watching;
 
 /// Runs every test against the service over the stores that two functions open. A test that is not listed is dead code, and the
 /// compiler says so.
 macro_rules! service_over {
     ($store:ident, users: $users:path, sessions: $sessions:path) => {
+        service_over!($store, users: $users, sessions: $sessions, has_fast_path: true);
+    };
+    ($store:ident, users: $users:path, sessions: $sessions:path, has_fast_path: $has_fast_path:literal) => {
         mod $store {
-            service_over! { @tests $users, $sessions:
+            service_over! { @tests $users, $sessions, $has_fast_path:
                 logging_in {
                     s_01_every_log_in_has_a_token_of_its_own
                     s_04_a_proposed_token_is_never_adopted
@@ -112,11 +117,12 @@ macro_rules! service_over {
             }
         }
     };
-    (@tests $users:path, $sessions:path: $($file:ident { $($test:ident)* })*) => {
+    (@tests $users:path, $sessions:path, $has_fast_path:literal: $($file:ident { $($test:ident)* })*) => {
         $($(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
-                let service = super::service::Service::start($users().await, $sessions().await).await;
+                let (users, sessions) = ($users().await, $sessions().await);
+                let service = super::service::Service::start(users, sessions, $has_fast_path).await;
                 super::$file::$test(service).await;
             }
         )*)*
@@ -128,3 +134,7 @@ service_over!(embedded, users: super::stores::embedded::users, sessions: super::
 service_over!(postgres, users: super::stores::postgres::users, sessions: super::stores::postgres::sessions);
 service_over!(redis, users: super::stores::memory::users, sessions: super::stores::redis::single);
 service_over!(redis_cluster, users: super::stores::memory::users, sessions: super::stores::redis::cluster);
+
+// Without the fast path, over one store that answers at once and one that has to be waited for: it knows no other difference.
+service_over!(memory_by_generated_code, users: super::stores::memory::users, sessions: super::stores::memory::sessions, has_fast_path: false);
+service_over!(redis_by_generated_code, users: super::stores::memory::users, sessions: super::stores::redis::single, has_fast_path: false);

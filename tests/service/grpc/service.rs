@@ -46,7 +46,11 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) async fn start(users: Opened<dyn UserStore>, sessions: Opened<dyn SessionStore>) -> Self {
+    pub(crate) async fn start(
+        users: Opened<dyn UserStore>,
+        sessions: Opened<dyn SessionStore>,
+        has_fast_path: bool,
+    ) -> Self {
         // A clock near the real one: stores that expire by their server's clock must agree with it.
         let now = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
@@ -66,7 +70,7 @@ impl Service {
                 tokens: Arc::new(RandomTokens),
                 limits,
             });
-            serve(&auth, hasher)
+            serve(&auth, hasher, has_fast_path)
         };
         let (here, first) = process(users.here.clone(), sessions.here.clone());
         let (there, second) = process(users.there.clone(), sessions.there.clone());
@@ -129,8 +133,12 @@ fn hashing() -> HashingConfig {
     }
 }
 
-fn serve(auth: &Auth, hasher: PasswordHasher) -> (Process, Trigger) {
-    let api = Api::new(auth, Options::default());
+fn serve(auth: &Auth, hasher: PasswordHasher, has_fast_path: bool) -> (Process, Trigger) {
+    let options = Options {
+        has_fast_path,
+        ..Options::default()
+    };
+    let api = Api::new(auth, options);
     tokio::spawn(api.keep_readiness(auth.clone()));
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_address();
