@@ -62,7 +62,7 @@ pub(super) enum ProblemKind {
     TimedOut,
 }
 
-struct Entry {
+struct CatalogueEntry {
     status: StatusCode,
     name: &'static str,
     title: &'static str,
@@ -71,7 +71,7 @@ struct Entry {
 }
 
 impl ProblemKind {
-    const fn entry(self) -> Entry {
+    const fn entry(self) -> CatalogueEntry {
         let (status, name, title, error) = match self {
             Self::InvalidField => (
                 StatusCode::BAD_REQUEST,
@@ -230,7 +230,7 @@ impl ProblemKind {
                 "Gateway timeout",
             ),
         };
-        Entry {
+        CatalogueEntry {
             status,
             name,
             title,
@@ -299,7 +299,7 @@ impl Problem {
 
     /// The body, for the request of that id.
     pub(super) fn body(&self, request_id: &str) -> Vec<u8> {
-        let Entry {
+        let CatalogueEntry {
             status,
             name,
             title,

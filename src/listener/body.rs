@@ -12,23 +12,23 @@ use std::{
 
 /// The body of a request, as it arrives.
 #[derive(Debug)]
-pub struct RequestBody(Kind);
+pub struct RequestBody(BodySource);
 
 #[derive(Debug)]
-enum Kind {
+enum BodySource {
     Web(Incoming),
     Rpc(RecvStream),
 }
 
 impl From<Incoming> for RequestBody {
     fn from(body: Incoming) -> Self {
-        Self(Kind::Web(body))
+        Self(BodySource::Web(body))
     }
 }
 
 impl From<RecvStream> for RequestBody {
     fn from(body: RecvStream) -> Self {
-        Self(Kind::Rpc(body))
+        Self(BodySource::Rpc(body))
     }
 }
 
@@ -41,22 +41,22 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match &mut self.0 {
-            Kind::Web(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Kind::Rpc(body) => poll_stream(body, cx).map_err(Into::into),
+            BodySource::Web(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            BodySource::Rpc(body) => poll_stream(body, cx).map_err(Into::into),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Web(body) => body.is_end_stream(),
-            Kind::Rpc(body) => body.is_end_stream(),
+            BodySource::Web(body) => body.is_end_stream(),
+            BodySource::Rpc(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Web(body) => body.size_hint(),
-            Kind::Rpc(_) => SizeHint::default(),
+            BodySource::Web(body) => body.size_hint(),
+            BodySource::Rpc(_) => SizeHint::default(),
         }
     }
 }

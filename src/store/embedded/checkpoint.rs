@@ -1,6 +1,6 @@
 //! Empties SQLite's log into the file, beside the writer, so that no commit waits for it.
 
-use super::{open::open_to_write, state::State};
+use super::{open::open_to_write, state::SharedState};
 use rusqlite::Connection;
 use std::{
     path::PathBuf,
@@ -33,7 +33,7 @@ pub(super) struct Checkpointer {
 struct Backlog(i64);
 
 impl Checkpointer {
-    pub(super) fn start(path: PathBuf, state: Arc<State>) -> std::io::Result<Self> {
+    pub(super) fn start(path: PathBuf, state: Arc<SharedState>) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let run = move || {
             let mut connection = None;
@@ -74,7 +74,7 @@ impl Drop for Checkpointer {
 
 /// Empties the log as far as it got, again while that is worthwhile. SQLite starts it anew only when not one page is left: the last
 /// ones, which a busy writer keeps adding, are the writer's own to finish.
-fn empty(connection: &Connection, state: &State) -> rusqlite::Result<()> {
+fn empty(connection: &Connection, state: &SharedState) -> rusqlite::Result<()> {
     if checkpoint(connection, "noop")?.0 < WORTHWHILE_PAGES {
         return Ok(());
     }

@@ -36,7 +36,7 @@ pub use open::OpenError;
 use open::{DataDir, io_error};
 use parking_lot::Mutex;
 use readers::Readers;
-use state::State;
+use state::SharedState;
 use std::{
     fmt,
     path::Path,
@@ -48,7 +48,7 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use writer::{Command, Expected, Reply, Writer};
+use writer::{Command, Expected, ReplySender, Writer};
 
 /// Commands that may wait for the writer. One more is refused at once.
 const QUEUED: usize = 8192;
@@ -74,7 +74,7 @@ const SHARDS_AT_ONCE: usize = 8;
 /// [`StoreError`]: only a restart can find out what is on disk. Checks go on. With a full disk, writes fail until there is space.
 pub struct EmbeddedStore {
     table: Arc<SessionTable>,
-    state: Arc<State>,
+    state: Arc<SharedState>,
     readers: Arc<Readers>,
     revocations: RevocationLog,
     commands: SyncSender<Command>,
@@ -109,7 +109,7 @@ impl EmbeddedStore {
             ended_rows,
             clock,
         } = load::load(&path)?;
-        let state = Arc::<State>::default();
+        let state = Arc::<SharedState>::default();
         let revocations = new_log();
         let (commands, waiting) = mpsc::sync_channel(QUEUED);
         let shown = Arc::clone(table.table());
@@ -166,9 +166,9 @@ impl EmbeddedStore {
     async fn ask<T>(
         &self,
         operation: Operation,
-        command: impl FnOnce(Reply<T>) -> Command,
+        command: impl FnOnce(ReplySender<T>) -> Command,
     ) -> Result<T, StoreError> {
-        let (reply, answer) = Reply::here();
+        let (reply, answer) = ReplySender::here();
         self.commands
             .try_send(command(reply))
             .map_err(|error| match error {

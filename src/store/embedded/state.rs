@@ -10,7 +10,7 @@ use std::{
 };
 
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct SharedState {
     /// Nothing may be written any more.
     broken: AtomicBool,
     /// The log waits for the writer to finish emptying it.
@@ -24,7 +24,7 @@ pub(super) struct State {
     latest_millis: AtomicI64,
 }
 
-impl State {
+impl SharedState {
     /// Whether writing has failed in a way that leaves open what is on disk: then only a restart, which reads it, can tell.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire)
@@ -48,7 +48,8 @@ impl State {
         }
     }
 
-    /// Notes that the clock has reached `now`, give or take a tenth of a second. Cheap enough for every check: it hardly ever writes.
+    /// Notes that the clock has reached `now`, give or take a tenth of a second. Cheap enough for every check: it hardly ever
+    /// writes.
     pub(super) fn note_time(&self, now: Timestamp) {
         if now
             .as_millis()

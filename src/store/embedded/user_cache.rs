@@ -14,11 +14,11 @@ const IN_A_SHARD: usize = 4096;
 
 #[derive(Debug, Default)]
 pub(super) struct UserCache {
-    shards: [Mutex<Shard>; SHARDS],
+    shards: [Mutex<CacheShard>; SHARDS],
 }
 
 #[derive(Debug, Default)]
-struct Shard {
+struct CacheShard {
     kept: HashMap<UserId, Arc<UserRecord>>,
     /// In the order in which they were added. Some may have left the cache since.
     order: VecDeque<UserId>,
@@ -67,14 +67,14 @@ impl UserCache {
         self.shard(id).lock().under_way -= 1;
     }
 
-    fn shard(&self, id: UserId) -> &Mutex<Shard> {
+    fn shard(&self, id: UserId) -> &Mutex<CacheShard> {
         // The end of an id is random.
         let [.., last] = id.to_bytes();
         &self.shards[usize::from(last) % SHARDS]
     }
 }
 
-impl Shard {
+impl CacheShard {
     fn keep(&mut self, record: Arc<UserRecord>) {
         if self.order.len() == IN_A_SHARD
             && let Some(first) = self.order.pop_front()

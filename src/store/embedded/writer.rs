@@ -4,7 +4,7 @@ use super::{
     checkpoint::{self, Checkpointer},
     counter_rows,
     session_rows::{self, Details, SessionRow},
-    state::State,
+    state::SharedState,
     user_rows,
 };
 use crate::{
@@ -39,13 +39,13 @@ pub(super) const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 const CLOCK_SLACK: Duration = Duration::from_millis(250);
 
 /// Where an answer goes. Its caller may have stopped waiting.
-pub(super) struct Reply<T> {
+pub(super) struct ReplySender<T> {
     sender: oneshot::Sender<Result<T, StoreError>>,
     /// The runtime of the caller.
     runtime: Handle,
 }
 
-impl<T> Reply<T> {
+impl<T> ReplySender<T> {
     /// A place for one answer to the caller, who runs in a runtime, and where the answer will come.
     pub(super) fn here() -> (Self, oneshot::Receiver<Result<T, StoreError>>) {
         let (sender, answer) = oneshot::channel();
@@ -60,19 +60,19 @@ impl<T> Reply<T> {
 
 /// A command for the writer.
 pub(super) enum Command {
-    Create(Box<NewSession>, Timestamp, Reply<Created>),
-    Rotate(Rotation, Timestamp, Reply<Option<Session>>),
-    Destroy(SessionKey, Timestamp, Reply<Option<(SessionId, UserId)>>),
-    RevokeUser(UserId, Option<SessionId>, Timestamp, Reply<u64>),
-    RevokeEveryone(Reply<EveryoneRevoked>),
+    Create(Box<NewSession>, Timestamp, ReplySender<Created>),
+    Rotate(Rotation, Timestamp, ReplySender<Option<Session>>),
+    Destroy(SessionKey, Timestamp, ReplySender<Option<(SessionId, UserId)>>),
+    RevokeUser(UserId, Option<SessionId>, Timestamp, ReplySender<u64>),
+    RevokeEveryone(ReplySender<EveryoneRevoked>),
     /// Free what the sweep found in memory.
-    Reap(Leftovers, Timestamp, Reply<usize>),
+    Reap(Leftovers, Timestamp, ReplySender<usize>),
     /// Delete up to so many rows that ended without their numbers at hand.
-    ReapRows(usize, Reply<usize>),
-    InsertUser(Box<UserRecord>, Reply<Inserted>),
-    UpdateUser(Box<User>, u64, Reply<Updated>),
-    ReplacePassword(UserId, Expected, PasswordHash, Reply<bool>),
-    DeleteUser(UserId, Reply<bool>),
+    ReapRows(usize, ReplySender<usize>),
+    InsertUser(Box<UserRecord>, ReplySender<Inserted>),
+    UpdateUser(Box<User>, u64, ReplySender<Updated>),
+    ReplacePassword(UserId, Expected, PasswordHash, ReplySender<bool>),
+    DeleteUser(UserId, ReplySender<bool>),
     /// Write touches down now.
     Flush,
     /// Write everything down, and write nothing more.
@@ -117,16 +117,16 @@ pub(super) enum NotWritten {
 }
 
 /// An answer that waits for the commit.
-struct Answer {
+struct PendingAnswer {
     give: Box<dyn FnOnce(Result<(), NotWritten>) + Send>,
     runtime: Handle,
 }
 
 /// Gives the answers, each on its caller's runtime: waking a runtime from outside is a system call, so all its answers
 /// come with one.
-fn give(answers: Vec<Answer>, done: Result<(), NotWritten>) {
+fn give(answers: Vec<PendingAnswer>, done: Result<(), NotWritten>) {
     let mut by_runtime: Vec<(Handle, Vec<_>)> = Vec::new();
-    for Answer { give, runtime } in answers {
+    for PendingAnswer { give, runtime } in answers {
         match by_runtime
             .iter_mut()
             .find(|(other, _)| other.id() == runtime.id())
@@ -152,7 +152,7 @@ fn give(answers: Vec<Answer>, done: Result<(), NotWritten>) {
 pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) table: TableWriter,
-    pub(super) state: Arc<State>,
+    pub(super) state: Arc<SharedState>,
     pub(super) revocations: RevocationLog,
     pub(super) commands: mpsc::Receiver<Command>,
     /// Rows of sessions that ended together, for the sweep.
@@ -205,7 +205,7 @@ impl Writer {
 
     /// Runs a command and those that wait behind it in one commit. `false` if the last one was to close.
     fn work_off(&mut self, first: Command) -> bool {
-        let mut answers: Vec<Answer> = Vec::new();
+        let mut answers: Vec<PendingAnswer> = Vec::new();
         let mut is_open = true;
         let mut next = Some(first);
         let begun = match self.state.is_broken() {
@@ -306,7 +306,7 @@ impl Writer {
     fn apply(
         &mut self,
         command: Command,
-        answers: &mut Vec<Answer>,
+        answers: &mut Vec<PendingAnswer>,
     ) -> Result<(), Box<dyn StdError + Send + Sync>> {
         match command {
             Command::Create(new, now, reply) => {
@@ -568,7 +568,7 @@ impl Command {
     }
 }
 
-fn refuse<T>(reply: Reply<T>, operation: Operation, why: NotWritten) {
+fn refuse<T>(reply: ReplySender<T>, operation: Operation, why: NotWritten) {
     reply.send(Err(StoreError::new(operation, why)));
 }
 
@@ -577,14 +577,14 @@ fn refuse<T>(reply: Reply<T>, operation: Operation, why: NotWritten) {
 /// # Errors
 /// What makes the commit fail; the answer then says so.
 fn hold<T: Send + 'static>(
-    answers: &mut Vec<Answer>,
-    reply: Reply<T>,
+    answers: &mut Vec<PendingAnswer>,
+    reply: ReplySender<T>,
     operation: Operation,
     outcome: Result<T, Failure>,
 ) -> Result<(), Box<dyn StdError + Send + Sync>> {
     match outcome {
         Ok(value) => {
-            let Reply { sender, runtime } = reply;
+            let ReplySender { sender, runtime } = reply;
             let give = Box::new(move |committed: Result<(), NotWritten>| {
                 let _ = sender.send(
                     committed
@@ -592,7 +592,7 @@ fn hold<T: Send + 'static>(
                         .map_err(|why| StoreError::new(operation, why)),
                 );
             });
-            answers.push(Answer { give, runtime });
+            answers.push(PendingAnswer { give, runtime });
             Ok(())
         }
         Err(Failure::Refused(why)) => {
@@ -600,11 +600,11 @@ fn hold<T: Send + 'static>(
             Ok(())
         }
         Err(Failure::Commit(error)) => {
-            let Reply { sender, runtime } = reply;
+            let ReplySender { sender, runtime } = reply;
             let give = Box::new(move |_| {
                 let _ = sender.send(Err(StoreError::new(operation, NotWritten::CommitFailed)));
             });
-            answers.push(Answer { give, runtime });
+            answers.push(PendingAnswer { give, runtime });
             Err(error)
         }
     }

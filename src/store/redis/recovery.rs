@@ -8,8 +8,8 @@
 use super::{
     connection::failure,
     layout::{index_entry::IndexEntry, marks::SequencedRevocation, record::SessionRecord},
-    protocol::{Database, EndCondition, EndReply, Ended, new_attempt},
-    state::{Count, Goal, ShardView, Snapshot, State, Step, View, count, live_sessions},
+    protocol::{Database, EndCondition, EndReply, EndedSession, new_attempt},
+    state::{Count, Goal, SessionState, ShardView, Snapshot, Step, View, count, live_sessions},
 };
 use crate::domain::{LiveSession, Revocation, Session, Timestamp, TokenDigest, UserId};
 use futures_util::{
@@ -126,7 +126,7 @@ impl Recovery {
     pub(crate) async fn conclude(&self, mut view: View, now: Timestamp) -> RedisResult<Resolution> {
         for _ in 0..MAX_STEPS {
             match view.state(now) {
-                State::Live(live) => {
+                SessionState::Live(live) => {
                     let digest = view.latest_digest();
                     let (here, there) = view.into_snapshots();
                     let Some(Snapshot { record, .. }) = there.or(here) else {
@@ -134,12 +134,12 @@ impl Recovery {
                     };
                     return Ok(Resolution::Live(FoundSession { live, record, digest }));
                 }
-                State::Gone => {
+                SessionState::Gone => {
                     let (here, _) = view.into_snapshots();
                     return Ok(here.map_or(Resolution::Missing, Resolution::Gone));
                 }
                 // In a box, because it is rare, and every check would carry it.
-                State::Needs(step) => Box::pin(self.carry_out(step, &mut view, now)).await?,
+                SessionState::Needs(step) => Box::pin(self.carry_out(step, &mut view, now)).await?,
             }
         }
         Err(failure("a session that does not come to rest"))
@@ -247,15 +247,16 @@ impl Recovery {
         };
         let attempt = new_attempt()?;
         let entries = self.index_of(user, now).await?;
-        let ended: Vec<Ended> = stream::iter(entries.into_iter().filter(|entry| Some(entry.id) != except))
-            .map(|entry| {
-                let condition = EndCondition::CreatedBefore(entry.id, sequence);
-                self.end_following(entry.digest, condition, attempt, now)
-            })
-            .buffer_unordered(CONCURRENT_ENDS)
-            .try_filter_map(|ended| std::future::ready(Ok(ended)))
-            .try_collect()
-            .await?;
+        let ended: Vec<EndedSession> =
+            stream::iter(entries.into_iter().filter(|entry| Some(entry.id) != except))
+                .map(|entry| {
+                    let condition = EndCondition::CreatedBefore(entry.id, sequence);
+                    self.end_following(entry.digest, condition, attempt, now)
+                })
+                .buffer_unordered(CONCURRENT_ENDS)
+                .try_filter_map(|ended| std::future::ready(Ok(ended)))
+                .try_collect()
+                .await?;
         stream::iter(ended.iter().map(|ended| ended.id).collect::<Vec<_>>())
             .map(|id| self.db.forget_session(user, id))
             .buffer_unordered(CONCURRENT_ENDS)
@@ -287,9 +288,9 @@ impl Recovery {
         let ends = displaced
             .iter()
             .map(|entry| self.end_one_displaced(*entry, attempt, now));
-        let ends: Vec<Option<Ended>> = try_join_all(ends).await?;
+        let ends: Vec<Option<EndedSession>> = try_join_all(ends).await?;
         // One that was dead already may have been ended by a creation that failed before it could publish.
-        ended.extend(ends.iter().flatten().map(Ended::revocation));
+        ended.extend(ends.iter().flatten().map(EndedSession::revocation));
         self.db.publish(&ended).await?;
         let forgotten = displaced.iter().zip(&ends).map(async |(entry, ended)| {
             let owner = ended.as_ref().map_or(user, |ended| ended.user);
@@ -305,7 +306,7 @@ impl Recovery {
         entry: IndexEntry,
         attempt: u64,
         now: Timestamp,
-    ) -> RedisResult<Option<Ended>> {
+    ) -> RedisResult<Option<EndedSession>> {
         let condition = EndCondition::Session(entry.id);
         let ended = self.end_following(entry.digest, condition, attempt, now).await?;
         if ended.is_some() {
@@ -326,7 +327,7 @@ impl Recovery {
         condition: EndCondition,
         attempt: u64,
         now: Timestamp,
-    ) -> RedisResult<Option<Ended>> {
+    ) -> RedisResult<Option<EndedSession>> {
         for _ in 0..MAX_MOVES {
             match self.db.end(&digest, condition, attempt, now).await? {
                 EndReply::NotFound => return Ok(None),

@@ -1,13 +1,13 @@
 //! What is true of a session, and which step has to be carried out before an operation may answer: pure, without a server.
 //!
 //! A session's state follows from the records and revocation marks that were read, and from the time. The process that wrote them
-//! may have died between two of its steps. So a state is either an answer, [`Live`](State::Live) or [`Gone`](State::Gone), or it
-//! [`Needs`](State::Needs) one more step first, which the operation that meets it carries out. [`recovery`](super::recovery)
-//! carries the step out, notes in the [`View`] what came of it, and asks again.
+//! may have died between two of its steps. So a state is either an answer, [`Live`](SessionState::Live) or
+//! [`Gone`](SessionState::Gone), or it [`Needs`](SessionState::Needs) one more step first, which the operation that meets it
+//! carries out. [`recovery`](super::recovery) carries the step out, notes in the [`View`] what came of it, and asks again.
 
 use super::layout::{
     marks::{RevocationMarks, SequencedRevocation},
-    record::{Kind, SessionRecord},
+    record::{RecordKind, SessionRecord},
 };
 use crate::domain::{LiveSession, Revocation, Timestamp, TokenDigest};
 
@@ -54,7 +54,7 @@ pub(crate) enum Step {
 
 /// What is true of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum SessionState {
     /// It lives.
     Live(LiveSession),
     /// It does not, and never will again.
@@ -85,7 +85,7 @@ struct Destination {
 }
 
 /// An answer about one place, before it is known whether an end has to be published.
-enum Verdict {
+enum PlaceState {
     Live(LiveSession),
     Gone {
         /// The process that ended it may have died before it could publish that.
@@ -122,26 +122,26 @@ impl View {
     }
 
     /// What is true now, or has to be done first.
-    pub(crate) fn state(&self, now: Timestamp) -> State {
-        let verdict = self.verdict(now);
-        if let Verdict::Needs(step) = verdict {
-            return State::Needs(step);
+    pub(crate) fn state(&self, now: Timestamp) -> SessionState {
+        let place = self.place_state(now);
+        if let PlaceState::Needs(step) = place {
+            return SessionState::Needs(step);
         }
         let needed = match self.goal {
-            Goal::Move => self.needed_by_move(&verdict),
-            Goal::Token | Goal::LatestToken | Goal::IndexEntry => self.needed_by_answer(&verdict),
+            Goal::Move => self.needed_by_move(&place),
+            Goal::Token | Goal::LatestToken | Goal::IndexEntry => self.needed_by_answer(&place),
         };
-        match (needed, verdict) {
-            (Some(step), _) | (None, Verdict::Needs(step)) => State::Needs(step),
-            (None, Verdict::Live(live)) => State::Live(live),
-            (None, Verdict::Gone { .. }) => State::Gone,
+        match (needed, place) {
+            (Some(step), _) | (None, PlaceState::Needs(step)) => SessionState::Needs(step),
+            (None, PlaceState::Live(live)) => SessionState::Live(live),
+            (None, PlaceState::Gone { .. }) => SessionState::Gone,
         }
     }
 
-    fn needed_by_answer(&self, verdict: &Verdict) -> Option<Step> {
-        match verdict {
-            Verdict::Live(_) => self.needs_reindex.then_some(Step::Reindex),
-            Verdict::Gone { may_be_unpublished } if *may_be_unpublished && !self.is_published => {
+    fn needed_by_answer(&self, place: &PlaceState) -> Option<Step> {
+        match place {
+            PlaceState::Live(_) => self.needs_reindex.then_some(Step::Reindex),
+            PlaceState::Gone { may_be_unpublished } if *may_be_unpublished && !self.is_published => {
                 let ended = self.ended()?;
                 match self.goal {
                     Goal::Token => Some(Step::PublishOnce(ended)),
@@ -149,17 +149,17 @@ impl View {
                     Goal::IndexEntry | Goal::Move => None,
                 }
             }
-            Verdict::Gone { .. } => None,
-            Verdict::Needs(step) => Some(*step),
+            PlaceState::Gone { .. } => None,
+            PlaceState::Needs(step) => Some(*step),
         }
     }
 
-    fn needed_by_move(&self, verdict: &Verdict) -> Option<Step> {
+    fn needed_by_move(&self, place: &PlaceState) -> Option<Step> {
         let moved = self.here.as_ref().and_then(|here| here.record.moved_to());
         match moved {
             Some(_) if !self.is_published => Some(Step::PublishMove {
                 ended: self.ended()?,
-                reindexes: matches!(verdict, Verdict::Live(_)),
+                reindexes: matches!(place, PlaceState::Live(_)),
             }),
             Some(_) | None => (!self.is_settled).then_some(Step::Settle {
                 works_until: moved.map(|(works_until, _)| works_until),
@@ -167,53 +167,53 @@ impl View {
         }
     }
 
-    fn verdict(&self, now: Timestamp) -> Verdict {
+    fn place_state(&self, now: Timestamp) -> PlaceState {
         let Some(here) = &self.here else {
-            return Verdict::Gone {
+            return PlaceState::Gone {
                 may_be_unpublished: false,
             };
         };
         match here.record.kind() {
-            Kind::Active => self.judge(here, now),
-            Kind::Moved => self.judge_moved(here, now),
+            RecordKind::Active => self.judge(here, now),
+            RecordKind::Moved => self.judge_moved(here, now),
             // The token of a record that has not arrived has been given to nobody.
-            Kind::Arriving => Verdict::Gone {
+            RecordKind::Arriving => PlaceState::Gone {
                 may_be_unpublished: false,
             },
-            Kind::Ended => Verdict::Gone {
+            RecordKind::Ended => PlaceState::Gone {
                 may_be_unpublished: here.record.live().is_some_and(|live| !live.is_expired(now)),
             },
         }
     }
 
     /// What is true of an active record.
-    fn judge(&self, at: &Snapshot, now: Timestamp) -> Verdict {
+    fn judge(&self, at: &Snapshot, now: Timestamp) -> PlaceState {
         let Some(live) = at.record.live().filter(|live| !live.is_expired(now)) else {
-            return Verdict::Gone {
+            return PlaceState::Gone {
                 may_be_unpublished: false,
             };
         };
         match at.marks.revocation_of(&at.record) {
-            None => Verdict::Live(live),
+            None => PlaceState::Live(live),
             // Other shards may not have the mark: all sessions that it is to end have ended before an answer says that this one
             // has.
             Some(revocation) if !self.is_revocation_finished => {
-                Verdict::Needs(Step::FinishRevocation(revocation))
+                PlaceState::Needs(Step::FinishRevocation(revocation))
             }
             // One entry has published the end of everyone's sessions: there are too many to publish each.
-            Some(SequencedRevocation::Everyone { .. }) => Verdict::Gone {
+            Some(SequencedRevocation::Everyone { .. }) => PlaceState::Gone {
                 may_be_unpublished: false,
             },
             // The mark is that of the last revocation only. It may have spared this session, and an earlier one may have ended it.
-            Some(SequencedRevocation::User { .. }) => Verdict::Gone {
+            Some(SequencedRevocation::User { .. }) => PlaceState::Gone {
                 may_be_unpublished: true,
             },
         }
     }
 
     /// What is true of a session that has moved.
-    fn judge_moved(&self, here: &Snapshot, now: Timestamp) -> Verdict {
-        let gone = Verdict::Gone {
+    fn judge_moved(&self, here: &Snapshot, now: Timestamp) -> PlaceState {
+        let gone = PlaceState::Gone {
             may_be_unpublished: true,
         };
         let Some((works_until, to)) = here.record.moved_to() else {
@@ -228,21 +228,22 @@ impl View {
             return gone;
         }
         let Some(there) = &self.there else {
-            return Verdict::Needs(Step::Follow(to));
+            return PlaceState::Needs(Step::Follow(to));
         };
-        let same =
-            |there: &&Snapshot| there.record.id() == here.record.id() && there.record.kind() == Kind::Active;
+        let same = |there: &&Snapshot| {
+            there.record.id() == here.record.id() && there.record.kind() == RecordKind::Active
+        };
         let Some(snapshot) = there.snapshot.as_ref().filter(same) else {
             return gone;
         };
         match self.judge(snapshot, now) {
-            Verdict::Live(_) if there.is_arriving => Verdict::Needs(Step::Arrive),
-            Verdict::Live(live) => Verdict::Live(LiveSession {
+            PlaceState::Live(_) if there.is_arriving => PlaceState::Needs(Step::Arrive),
+            PlaceState::Live(live) => PlaceState::Live(LiveSession {
                 grace_ends_at: (self.goal == Goal::Token).then_some(works_until),
                 ..live
             }),
-            Verdict::Gone { .. } => gone,
-            Verdict::Needs(step) => Verdict::Needs(step),
+            PlaceState::Gone { .. } => gone,
+            PlaceState::Needs(step) => PlaceState::Needs(step),
         }
     }
 
@@ -258,7 +259,7 @@ impl View {
     pub(crate) fn follow(&mut self, there: Option<Snapshot>) {
         let is_arriving = there
             .as_ref()
-            .is_some_and(|there| there.record.kind() == Kind::Arriving);
+            .is_some_and(|there| there.record.kind() == RecordKind::Arriving);
         let snapshot = match (there, &self.here) {
             (Some(there), Some(here)) if is_arriving => Some(Snapshot {
                 record: there.record.arrived(&here.record),

@@ -74,7 +74,7 @@ enum Change {
 
 /// A session that ended with a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct Ended {
+pub(in crate::store) struct StagedEnd {
     pub(in crate::store) row: u64,
     pub(in crate::store) id: SessionId,
     pub(in crate::store) user: UserId,
@@ -86,7 +86,7 @@ pub(in crate::store) enum Creation {
     /// Nothing is changed.
     EpochMoved,
     /// The session gets this row, and others end for it.
-    Row(u64, Vec<Ended>),
+    Row(u64, Vec<StagedEnd>),
 }
 
 /// Why a session cannot be taken in. It does not happen with random tokens and ids.
@@ -100,7 +100,7 @@ pub(in crate::store) enum Refused {
 
 /// A session that got a new token.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::store) struct Rotated {
+pub(in crate::store) struct StagedRotation {
     pub(in crate::store) row: u64,
     pub(in crate::store) live: LiveSession,
 }
@@ -129,8 +129,8 @@ struct LocatedSession {
 }
 
 impl LocatedSession {
-    fn ended(self) -> Ended {
-        Ended {
+    fn ended(self) -> StagedEnd {
+        StagedEnd {
             row: self.row,
             id: self.live.id,
             user: self.live.user_id,
@@ -233,7 +233,7 @@ impl TableWriter {
         &mut self,
         rotation: &Rotation,
         now: Timestamp,
-    ) -> Result<Option<Rotated>, Refused> {
+    ) -> Result<Option<StagedRotation>, Refused> {
         let Some(seen) = self
             .find_current(&rotation.from)
             .filter(|seen| self.lives(seen, now))
@@ -274,11 +274,11 @@ impl TableWriter {
             }],
             revocations: vec![Revocation::Session { session: id, user }],
         });
-        Ok(Some(Rotated { row: seen.row, live }))
+        Ok(Some(StagedRotation { row: seen.row, live }))
     }
 
     /// Stages the end of a session; `None`, with nothing staged, if there is none.
-    pub(in crate::store) fn destroy(&mut self, key: SessionKey, now: Timestamp) -> Option<Ended> {
+    pub(in crate::store) fn destroy(&mut self, key: SessionKey, now: Timestamp) -> Option<StagedEnd> {
         let seen = match key {
             SessionKey::Token(digest) => self.find(&digest, now),
             SessionKey::Id(id) => self.find_id(id).filter(|seen| self.lives(seen, now)),

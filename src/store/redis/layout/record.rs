@@ -28,7 +28,7 @@ const AUTHENTICATED_AT: usize = 49;
 
 /// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum RecordKind {
     /// A session, which its own token proves.
     Active,
     /// A session that a rotation brings here. It lives if it has left its old place, which only the record there shows.
@@ -43,17 +43,17 @@ pub(crate) enum Kind {
 #[derive(Clone)]
 pub(crate) struct SessionRecord {
     bytes: Vec<u8>,
-    kind: Kind,
+    kind: RecordKind,
 }
 
 impl SessionRecord {
     /// The record with these bytes; `None` if this version does not know it.
     pub(crate) fn from_stored(bytes: Vec<u8>) -> Option<Self> {
         let (kind, least) = match bytes.first()? {
-            b's' => (Kind::Active, HEADER_BYTES),
-            b'p' => (Kind::Arriving, HEADER_BYTES),
-            b'm' => (Kind::Moved, MOVED_BYTES),
-            b'x' => (Kind::Ended, HEADER_BYTES),
+            b's' => (RecordKind::Active, HEADER_BYTES),
+            b'p' => (RecordKind::Arriving, HEADER_BYTES),
+            b'm' => (RecordKind::Moved, MOVED_BYTES),
+            b'x' => (RecordKind::Ended, HEADER_BYTES),
             _ => return None,
         };
         (bytes.len() >= least).then_some(Self { bytes, kind })
@@ -79,7 +79,7 @@ impl SessionRecord {
         push_details(&mut bytes, &session.client, &session.attributes);
         Self {
             bytes,
-            kind: Kind::Active,
+            kind: RecordKind::Active,
         }
     }
 
@@ -93,7 +93,7 @@ impl SessionRecord {
         }
         Self {
             bytes,
-            kind: Kind::Arriving,
+            kind: RecordKind::Arriving,
         }
     }
 
@@ -106,7 +106,7 @@ impl SessionRecord {
         }
         Self {
             bytes,
-            kind: Kind::Active,
+            kind: RecordKind::Active,
         }
     }
 
@@ -132,7 +132,7 @@ impl SessionRecord {
         &self.bytes
     }
 
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> RecordKind {
         self.kind
     }
 
@@ -151,7 +151,7 @@ impl SessionRecord {
 
     /// Of a record that has moved: until when its token works, and where the session is now.
     pub(crate) fn moved_to(&self) -> Option<(Timestamp, TokenDigest)> {
-        (self.kind == Kind::Moved).then(|| {
+        (self.kind == RecordKind::Moved).then(|| {
             (
                 self.instant(CREATED_AFTER),
                 TokenDigest::from_bytes(self.array(41)),
@@ -161,7 +161,7 @@ impl SessionRecord {
 
     /// What a check needs of a session that is stored here or was; `None` if the record has moved or makes no sense.
     pub(crate) fn live(&self) -> Option<LiveSession> {
-        if self.kind == Kind::Moved {
+        if self.kind == RecordKind::Moved {
             return None;
         }
         Some(LiveSession {
@@ -323,7 +323,7 @@ pub(crate) mod tests {
         left.extend(1_795_000_005_000_u64.to_be_bytes());
         let left = SessionRecord::from_stored(left).unwrap();
         let arrived = arriving.arrived(&left);
-        assert_eq!(arrived.kind(), Kind::Active);
+        assert_eq!(arrived.kind(), RecordKind::Active);
         let mut expected = old;
         expected.live.last_seen_at = Timestamp::from_millis(1_795_000_005_000);
         expected.live.authenticated_at = later;

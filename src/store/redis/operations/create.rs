@@ -18,8 +18,8 @@ use crate::{
         Created, NewSession,
         redis::{
             connection::failure,
-            layout::{index_entry::IndexEntry, record::Kind},
-            protocol::{Admission, LastRevocation},
+            layout::{index_entry::IndexEntry, record::RecordKind},
+            protocol::{IndexReply, LastRevocation},
             recovery::Resolution,
             state::Goal,
         },
@@ -117,7 +117,7 @@ pub(crate) async fn find_replaced(
             id: found.record.id(),
             digest: found.digest,
         }),
-        Resolution::Gone(found) if found.record.kind() == Kind::Ended => {
+        Resolution::Gone(found) if found.record.kind() == RecordKind::Ended => {
             Replaced::Ended(Revocation::Session {
                 session: found.record.id(),
                 user: found.record.user(),
@@ -143,9 +143,9 @@ pub(crate) async fn add_to_index(
             .db
             .add_to_index(new, user_epoch, replaced, dead.as_deref(), now);
         match admission.await? {
-            Admission::EpochMoved => return Ok(None),
-            Admission::Admitted { displaced } => return Ok(Some(displaced)),
-            Admission::Full { entries } => dead = Some(find_dead(context, user, &entries, now).await?),
+            IndexReply::EpochMoved => return Ok(None),
+            IndexReply::Admitted { displaced } => return Ok(Some(displaced)),
+            IndexReply::Full { entries } => dead = Some(find_dead(context, user, &entries, now).await?),
         }
     }
     Err(failure("an index that cannot decide"))

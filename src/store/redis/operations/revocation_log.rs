@@ -105,8 +105,8 @@ impl Follower {
         if reply == Value::Nil {
             return Ok(Vec::new());
         }
-        type Entry = (String, (String, Vec<u8>));
-        let streams: Vec<(String, Vec<Entry>)> = redis::from_redis_value(reply)?;
+        type StreamEntry = (String, (String, Vec<u8>));
+        let streams: Vec<(String, Vec<StreamEntry>)> = redis::from_redis_value(reply)?;
         let entries = streams.into_iter().flat_map(|(_, entries)| entries);
         entries
             .map(|(id, (_, entry))| {

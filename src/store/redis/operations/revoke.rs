@@ -31,7 +31,7 @@ use crate::{
         SessionKey,
         redis::{
             layout::marks::SequencedRevocation,
-            protocol::{EndCondition, EndReply, Ended, new_attempt},
+            protocol::{EndCondition, EndReply, EndedSession, new_attempt},
         },
     },
 };
@@ -74,7 +74,7 @@ async fn end_by_token(
     digest: &TokenDigest,
     attempt: u64,
     now: Timestamp,
-) -> RedisResult<Option<Ended>> {
+) -> RedisResult<Option<EndedSession>> {
     let (session, user, works_until, to) =
         match context.db.end(digest, EndCondition::Any, attempt, now).await? {
             EndReply::NotFound => return Ok(None),

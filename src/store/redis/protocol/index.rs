@@ -27,7 +27,7 @@ pub(crate) struct UserIndex {
 }
 
 /// What became of a session that was to get its place in the index.
-pub(crate) enum Admission {
+pub(crate) enum IndexReply {
     /// The user's sessions were revoked since the epoch was read.
     EpochMoved,
     /// It is there.
@@ -54,7 +54,7 @@ impl Database {
         replaced: Option<IndexEntry>,
         dead: Option<&[IndexEntry]>,
         now: Timestamp,
-    ) -> RedisResult<Admission> {
+    ) -> RedisResult<IndexReply> {
         let live = &new.session.live;
         let entry = IndexEntry {
             id: live.id,
@@ -78,9 +78,9 @@ impl Database {
         let (outcome, entries): (u8, Value) = redis::from_redis_value(self.pool.write(&cmd).await?)?;
         let entries = replies::index_entries(entries)?;
         Ok(match outcome {
-            0 => Admission::EpochMoved,
-            1 => Admission::Admitted { displaced: entries },
-            _ => Admission::Full { entries },
+            0 => IndexReply::EpochMoved,
+            1 => IndexReply::Admitted { displaced: entries },
+            _ => IndexReply::Full { entries },
         })
     }
 

@@ -11,9 +11,9 @@ pub(super) mod scripts;
 mod sessions;
 mod user_hints;
 
-pub(super) use index::Admission;
+pub(super) use index::IndexReply;
 pub(super) use revocations::{LastRevocation, read_head};
-pub(super) use sessions::{EndCondition, EndReply, Ended, Touched};
+pub(super) use sessions::{EndCondition, EndReply, EndedSession, Touched};
 
 use super::{
     connection::{check_batcher::CheckBatcher, failure, pool::ConnectionPool},

@@ -50,7 +50,7 @@ pub(crate) enum EndReply {
     /// There is none, or it does not meet the condition.
     NotFound,
     /// It was ended by this attempt, or had been before.
-    Ended(Ended),
+    Ended(EndedSession),
     /// The session has another token.
     Moved {
         session: SessionId,
@@ -61,7 +61,7 @@ pub(crate) enum EndReply {
 }
 
 /// A session that has ended.
-pub(crate) struct Ended {
+pub(crate) struct EndedSession {
     pub id: SessionId,
     pub user: UserId,
     /// The session, if it lived until this attempt ended it.
@@ -72,7 +72,7 @@ pub(crate) struct Ended {
     pub revoked_by: Option<SequencedRevocation>,
 }
 
-impl Ended {
+impl EndedSession {
     pub(crate) fn revocation(&self) -> Revocation {
         Revocation::Session {
             session: self.id,
@@ -201,7 +201,7 @@ impl Database {
         }
         let live = record.live().filter(|live| is_mine && !live.is_expired(now));
         let revoked_by = before.marks.revocation_of(record);
-        Ok(EndReply::Ended(Ended {
+        Ok(EndReply::Ended(EndedSession {
             id: record.id(),
             user: record.user(),
             live: live.filter(|_| revoked_by.is_none()),

@@ -121,9 +121,9 @@ impl World {
             return Ok(false);
         };
         match record.kind() {
-            Kind::Moved => Err(record.moved_to().unwrap().1),
-            Kind::Ended => Ok(true),
-            Kind::Active | Kind::Arriving => {
+            RecordKind::Moved => Err(record.moved_to().unwrap().1),
+            RecordKind::Ended => Ok(true),
+            RecordKind::Active | RecordKind::Arriving => {
                 let is_older = created_before.is_none_or(|sequence| record.created_after() < sequence);
                 if is_older {
                     let mut bytes = record.bytes().to_vec();
@@ -138,7 +138,7 @@ impl World {
     fn depart(&self, from: &TokenDigest, to: &TokenDigest, works_until: Timestamp) -> Option<SessionRecord> {
         let record = self
             .spared(from, id_of(*from))
-            .filter(|record| record.kind() == Kind::Active)?;
+            .filter(|record| record.kind() == RecordKind::Active)?;
         let mut note = record.forwarding_note(works_until, to);
         note.extend(record.last_seen_bytes());
         let note = SessionRecord::from_stored(note).unwrap();
@@ -149,11 +149,11 @@ impl World {
 
     fn arrive(&self, to: &TokenDigest, arrived: &SessionRecord) -> bool {
         match self.spared(to, arrived.id()) {
-            Some(there) if there.kind() == Kind::Arriving => {
+            Some(there) if there.kind() == RecordKind::Arriving => {
                 self.records.borrow_mut().insert(*to, arrived.clone());
                 true
             }
-            Some(there) => there.kind() == Kind::Active,
+            Some(there) => there.kind() == RecordKind::Active,
             None => false,
         }
     }
@@ -213,9 +213,9 @@ async fn end_following(world: &World, mut digest: TokenDigest, created_before: O
 async fn conclude(world: &World, mut view: View) -> Option<LiveSession> {
     loop {
         let step = match view.state(NOW) {
-            State::Live(live) => return Some(live),
-            State::Gone => return None,
-            State::Needs(step) => step,
+            SessionState::Live(live) => return Some(live),
+            SessionState::Gone => return None,
+            SessionState::Needs(step) => step,
         };
         if !matches!(step, Step::FinishRevocation(_)) {
             world.turn().await;
@@ -472,7 +472,7 @@ proptest! {
         let listing = async { is_live.set(resolve(&world, Goal::IndexEntry, entry).await.is_some()) };
         run_here(listing);
         prop_assert!(is_live.get() || ends, "a session is lost");
-        let moved = world.read(&OLD).is_some_and(|found| found.record.kind() == Kind::Moved);
+        let moved = world.read(&OLD).is_some_and(|found| found.record.kind() == RecordKind::Moved);
         prop_assert!(!rotated || moved || ends, "a rotation is undone");
     }
 }
@@ -487,8 +487,8 @@ fn run_here(future: impl Future<Output = ()>) {
 fn an_expired_session_is_gone_and_needs_no_step() {
     let expired = NOW.after(std::time::Duration::from_secs(3600));
     let view = View::new(Goal::Token, OLD, World::new().read(&OLD));
-    assert!(matches!(view.state(NOW), State::Live(_)));
-    assert_eq!(view.state(expired), State::Gone);
+    assert!(matches!(view.state(NOW), SessionState::Live(_)));
+    assert_eq!(view.state(expired), SessionState::Gone);
 }
 
 #[test]
