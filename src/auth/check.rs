@@ -147,6 +147,7 @@ impl Auth {
         now: Timestamp,
     ) -> Result<Checked, AuthError> {
         match found? {
+            Some(session) if self.unsettled.contains(session.user_id) => Err(AuthError::ChangePending),
             Some(session) if !session.is_expired(now) => Ok(Checked {
                 session: self.seen(session, digest, now),
                 at: now,
@@ -174,6 +175,9 @@ impl Auth {
         };
         if session.live.is_expired(now) {
             return Err(AuthError::InvalidSession);
+        }
+        if self.unsettled.contains(session.live.user_id) {
+            return Err(AuthError::ChangePending);
         }
         if max_auth_age.is_some_and(|limit| now.since(session.live.authenticated_at) > limit) {
             return Err(AuthError::ReauthenticationRequired);

@@ -42,6 +42,10 @@ pub enum AuthError {
     /// The store cannot tell. What was asked for may have happened or not.
     #[error("the store cannot be asked now")]
     Store(#[from] StoreError),
+    /// A change of the user is recorded and not completed. It completes by itself; until then the user's sessions and log-ins
+    /// wait for it.
+    #[error("a change of the user is recorded and completes by itself")]
+    ChangePending,
     /// There is no randomness to make a token of.
     #[error("no randomness")]
     NoRandomness(#[from] NoRandomness),

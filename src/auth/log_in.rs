@@ -10,10 +10,14 @@ use crate::{
     store::{Created, Epoch, NewSession, ReplacedHash, UserRecord},
 };
 use std::time::Duration;
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 /// How often a step is tried again when another change of the same user came between.
 const ATTEMPTS: usize = 4;
+
+/// How long a log-in waits for a change of its user.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Who logs in.
 #[derive(Debug)]
@@ -94,6 +98,7 @@ impl Auth {
     /// # Errors
     /// [`AuthError::InvalidCredentials`] for every way in which a password can fail. With a user id:
     /// [`AuthError::UserNotFound`], [`AuthError::UserDisabled`]. [`AuthError::InvalidFields`] for time-outs beyond the limits.
+    /// [`AuthError::ChangePending`].
     pub async fn log_in(&self, log_in: LogIn) -> Result<LoggedIn, AuthError> {
         let LogIn {
             credential,
@@ -108,10 +113,20 @@ impl Auth {
             Credential::Password { email, password } => self.verify_password(&email, password).await?,
             Credential::User(id) => Proof::Caller(id),
         };
+        let mut obstacle = AuthError::Raced;
         for _ in 0..ATTEMPTS {
             // If the user's sessions are revoked between this and the creation, the user is read again: a change of theirs may be
             // the reason.
-            let Vouched { user, epoch } = self.vouch(&proof).await?;
+            let Vouched { user, epoch } = match self.vouch(&proof).await {
+                Ok(vouched) => vouched,
+                // Changes take milliseconds, unless a store is away.
+                Err(AuthError::ChangePending) => {
+                    obstacle = AuthError::ChangePending;
+                    sleep(PAUSE).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let now = self.parts.clock.now();
             let token = self.parts.tokens.session_token()?;
             let session = Session {
@@ -140,10 +155,10 @@ impl Auth {
                     info!(event = "session_created", %session_id, %user_id, by = proof.name(), "logged in");
                     return Ok(LoggedIn { token, session, user });
                 }
-                Created::EpochMoved => {}
+                Created::EpochMoved => obstacle = AuthError::Raced,
             }
         }
-        Err(AuthError::Raced)
+        Err(obstacle)
     }
 
     /// Checks a password and says whose it is, and which stored hash proves it now.
@@ -152,10 +167,11 @@ impl Auth {
     async fn verify_password(&self, email: &Email, password: Password) -> Result<Proof, AuthError> {
         for _ in 0..ATTEMPTS {
             let found = self.parts.users.by_email(email.key()).await?;
+            let is_change_pending = found.as_ref().is_some_and(|record| record.pending.is_some());
             let (id, stored) = match found {
-                Some(UserRecord { user, password_hash }) if user.disabled_at.is_none() => {
-                    (Some(user.id), password_hash)
-                }
+                Some(UserRecord {
+                    user, password_hash, ..
+                }) if user.disabled_at.is_none() => (Some(user.id), password_hash),
                 // A right password may cost a rehash. A user who cannot log in must not cost one, or the time would tell.
                 Some(UserRecord { user, .. }) => (Some(user.id), None),
                 None => (None, None),
@@ -163,6 +179,10 @@ impl Auth {
             let presented = Password::new(password.expose().to_owned());
             let verdict = self.parts.passwords.verify(presented, stored.clone()).await?;
             let (Some(id), Some(stored), Verdict::Right { rehashed }) = (id, stored, verdict) else {
+                // It may be the password that is about to be theirs.
+                if is_change_pending {
+                    return Err(AuthError::ChangePending);
+                }
                 info!(
                     event = "log_in_failed",
                     user_id = id.map(tracing::field::display),
@@ -193,20 +213,26 @@ impl Auth {
     /// The user, if the proof still holds. Checking a password takes long: it may have been changed, or the user disabled, since.
     ///
     /// The epoch is read first: what is read of the user afterwards is then at least as new, so a change of the user that ends
-    /// their sessions either shows in what is read or moves the epoch.
+    /// their sessions either shows in what is read, as pending or applied, or moves the epoch.
     async fn vouch(&self, proof: &Proof) -> Result<Vouched, AuthError> {
         let (Proof::Password { user: id, .. } | Proof::Caller(id)) = proof;
         let epoch = self.parts.sessions.epoch(*id).await?;
         let record = self.parts.users.by_id(*id).await?;
+        if record.as_ref().is_some_and(|record| record.pending.is_some()) {
+            return Err(AuthError::ChangePending);
+        }
         match (proof, record) {
             (Proof::Caller(_), None) => Err(AuthError::UserNotFound),
             (Proof::Caller(_), Some(UserRecord { user, .. })) if user.disabled_at.is_some() => {
                 Err(AuthError::UserDisabled)
             }
             (Proof::Caller(_), Some(UserRecord { user, .. })) => Ok(Vouched { user, epoch }),
-            (Proof::Password { verified, .. }, Some(UserRecord { user, password_hash }))
-                if user.disabled_at.is_none() && password_hash.as_ref() == Some(verified) =>
-            {
+            (
+                Proof::Password { verified, .. },
+                Some(UserRecord {
+                    user, password_hash, ..
+                }),
+            ) if user.disabled_at.is_none() && password_hash.as_ref() == Some(verified) => {
                 Ok(Vouched { user, epoch })
             }
             (Proof::Password { user, .. }, _) => {

@@ -8,13 +8,15 @@ mod error;
 mod log_in;
 mod passwords;
 mod sessions;
+mod user_changes;
 mod users;
 
 pub use check::{Check, Checked, CurrentUser, PendingCheck};
 pub use error::AuthError;
 pub use log_in::{Credential, LogIn, LoggedIn};
-pub use passwords::{ChangedPassword, NewPassword, PasswordSubject};
+pub use passwords::{NewPassword, PasswordSubject};
 pub use sessions::{RevocationTarget, Rotated, SessionOwner, SessionsPage};
+pub use user_changes::ChangedUser;
 pub use users::{NewUser, Stats, UserChanges, UserKey, UsersPage};
 
 use crate::{
@@ -23,6 +25,7 @@ use crate::{
     store::{RevocationLog, SessionStore, StoreError, UserStore},
 };
 use std::{future::Future, sync::Arc};
+use user_changes::UnsettledUsers;
 
 /// What the use cases work with.
 pub struct AuthParts {
@@ -44,6 +47,7 @@ pub struct AuthParts {
 #[derive(Clone)]
 pub struct Auth {
     parts: Arc<AuthParts>,
+    unsettled: Arc<UnsettledUsers>,
 }
 
 impl Auth {
@@ -52,6 +56,7 @@ impl Auth {
     pub fn new(parts: AuthParts) -> Self {
         Self {
             parts: Arc::new(parts),
+            unsettled: Arc::default(),
         }
     }
 

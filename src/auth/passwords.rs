@@ -1,12 +1,14 @@
 //! Set and change passwords. Either ends the user's sessions.
 
-use super::{Auth, AuthError, Rotated, to_its_end};
-use crate::{
-    domain::{Email, Password, PasswordHash, SessionId, TokenDigest, User, UserId},
-    password::Verdict,
-    store::ReplacedHash,
+use super::{
+    Auth, AuthError,
+    user_changes::{ChangedUser, KeptSession},
 };
-use std::time::Duration;
+use crate::{
+    domain::{Email, Password, PasswordHash, TokenDigest, User, UserId},
+    password::Verdict,
+    store::{ReplacedHash, UserChange},
+};
 use tracing::info;
 
 /// The product's name. No password may be it, because it is tried first.
@@ -33,31 +35,30 @@ pub enum PasswordSubject {
     User(UserId),
 }
 
-/// A password that was changed.
-#[derive(Debug)]
-pub struct ChangedPassword {
-    /// The session that goes on, with its new token; `None` if the subject was a user.
-    pub kept: Option<Rotated>,
-}
-
 impl Auth {
     /// Changes a password with the current one at hand, and ends the user's other sessions.
     ///
     /// # Errors
     /// [`AuthError::InvalidSession`], [`AuthError::UserNotFound`]; [`AuthError::InvalidCredentials`] if the current password is
-    /// wrong; [`AuthError::InvalidFields`] if the new one breaks the rules.
+    /// wrong; [`AuthError::InvalidFields`] if the new one breaks the rules; [`AuthError::ChangePending`].
     pub async fn change_password(
         &self,
         subject: PasswordSubject,
         current: Password,
         new: Password,
-    ) -> Result<ChangedPassword, AuthError> {
+    ) -> Result<ChangedUser, AuthError> {
         let (user_id, kept) = match subject {
             PasswordSubject::User(id) => (id, None),
             PasswordSubject::Token(token) => {
                 let session = self.check(&token).wait().await?.session;
                 let digest = TokenDigest::of_presented(&token).ok_or(AuthError::InvalidSession)?;
-                (session.user_id, Some((session.id, digest)))
+                (
+                    session.user_id,
+                    Some(KeptSession {
+                        id: session.id,
+                        digest,
+                    }),
+                )
             }
         };
         let mut new = Some(new);
@@ -86,65 +87,32 @@ impl Auth {
                 hash = Some(self.hash_new(new, &record.user.email).await?);
             }
             let Some(hash) = hash.clone() else { break };
-            if let Some(changed) = self.replace_verified(user_id, verified, hash, kept).await? {
+            let change = UserChange::SetPassword(hash);
+            let replaced = ReplacedHash::Exactly(&verified);
+            // `None`: another change, or a log-in that brought the hash up to date, came between.
+            if let Some(changed) = self
+                .change_and_end_sessions(user_id, replaced, change, kept)
+                .await?
+            {
+                info!(event = "password_changed", user_id = %user_id, "password changed");
                 return Ok(changed);
             }
         }
         Err(AuthError::Raced)
     }
 
-    /// Stores the new hash in place of the verified one and ends the user's sessions but the kept one. `None`: what is stored
-    /// is no longer what was verified, because of another change or of a log-in that brought the hash up to date.
-    async fn replace_verified(
-        &self,
-        user: UserId,
-        verified: PasswordHash,
-        hash: PasswordHash,
-        kept: Option<(SessionId, TokenDigest)>,
-    ) -> Result<Option<ChangedPassword>, AuthError> {
-        let auth = self.clone();
-        to_its_end(async move {
-            let replaced = ReplacedHash::Exactly(&verified);
-            if !auth.parts.users.replace_password(user, replaced, &hash).await? {
-                return Ok(None);
-            }
-            let spared = kept.map(|(session, _)| session);
-            auth.parts
-                .sessions
-                .revoke_user(user, spared, auth.parts.clock.now())
-                .await?;
-            info!(event = "password_changed", user_id = %user, "password changed");
-            let kept = match kept {
-                Some((_, digest)) => Some(auth.rotate_digest(digest, Duration::ZERO, true).await?),
-                None => None,
-            };
-            Ok(Some(ChangedPassword { kept }))
-        })
-        .await
-    }
-
     /// Sets a password without the current one, and ends the user's sessions.
     ///
     /// # Errors
-    /// [`AuthError::UserNotFound`]; [`AuthError::InvalidFields`] if the password breaks the rules.
+    /// [`AuthError::UserNotFound`], [`AuthError::ChangePending`]; [`AuthError::InvalidFields`] if the password breaks the rules.
     pub async fn set_password(&self, id: UserId, new: NewPassword) -> Result<User, AuthError> {
         let record = self.parts.users.by_id(id).await?.ok_or(AuthError::UserNotFound)?;
         let hash = self.hash_new(new, &record.user.email).await?;
-        let auth = self.clone();
-        to_its_end(async move {
-            if !auth
-                .parts
-                .users
-                .replace_password(id, ReplacedHash::Any, &hash)
-                .await?
-            {
-                return Err(AuthError::UserNotFound);
-            }
-            auth.end_all_sessions(id).await?;
-            info!(event = "password_set", user_id = %id, "password set");
-            Ok(record.user)
-        })
-        .await
+        self.change_and_end_sessions(id, ReplacedHash::Any, UserChange::SetPassword(hash), None)
+            .await?
+            .ok_or(AuthError::UserNotFound)?;
+        info!(event = "password_set", user_id = %id, "password set");
+        Ok(record.user)
     }
 
     /// Checks a new password against the rules and hashes it.

@@ -1,9 +1,9 @@
 //! Manage users.
 
-use super::{Auth, AuthError, passwords::NewPassword, to_its_end};
+use super::{Auth, AuthError, passwords::NewPassword};
 use crate::{
     domain::{Email, Names, Roles, User, UserId},
-    store::{Inserted, Updated, UserRecord},
+    store::{Inserted, ReplacedHash, Updated, UserChange, UserRecord},
 };
 use tracing::info;
 
@@ -94,7 +94,11 @@ impl Auth {
             disabled_at: None,
             version: 1,
         };
-        let record = UserRecord { user, password_hash };
+        let record = UserRecord {
+            user,
+            password_hash,
+            pending: None,
+        };
         match self.parts.users.insert(&record).await? {
             Inserted::Yes => {
                 info!(event = "user_created", user_id = %record.user.id, "user created");
@@ -162,52 +166,40 @@ impl Auth {
         Ok(user)
     }
 
-    /// Deletes a user and ends all their sessions.
+    /// Ends all sessions of a user and deletes them.
     ///
     /// # Errors
-    /// [`AuthError::UserNotFound`].
+    /// [`AuthError::UserNotFound`], [`AuthError::ChangePending`].
     pub async fn delete_user(&self, id: UserId) -> Result<(), AuthError> {
-        let auth = self.clone();
-        to_its_end(async move {
-            let existed = auth.parts.users.delete(id).await?;
-            // Also for a user that is gone: an earlier deletion may have been cut off before their sessions ended.
-            auth.end_all_sessions(id).await?;
-            match existed {
-                true => {
-                    info!(event = "user_deleted", user_id = %id, "user deleted");
-                    Ok(())
-                }
-                false => Err(AuthError::UserNotFound),
-            }
-        })
-        .await
+        self.change_and_end_sessions(id, ReplacedHash::Any, UserChange::Delete, None)
+            .await?
+            .ok_or(AuthError::UserNotFound)?;
+        info!(event = "user_deleted", user_id = %id, "user deleted");
+        Ok(())
     }
 
-    /// Bars a user from logging in and ends all their sessions.
+    /// Ends all sessions of a user and bars them from logging in.
     ///
     /// # Errors
-    /// [`AuthError::UserNotFound`].
+    /// [`AuthError::UserNotFound`], [`AuthError::ChangePending`].
     pub async fn disable_user(&self, id: UserId) -> Result<User, AuthError> {
-        let auth = self.clone();
-        to_its_end(async move {
-            let now = auth.parts.clock.now();
-            let disable = |user: &mut User| {
-                user.disabled_at.get_or_insert(now);
-                Ok(())
-            };
-            let user = auth.change(id, None, disable).await?;
-            auth.end_all_sessions(id).await?;
-            info!(event = "user_disabled", user_id = %id, "user disabled");
-            Ok(user)
-        })
-        .await
+        let disable = UserChange::Disable(self.parts.clock.now());
+        self.change_and_end_sessions(id, ReplacedHash::Any, disable, None)
+            .await?
+            .ok_or(AuthError::UserNotFound)?;
+        info!(event = "user_disabled", user_id = %id, "user disabled");
+        self.user(UserKey::Id(id)).await
     }
 
     /// Lets a user log in again.
     ///
     /// # Errors
-    /// [`AuthError::UserNotFound`].
+    /// [`AuthError::UserNotFound`]; [`AuthError::ChangePending`] while they are about to be disabled.
     pub async fn enable_user(&self, id: UserId) -> Result<User, AuthError> {
+        let record = self.parts.users.by_id(id).await?;
+        if record.is_some_and(|record| record.pending.is_some()) {
+            return Err(AuthError::ChangePending);
+        }
         let enable = |user: &mut User| {
             user.disabled_at = None;
             Ok(())
@@ -226,14 +218,6 @@ impl Auth {
             users: self.parts.users.count().await?,
             sessions: self.parts.sessions.count(self.parts.clock.now()).await?,
         })
-    }
-
-    pub(super) async fn end_all_sessions(&self, user: UserId) -> Result<(), AuthError> {
-        self.parts
-            .sessions
-            .revoke_user(user, None, self.parts.clock.now())
-            .await?;
-        Ok(())
     }
 
     /// Reads the user, applies the change and stores the next version of them; over again if another change came between.

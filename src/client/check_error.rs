@@ -46,9 +46,10 @@ impl CheckError {
             }
             CallFailure::DeadlinePassed => Self::CannotTell(CannotTell::DeadlinePassed),
             CallFailure::Overloaded { retry_after: _ } => Self::CannotTell(CannotTell::Overloaded),
-            CallFailure::Unavailable { retry_after: _ } | CallFailure::Raced | CallFailure::ServiceFailed => {
-                Self::CannotTell(CannotTell::Unreachable)
-            }
+            CallFailure::Unavailable { retry_after: _ }
+            | CallFailure::ChangePending
+            | CallFailure::Raced
+            | CallFailure::ServiceFailed => Self::CannotTell(CannotTell::Unreachable),
             CallFailure::InvalidFields(_)
             | CallFailure::NotFound
             | CallFailure::EmailTaken

@@ -70,6 +70,8 @@ pub enum CallFailure {
         /// When trying again makes sense, if sessiond said.
         retry_after: Option<Duration>,
     },
+    /// A change of the user that ends their sessions is recorded and completes by itself; until then nobody can tell.
+    ChangePending,
     /// Several changes met, and trying again is safe.
     Raced,
     /// The deadline passed first.
@@ -100,6 +102,7 @@ impl CallFailure {
                 Some(_) | None => Self::UnknownCaller,
             },
             Code::PermissionDenied => Self::ForbiddenCaller,
+            Code::Unavailable if reason() == Some(ErrorReason::ChangePending) => Self::ChangePending,
             Code::Unavailable => Self::Unavailable {
                 retry_after: retry_after(),
             },

@@ -87,6 +87,11 @@ uuid_v7_id!(
     SessionId
 );
 
+uuid_v7_id!(
+    /// Names one change of a user that ends the user's sessions, from its recording to its completion. UUID version 7.
+    ChangeId
+);
+
 /// The text is not a version 7 UUID in its hyphenated form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be a UUID (version 7) of 36 characters")]

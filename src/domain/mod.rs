@@ -12,7 +12,7 @@ mod token;
 mod user;
 
 pub use field::FieldViolation;
-pub use id::{SessionId, UserId};
+pub use id::{ChangeId, SessionId, UserId};
 pub use password::{Password, PasswordHash};
 pub use revocation::Revocation;
 pub use session::{

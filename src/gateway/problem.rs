@@ -58,6 +58,8 @@ pub(super) enum ProblemKind {
     ServiceFailed,
     /// The service cannot tell now.
     Unavailable,
+    /// A change of the user is recorded and not completed.
+    ChangePending,
     /// The service took too long.
     TimedOut,
 }
@@ -221,6 +223,12 @@ impl ProblemKind {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
                 "It cannot be told now: try again. Nobody was logged out.",
+                "Service unavailable",
+            ),
+            Self::ChangePending => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "change-pending",
+                "A change of this account is recorded and completes by itself, which ends its sessions: log in a moment later.",
                 "Service unavailable",
             ),
             Self::TimedOut => (

@@ -31,6 +31,7 @@ pub(super) fn problem_of(status: &Status) -> Problem {
         CallFailure::Unavailable { retry_after } => {
             Problem::from(ProblemKind::Unavailable).retry_after(retry_after)
         }
+        CallFailure::ChangePending => Problem::from(ProblemKind::ChangePending).retry_after(Some(SOON)),
         CallFailure::Raced => Problem::from(ProblemKind::Unavailable).retry_after(Some(SOON)),
         CallFailure::DeadlinePassed => ProblemKind::TimedOut.into(),
         // Not the user but the gateway is unknown to the service.
@@ -107,6 +108,10 @@ mod tests {
                 ProblemKind::EmailTaken,
             ),
             (failure(Code::Aborted, "ETAG_MISMATCH"), ProblemKind::Changed),
+            (
+                failure(Code::Unavailable, "CHANGE_PENDING"),
+                ProblemKind::ChangePending,
+            ),
             (failure(Code::Aborted, "RACED"), ProblemKind::Unavailable),
             (
                 failure(Code::FailedPrecondition, "REAUTHENTICATION_REQUIRED"),

@@ -145,7 +145,10 @@ fn log(context: &RequestContext, rpc: &'static str, status: &Status, kind: Probl
             cause,
             "the session service refused or failed"
         );
-    } else if matches!(kind, ProblemKind::Unavailable | ProblemKind::TimedOut) {
+    } else if matches!(
+        kind,
+        ProblemKind::Unavailable | ProblemKind::TimedOut | ProblemKind::ChangePending
+    ) {
         tracing::warn!(
             request_id,
             rpc,

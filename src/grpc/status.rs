@@ -20,6 +20,7 @@ fn reason_of(error: &AuthError) -> ErrorReason {
         AuthError::InvalidFields(_) => ErrorReason::InvalidField,
         AuthError::HashingBusy(_) => ErrorReason::HashingBusy,
         AuthError::Store(_) => ErrorReason::StoreUnavailable,
+        AuthError::ChangePending => ErrorReason::ChangePending,
         AuthError::NoRandomness(_) | AuthError::Interrupted(_) => ErrorReason::Internal,
     }
 }
@@ -38,6 +39,10 @@ fn meaning_of(reason: ErrorReason) -> (Code, &'static str) {
             (Code::FailedPrecondition, "the log-in is older than max_auth_age")
         }
         ErrorReason::StoreUnavailable => (Code::Unavailable, "the store cannot be asked now"),
+        ErrorReason::ChangePending => (
+            Code::Unavailable,
+            "a change of the user is recorded and completes by itself; until then nobody can tell",
+        ),
         ErrorReason::HashingBusy => (
             Code::ResourceExhausted,
             "too many log-ins at once; try again later",
@@ -90,6 +95,8 @@ fn log(error: &AuthError, count: usize) {
         | AuthError::EtagMismatch
         | AuthError::ReauthenticationRequired
         | AuthError::Raced
+        // Whoever could not complete the change has logged why.
+        | AuthError::ChangePending
         | AuthError::InvalidFields(_) => {}
         AuthError::HashingBusy(_) => warn!(event = "hashing_busy", "too many passwords wait to be checked"),
         AuthError::Store(failure) => {

@@ -45,6 +45,11 @@ pub enum CopyError {
         "user {0} has a password in the store that is copied to and none in the other: delete the user there"
     )]
     PasswordStays(UserId),
+    /// A change of the user that ends their sessions is recorded in the source and not completed.
+    #[error(
+        "a change of user {0} is pending in the store that is copied from: start a service over it to complete it"
+    )]
+    ChangePending(UserId),
     /// The target serves: a user was changed, or their sessions were revoked, while they were copied.
     #[error("user {0} was changed in the store that is copied to: it must not serve yet")]
     TargetServes(UserId),
@@ -94,6 +99,9 @@ pub async fn copy_users(
 /// Makes a user of the target what they are in the source. `false` if they were.
 async fn copy_user(record: &UserRecord, to: &dyn UserStore) -> Result<bool, CopyError> {
     let id = record.user.id;
+    if record.pending.is_some() {
+        return Err(CopyError::ChangePending(id));
+    }
     let Some(there) = to.by_id(id).await.map_err(CopyError::Target)? else {
         return match to.insert(record).await.map_err(CopyError::Target)? {
             Inserted::Yes => Ok(true),

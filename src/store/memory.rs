@@ -1,13 +1,13 @@
 //! Users and sessions in this process's memory, gone with it.
 
 use super::{
-    Created, Epoch, Inserted, Lookup, NewSession, Operation, ReplacedHash, RevocationLog, Rotation,
-    ScanCursor, ScanPage, SessionKey, SessionStore, StoreError, Updated, UserRecord, UserStore,
+    Created, Epoch, Inserted, Lookup, NewSession, Operation, PendingChange, ReplacedHash, RevocationLog,
+    Rotation, ScanCursor, ScanPage, SessionKey, SessionStore, StoreError, Updated, UserRecord, UserStore,
     session_table::{Creation, Found, Leftovers, SHARDS, SessionTable, TableWriter, new_log},
 };
 use crate::domain::{
-    Attributes, Client, EmailKey, LiveSession, PasswordHash, Session, SessionId, Timestamp, TokenDigest,
-    User, UserId,
+    Attributes, ChangeId, Client, EmailKey, LiveSession, PasswordHash, Session, SessionId, Timestamp,
+    TokenDigest, User, UserId,
 };
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
@@ -42,6 +42,14 @@ struct Details {
 struct Users {
     by_id: BTreeMap<UserId, UserRecord>,
     by_email: HashMap<EmailKey, UserId>,
+}
+
+impl Users {
+    fn remove(&mut self, id: UserId) {
+        if let Some(removed) = self.by_id.remove(&id) {
+            self.by_email.remove(removed.user.email.key());
+        }
+    }
 }
 
 /// Leftovers that are freed under one lock, which lasts well under a millisecond.
@@ -269,7 +277,11 @@ impl UserStore for MemoryStore {
             return Err(StoreError::new(Operation::InsertUser, "another user has this id"));
         }
         users.by_email.insert(key.clone(), record.user.id);
-        users.by_id.insert(record.user.id, record.clone());
+        let record = UserRecord {
+            pending: None,
+            ..record.clone()
+        };
+        users.by_id.insert(record.user.id, record);
         Ok(Inserted::Yes)
     }
 
@@ -326,23 +338,55 @@ impl UserStore for MemoryStore {
         let Some(stored) = users.by_id.get_mut(&id) else {
             return Ok(false);
         };
-        let is_expected = match replaced {
-            ReplacedHash::Any => true,
-            ReplacedHash::Exactly(expected) => stored.password_hash.as_ref() == Some(expected),
-        };
+        let is_expected = replaced.allows(stored);
         if is_expected {
             stored.password_hash = Some(hash.clone());
         }
         Ok(is_expected)
     }
 
-    async fn delete(&self, id: UserId) -> Result<bool, StoreError> {
+    async fn record_change(
+        &self,
+        user: UserId,
+        expected: ReplacedHash<'_>,
+        pending: &PendingChange,
+    ) -> Result<bool, StoreError> {
         let mut users = self.users.write();
-        let Some(deleted) = users.by_id.remove(&id) else {
+        let is_free = |stored: &&mut UserRecord| stored.pending.is_none() && expected.allows(stored);
+        let Some(stored) = users.by_id.get_mut(&user).filter(is_free) else {
             return Ok(false);
         };
-        users.by_email.remove(deleted.user.email.key());
+        stored.pending = Some(pending.clone());
         Ok(true)
+    }
+
+    async fn apply_change(&self, user: UserId, id: ChangeId) -> Result<bool, StoreError> {
+        let mut users = self.users.write();
+        let Some(stored) = users.by_id.get_mut(&user) else {
+            return Ok(false);
+        };
+        match stored.pending.take_if(|pending| pending.id == id) {
+            None => return Ok(false),
+            Some(PendingChange { change, .. }) => match change.applied_to(stored.clone()) {
+                Some(changed) => *stored = changed,
+                None => users.remove(user),
+            },
+        }
+        Ok(true)
+    }
+
+    async fn pending_changes(&self, limit: u32) -> Result<Vec<(UserId, PendingChange)>, StoreError> {
+        let users = self.users.read();
+        let pending = users.by_id.iter();
+        let pending = pending.filter_map(|(id, stored)| Some((*id, stored.pending.clone()?)));
+        Ok(pending.take(limit as usize).collect())
+    }
+
+    async fn delete(&self, id: UserId) -> Result<bool, StoreError> {
+        let mut users = self.users.write();
+        let existed = users.by_id.contains_key(&id);
+        users.remove(id);
+        Ok(existed)
     }
 
     async fn count(&self) -> Result<u64, StoreError> {

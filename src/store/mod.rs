@@ -14,7 +14,7 @@
 //! - Every operation answers within a few seconds; a store that is cut off or hangs is [`StoreError`], not silence.
 
 use crate::domain::{
-    EmailKey, LiveSession, PasswordHash, Session, SessionId, Timestamp, TokenDigest, User, UserId,
+    ChangeId, EmailKey, LiveSession, PasswordHash, Session, SessionId, Timestamp, TokenDigest, User, UserId,
 };
 use async_trait::async_trait;
 use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
@@ -23,6 +23,7 @@ mod batcher;
 mod copy;
 mod embedded;
 mod memory;
+mod pending_change;
 mod postgres;
 pub mod redis;
 mod revocations;
@@ -32,6 +33,7 @@ mod thread_connections;
 pub use copy::{CopyError, CopyProgress, copy_sessions, copy_users};
 pub use embedded::{EmbeddedStore, ExistingData, OpenError};
 pub use memory::MemoryStore;
+pub use pending_change::{PendingChange, UserChange};
 pub use postgres::{
     InvalidPostgresUrl, PostgresConfig, PostgresConnectError, PostgresStore, PostgresTlsError, PostgresUrl,
 };
@@ -81,6 +83,12 @@ pub enum Operation {
     DeleteUser,
     /// [`UserStore::count`].
     CountUsers,
+    /// [`UserStore::record_change`].
+    RecordChange,
+    /// [`UserStore::apply_change`].
+    ApplyChange,
+    /// [`UserStore::pending_changes`].
+    ListPendingChanges,
 }
 
 impl fmt::Display for Operation {
@@ -106,6 +114,9 @@ impl fmt::Display for Operation {
             Self::ReplacePassword => "replacing a password",
             Self::DeleteUser => "deleting a user",
             Self::CountUsers => "counting users",
+            Self::RecordChange => "recording a change of a user",
+            Self::ApplyChange => "applying a change of a user",
+            Self::ListPendingChanges => "listing pending changes of users",
         })
     }
 }
@@ -171,6 +182,8 @@ pub struct UserRecord {
     pub user: User,
     /// How they log in; `None` if they have no password.
     pub password_hash: Option<PasswordHash>,
+    /// What will become of them once their sessions have ended. Until then nobody may log them in.
+    pub pending: Option<PendingChange>,
 }
 
 /// What became of [`UserStore::insert`].
@@ -202,10 +215,21 @@ pub enum ReplacedHash<'a> {
     Exactly(&'a PasswordHash),
 }
 
+impl ReplacedHash<'_> {
+    /// Whether the hash of this user is one that may be replaced.
+    #[must_use]
+    pub fn allows(self, stored: &UserRecord) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exactly(expected) => stored.password_hash.as_ref() == Some(expected),
+        }
+    }
+}
+
 /// Where users live.
 #[async_trait]
 pub trait UserStore: Send + Sync + 'static {
-    /// Stores a new user. Two users never share an [`EmailKey`], whatever races.
+    /// Stores a new user, for whom nothing is pending. Two users never share an [`EmailKey`], whatever races.
     async fn insert(&self, record: &UserRecord) -> Result<Inserted, StoreError>;
 
     /// The user with this id.
@@ -229,6 +253,23 @@ pub trait UserStore: Send + Sync + 'static {
         replaced: ReplacedHash<'_>,
         hash: &PasswordHash,
     ) -> Result<bool, StoreError>;
+
+    /// Records a change of a user that ends their sessions. It does nothing else yet; [`by_id`](Self::by_id) and
+    /// [`by_email`](Self::by_email) show it from now on. `false`, and nothing is recorded, if the user is gone, if the stored
+    /// password hash is not what `expected` says, or if another change of the user is pending.
+    async fn record_change(
+        &self,
+        user: UserId,
+        expected: ReplacedHash<'_>,
+        pending: &PendingChange,
+    ) -> Result<bool, StoreError>;
+
+    /// Applies the user's pending change if it is this one: in one commit the user is what it says, and nothing is pending. A
+    /// user who is disabled by it gets the next version. `false` if nothing of that name is pending: it has been applied before.
+    async fn apply_change(&self, user: UserId, id: ChangeId) -> Result<bool, StoreError>;
+
+    /// Up to `limit` of the changes that are pending, of any users.
+    async fn pending_changes(&self, limit: u32) -> Result<Vec<(UserId, PendingChange)>, StoreError>;
 
     /// Deletes the user. `false` if there was none. The email is free at once.
     async fn delete(&self, id: UserId) -> Result<bool, StoreError>;

@@ -94,6 +94,7 @@ fn record(email: &str) -> UserRecord {
             version: 1,
         },
         password_hash: Some(PasswordHash::from_stored("$a$hash".into())),
+        pending: None,
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) async fn serve(mut config: ServiceConfig) -> Result<(), Failure> {
     let service = Service::new(&opened, config.hashing, config.limits, config.api)?;
     let sweeps = Sweeps::default();
     let metrics = metrics_registry::collect(&opened, &service, &sweeps, &log);
+    service.auth.note_pending_changes().await?;
+    tokio::spawn(service.auth.clone().complete_pending_changes());
     tokio::spawn(service.api.keep_readiness(service.auth.clone()));
     tokio::spawn(sweeper::watch_wall_clock(service.clock.clone(), shutdown.clone()));
     tokio::spawn(sweeper::sweep_on(

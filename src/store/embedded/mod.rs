@@ -9,6 +9,7 @@ mod checkpoint;
 mod counter_rows;
 mod load;
 mod open;
+mod pending_rows;
 mod readers;
 mod row_checksum;
 mod session_rows;
@@ -20,12 +21,12 @@ mod user_rows;
 mod writer;
 
 use super::{
-    Created, Epoch, Inserted, Lookup, NewSession, Operation, ReplacedHash, RevocationLog, Rotation,
-    ScanCursor, ScanPage, SessionKey, SessionStore, StoreError, Updated, UserRecord, UserStore,
+    Created, Epoch, Inserted, Lookup, NewSession, Operation, PendingChange, ReplacedHash, RevocationLog,
+    Rotation, ScanCursor, ScanPage, SessionKey, SessionStore, StoreError, Updated, UserRecord, UserStore,
     session_table::{EveryoneRevoked, Found, SHARDS, SessionTable, new_log},
 };
 use crate::domain::{
-    EmailKey, LiveSession, PasswordHash, Session, SessionId, Timestamp, TokenDigest, User, UserId,
+    ChangeId, EmailKey, LiveSession, PasswordHash, Session, SessionId, Timestamp, TokenDigest, User, UserId,
     last_seen_slack,
 };
 use async_trait::async_trait;
@@ -435,13 +436,33 @@ impl UserStore for EmbeddedStore {
         replaced: ReplacedHash<'_>,
         hash: &PasswordHash,
     ) -> Result<bool, StoreError> {
-        let expected = match replaced {
-            ReplacedHash::Any => Expected::Any,
-            ReplacedHash::Exactly(hash) => Expected::Exactly(hash.clone()),
-        };
+        let expected = Expected::from(replaced);
         let hash = hash.clone();
         let command = |reply| Command::ReplacePassword(id, expected, hash, reply);
         self.ask(Operation::ReplacePassword, command).await
+    }
+
+    async fn record_change(
+        &self,
+        user: UserId,
+        expected: ReplacedHash<'_>,
+        pending: &PendingChange,
+    ) -> Result<bool, StoreError> {
+        let expected = Expected::from(expected);
+        let pending = Box::new(pending.clone());
+        let command = |reply| Command::RecordChange(user, expected, pending, reply);
+        self.ask(Operation::RecordChange, command).await
+    }
+
+    async fn apply_change(&self, user: UserId, id: ChangeId) -> Result<bool, StoreError> {
+        let command = |reply| Command::ApplyChange(user, id, reply);
+        self.ask(Operation::ApplyChange, command).await
+    }
+
+    async fn pending_changes(&self, limit: u32) -> Result<Vec<(UserId, PendingChange)>, StoreError> {
+        self.readers.read(Operation::ListPendingChanges, |connection| {
+            pending_rows::list(connection, limit)
+        })
     }
 
     async fn delete(&self, id: UserId) -> Result<bool, StoreError> {

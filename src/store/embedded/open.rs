@@ -12,7 +12,10 @@ use std::{
 };
 
 /// Every step of the schema, the first one first. A step that was released never changes.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_users_and_sessions.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("migrations/0001_users_and_sessions.sql"),
+    include_str!("migrations/0002_pending_changes.sql"),
+];
 
 /// The schema that this program writes.
 const KNOWN_VERSION: u32 = MIGRATIONS.len() as u32;

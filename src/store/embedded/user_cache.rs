@@ -107,6 +107,7 @@ mod tests {
                 version,
             },
             password_hash: None,
+            pending: None,
         }
     }
 

@@ -1,6 +1,9 @@
 //! Users as rows.
 
-use super::row_checksum::{Damaged, RowChecksum};
+use super::{
+    pending_rows,
+    row_checksum::{Damaged, RowChecksum},
+};
 use crate::{
     domain::{Email, EmailKey, Names, PasswordHash, Roles, Timestamp, User, UserId},
     store::UserRecord,
@@ -56,6 +59,7 @@ fn decode(row: &Row<'_>) -> Result<UserRecord, Failed> {
             version: u64::try_from(row.get::<_, i64>(9)?).map_err(|_| DAMAGED)?,
         },
         password_hash: row.get::<_, Option<String>>(10)?.map(PasswordHash::from_stored),
+        pending: None,
     };
     (sum(&record) == row.get::<_, i64>(11)?)
         .then_some(record)
@@ -65,10 +69,17 @@ fn decode(row: &Row<'_>) -> Result<UserRecord, Failed> {
 fn find(connection: &Connection, condition: &str, params: impl Params) -> Result<Option<UserRecord>, Failed> {
     let sql = format!("SELECT {COLUMNS} FROM users WHERE {condition}");
     let mut statement = connection.prepare_cached(&sql)?;
-    statement
+    let found = statement
         .query_row(params, |row| Ok(decode(row)))
         .optional()?
-        .transpose()
+        .transpose()?;
+    match found {
+        Some(record) => Ok(Some(UserRecord {
+            pending: pending_rows::of_user(connection, record.user.id)?,
+            ..record
+        })),
+        None => Ok(None),
+    }
 }
 
 /// # Errors
@@ -101,7 +112,7 @@ pub(super) fn check(connection: &Connection) -> Result<(), Failed> {
     while let Some(row) = rows.next()? {
         decode(row)?;
     }
-    Ok(())
+    pending_rows::list(connection, u32::MAX).map(drop)
 }
 
 pub(super) fn count(connection: &Connection) -> Result<u64, Failed> {
@@ -116,7 +127,7 @@ pub(super) fn is_email_taken(connection: &Connection, key: &EmailKey, id: UserId
         .exists(params![key.as_str(), id.to_bytes()])
 }
 
-/// Stores a user, in the place of the one with this id if there is one.
+/// Stores a user, in the place of the one with this id if there is one; what is pending for them stays as it is.
 pub(super) fn put(connection: &Connection, record: &UserRecord) -> rusqlite::Result<()> {
     let user = &record.user;
     connection
@@ -143,8 +154,9 @@ pub(super) fn put(connection: &Connection, record: &UserRecord) -> rusqlite::Res
     Ok(())
 }
 
-/// Says whether there was such a user.
+/// Deletes a user and what is pending for them. Says whether there was such a user.
 pub(super) fn delete(connection: &Connection, id: UserId) -> rusqlite::Result<bool> {
+    pending_rows::delete(connection, id)?;
     let deleted = connection
         .prepare_cached("DELETE FROM users WHERE id = ?1")?
         .execute([id.to_bytes()])?;

@@ -2,16 +2,16 @@
 
 use super::{
     checkpoint::{self, Checkpointer},
-    counter_rows,
+    counter_rows, pending_rows,
     session_rows::{self, Details, SessionRow},
     state::SharedState,
     user_rows,
 };
 use crate::{
-    domain::{LiveSession, PasswordHash, Session, SessionId, Timestamp, User, UserId},
+    domain::{ChangeId, LiveSession, PasswordHash, Session, SessionId, Timestamp, User, UserId},
     store::{
-        Created, Inserted, NewSession, Operation, RevocationLog, Rotation, SessionKey, StoreError, Updated,
-        UserRecord,
+        Created, Inserted, NewSession, Operation, PendingChange, ReplacedHash, RevocationLog, Rotation,
+        SessionKey, StoreError, Updated, UserRecord,
         session_table::{Creation, EveryoneRevoked, Leftovers, Slot, TableWriter},
     },
 };
@@ -72,6 +72,8 @@ pub(super) enum Command {
     InsertUser(Box<UserRecord>, ReplySender<Inserted>),
     UpdateUser(Box<User>, u64, ReplySender<Updated>),
     ReplacePassword(UserId, Expected, PasswordHash, ReplySender<bool>),
+    RecordChange(UserId, Expected, Box<PendingChange>, ReplySender<bool>),
+    ApplyChange(UserId, ChangeId, ReplySender<bool>),
     DeleteUser(UserId, ReplySender<bool>),
     /// Write touches down now.
     Flush,
@@ -85,6 +87,24 @@ pub(super) enum Command {
 pub(super) enum Expected {
     Any,
     Exactly(PasswordHash),
+}
+
+impl From<ReplacedHash<'_>> for Expected {
+    fn from(replaced: ReplacedHash<'_>) -> Self {
+        match replaced {
+            ReplacedHash::Any => Self::Any,
+            ReplacedHash::Exactly(hash) => Self::Exactly(hash.clone()),
+        }
+    }
+}
+
+impl Expected {
+    fn allows(&self, stored: &UserRecord) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exactly(hash) => ReplacedHash::Exactly(hash).allows(stored),
+        }
+    }
 }
 
 /// Why a command failed.
@@ -340,6 +360,14 @@ impl Writer {
                 let replaced = self.replace_password(id, &expected, hash);
                 hold(answers, reply, Operation::ReplacePassword, replaced)
             }
+            Command::RecordChange(user, expected, pending, reply) => {
+                let recorded = self.record_change(user, &expected, &pending);
+                hold(answers, reply, Operation::RecordChange, recorded)
+            }
+            Command::ApplyChange(user, id, reply) => {
+                let applied = self.apply_change(user, id);
+                hold(answers, reply, Operation::ApplyChange, applied)
+            }
             Command::DeleteUser(id, reply) => {
                 self.begin_change_of(id);
                 let deleted = user_rows::delete(&self.connection, id).map_err(Failure::from);
@@ -491,11 +519,8 @@ impl Writer {
         expected: &Expected,
         hash: PasswordHash,
     ) -> Result<bool, Failure> {
-        let is_expected = |stored: &UserRecord| match expected {
-            Expected::Any => true,
-            Expected::Exactly(expected) => stored.password_hash.as_ref() == Some(expected),
-        };
-        let Some(stored) = user_rows::by_id(&self.connection, id)?.filter(is_expected) else {
+        let stored = user_rows::by_id(&self.connection, id)?;
+        let Some(stored) = stored.filter(|stored| expected.allows(stored)) else {
             return Ok(false);
         };
         let record = UserRecord {
@@ -503,6 +528,41 @@ impl Writer {
             ..stored
         };
         self.put_user(&record)?;
+        Ok(true)
+    }
+
+    fn record_change(
+        &mut self,
+        user: UserId,
+        expected: &Expected,
+        pending: &PendingChange,
+    ) -> Result<bool, Failure> {
+        let is_free = |stored: &UserRecord| stored.pending.is_none() && expected.allows(stored);
+        if !user_rows::by_id(&self.connection, user)?.is_some_and(|stored| is_free(&stored)) {
+            return Ok(false);
+        }
+        self.begin_change_of(user);
+        pending_rows::insert(&self.connection, user, pending)?;
+        Ok(true)
+    }
+
+    fn apply_change(&mut self, user: UserId, id: ChangeId) -> Result<bool, Failure> {
+        let Some(mut stored) = user_rows::by_id(&self.connection, user)? else {
+            return Ok(false);
+        };
+        let Some(pending) = stored.pending.take_if(|pending| pending.id == id) else {
+            return Ok(false);
+        };
+        self.begin_change_of(user);
+        match pending.change.applied_to(stored) {
+            Some(changed) => {
+                pending_rows::delete(&self.connection, user)?;
+                user_rows::put(&self.connection, &changed)?;
+            }
+            None => {
+                user_rows::delete(&self.connection, user)?;
+            }
+        }
         Ok(true)
     }
 
@@ -560,6 +620,8 @@ impl Command {
             Self::InsertUser(_, reply) => refuse(reply, Operation::InsertUser, why),
             Self::UpdateUser(_, _, reply) => refuse(reply, Operation::UpdateUser, why),
             Self::ReplacePassword(_, _, _, reply) => refuse(reply, Operation::ReplacePassword, why),
+            Self::RecordChange(_, _, _, reply) => refuse(reply, Operation::RecordChange, why),
+            Self::ApplyChange(_, _, reply) => refuse(reply, Operation::ApplyChange, why),
             Self::DeleteUser(_, reply) => refuse(reply, Operation::DeleteUser, why),
             Self::Flush | Self::Close => {}
             #[cfg(test)]

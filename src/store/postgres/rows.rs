@@ -3,16 +3,20 @@
 use super::server_error::ServerError;
 use crate::{
     domain::{
-        Attributes, AuthMethod, Client, Email, LiveSession, Names, PasswordHash, Revocation, Roles, Session,
-        SessionId, SessionSpan, Timestamp, TokenDigest, User, UserId,
+        Attributes, AuthMethod, ChangeId, Client, Email, LiveSession, Names, PasswordHash, Revocation, Roles,
+        Session, SessionId, SessionSpan, Timestamp, TokenDigest, User, UserId,
     },
-    store::UserRecord,
+    store::{PendingChange, UserChange, UserRecord},
 };
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 const PASSWORD: i16 = 1;
 const CALLER: i16 = 2;
+
+const SET_PASSWORD: i16 = 1;
+const DISABLE: i16 = 2;
+const DELETE: i16 = 3;
 
 /// How an authentication method is stored.
 pub(super) fn auth_method_code(method: AuthMethod) -> i16 {
@@ -119,14 +123,47 @@ pub(super) fn user(row: &Row) -> Result<User, ServerError> {
     })
 }
 
-/// A user with the password hash.
+/// A user with the password hash and what is pending.
 pub(super) fn user_record(row: &Row) -> Result<UserRecord, ServerError> {
     Ok(UserRecord {
         user: user(row)?,
         password_hash: row
             .try_get::<_, Option<String>>(10)?
             .map(PasswordHash::from_stored),
+        pending: match row.try_get::<_, Option<Uuid>>(11)? {
+            Some(_) => Some(pending_change(row, 11)?),
+            None => None,
+        },
     })
+}
+
+/// A pending change, from this column of its row on.
+fn pending_change(row: &Row, first: usize) -> Result<PendingChange, ServerError> {
+    let id = row.try_get::<_, Uuid>(first)?.into_bytes();
+    let change = match row.try_get::<_, i16>(first + 1)? {
+        SET_PASSWORD => UserChange::SetPassword(PasswordHash::from_stored(row.try_get(first + 3)?)),
+        DISABLE => UserChange::Disable(instant(row, first + 2)?),
+        DELETE => UserChange::Delete,
+        _ => return Err(ServerError::Unreadable("pending change")),
+    };
+    Ok(PendingChange {
+        id: ChangeId::from_bytes(id),
+        change,
+    })
+}
+
+/// A pending change with its user.
+pub(super) fn users_pending_change(row: &Row) -> Result<(UserId, PendingChange), ServerError> {
+    Ok((user_id(row, 0)?, pending_change(row, 1)?))
+}
+
+/// How a change is stored: its kind, its instant and its password hash.
+pub(super) fn change_columns(change: &UserChange) -> (i16, Option<i64>, Option<&str>) {
+    match change {
+        UserChange::SetPassword(hash) => (SET_PASSWORD, None, Some(hash.expose())),
+        UserChange::Disable(at) => (DISABLE, Some(at.as_millis()), None),
+        UserChange::Delete => (DELETE, None, None),
+    }
 }
 
 /// An entry of the log of revocations, with its number.

@@ -7,10 +7,16 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 
 /// Every migration, in order. The last one's number is the schema's version.
-const MIGRATIONS: &[(&str, &str)] = &[(
-    "V1__users_and_sessions",
-    include_str!("../../../migrations/postgres/V1__users_and_sessions.sql"),
-)];
+const MIGRATIONS: &[(&str, &str)] = &[
+    (
+        "V1__users_and_sessions",
+        include_str!("../../../migrations/postgres/V1__users_and_sessions.sql"),
+    ),
+    (
+        "V2__pending_changes",
+        include_str!("../../../migrations/postgres/V2__pending_changes.sql"),
+    ),
+];
 
 /// The version that this program works with.
 #[expect(clippy::cast_possible_truncation, reason = "a program has few migrations")]

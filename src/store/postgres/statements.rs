@@ -43,6 +43,26 @@ macro_rules! user_columns {
     };
 }
 
+/// What `rows::pending_change` reads, in its order.
+macro_rules! pending_columns {
+    () => {
+        "change_id, kind, effective_at, new_password_hash"
+    };
+}
+
+/// What `rows::user_record` reads, in its order, of the users that a condition selects.
+macro_rules! select_user_record {
+    () => {
+        concat!(
+            "SELECT ",
+            user_columns!(),
+            ", password_hash, ",
+            pending_columns!(),
+            " FROM sessiond.users LEFT JOIN sessiond.pending_changes ON user_id = id"
+        )
+    };
+}
+
 /// That everyone's epoch has not ended the session `s`.
 macro_rules! is_of_this_epoch {
     () => {
@@ -170,8 +190,8 @@ statements! {
     insert_user: "INSERT INTO sessiond.users (id, email, email_key, first_name, last_name, roles, created_at, updated_at,
                                               disabled_at, version, password_hash)
                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (email_key) DO NOTHING";
-    user_by_id: concat!("SELECT ", user_columns!(), ", password_hash FROM sessiond.users WHERE id = $1");
-    user_by_email: concat!("SELECT ", user_columns!(), ", password_hash FROM sessiond.users WHERE email_key = $1");
+    user_by_id: concat!(select_user_record!(), " WHERE id = $1");
+    user_by_email: concat!(select_user_record!(), " WHERE email_key = $1");
     list_users: concat!("SELECT ", user_columns!(), " FROM sessiond.users WHERE id > $1 ORDER BY id LIMIT $2");
     update_user: "UPDATE sessiond.users
                   SET email = $2, email_key = $3, first_name = $4, last_name = $5, roles = $6, created_at = $7,
@@ -179,6 +199,28 @@ statements! {
                   WHERE id = $1 AND version = $11";
     set_password: "UPDATE sessiond.users SET password_hash = $2 WHERE id = $1";
     replace_password: "UPDATE sessiond.users SET password_hash = $2 WHERE id = $1 AND password_hash = $3";
-    delete_user: "DELETE FROM sessiond.users WHERE id = $1";
+    delete_user: "WITH forgotten AS (DELETE FROM sessiond.pending_changes WHERE user_id = $1)
+                  DELETE FROM sessiond.users WHERE id = $1";
+
+    // The lock keeps the user, and the password hash that was asked for, until the change is recorded.
+    record_change: "WITH expected AS (
+                        SELECT id FROM sessiond.users WHERE id = $1 AND ($2::text IS NULL OR password_hash = $2) FOR UPDATE
+                    )
+                    INSERT INTO sessiond.pending_changes (user_id, change_id, kind, effective_at, new_password_hash)
+                    SELECT id, $3, $4, $5, $6 FROM expected ON CONFLICT (user_id) DO NOTHING";
+    apply_change: "WITH applied AS (
+                       DELETE FROM sessiond.pending_changes WHERE user_id = $1 AND change_id = $2 RETURNING *
+                   ), changed AS (
+                       UPDATE sessiond.users u SET password_hash = a.new_password_hash
+                       FROM applied a WHERE u.id = a.user_id AND a.kind = 1
+                   ), disabled AS (
+                       UPDATE sessiond.users u
+                       SET disabled_at = a.effective_at, updated_at = a.effective_at, version = u.version + 1
+                       FROM applied a WHERE u.id = a.user_id AND a.kind = 2 AND u.disabled_at IS NULL
+                   ), deleted AS (
+                       DELETE FROM sessiond.users u USING applied a WHERE u.id = a.user_id AND a.kind = 3
+                   )
+                   SELECT count(*) FROM applied";
+    pending_changes: concat!("SELECT user_id, ", pending_columns!(), " FROM sessiond.pending_changes LIMIT $1");
     count_users: "SELECT count(*) FROM sessiond.users";
 }

@@ -2,8 +2,8 @@
 
 use super::{PostgresStore, rows, server_error::ServerError};
 use crate::{
-    domain::{EmailKey, PasswordHash, User, UserId},
-    store::{Inserted, Operation, ReplacedHash, StoreError, Updated, UserRecord, UserStore},
+    domain::{ChangeId, EmailKey, PasswordHash, User, UserId},
+    store::{Inserted, Operation, PendingChange, ReplacedHash, StoreError, Updated, UserRecord, UserStore},
 };
 use async_trait::async_trait;
 use tokio_postgres::types::ToSql;
@@ -134,6 +134,55 @@ impl UserStore for PostgresStore {
         replacing
             .await
             .map_err(|error| error.at(Operation::ReplacePassword))
+    }
+
+    async fn record_change(
+        &self,
+        user: UserId,
+        expected: ReplacedHash<'_>,
+        pending: &PendingChange,
+    ) -> Result<bool, StoreError> {
+        let expected = match expected {
+            ReplacedHash::Any => None,
+            ReplacedHash::Exactly(hash) => Some(hash.expose()),
+        };
+        let (kind, effective_at, new_hash) = rows::change_columns(&pending.change);
+        let recording = self.writes.ask(async |connection| {
+            let values: [&(dyn ToSql + Sync); 6] = [
+                user.as_uuid(),
+                &expected,
+                pending.id.as_uuid(),
+                &kind,
+                &effective_at,
+                &new_hash,
+            ];
+            let statement = &connection.statements.record_change;
+            Ok(connection.client.execute(statement, &values).await? > 0)
+        });
+        recording.await.map_err(|error| error.at(Operation::RecordChange))
+    }
+
+    async fn apply_change(&self, user: UserId, id: ChangeId) -> Result<bool, StoreError> {
+        let applying = self.writes.ask(async |connection| {
+            let statement = &connection.statements.apply_change;
+            let row = connection
+                .client
+                .query_one(statement, &[user.as_uuid(), id.as_uuid()])
+                .await?;
+            Ok(rows::number(&row, 0)? > 0)
+        });
+        applying.await.map_err(|error| error.at(Operation::ApplyChange))
+    }
+
+    async fn pending_changes(&self, limit: u32) -> Result<Vec<(UserId, PendingChange)>, StoreError> {
+        let listing = self.writes.ask(async |connection| {
+            let statement = &connection.statements.pending_changes;
+            let pending = connection.client.query(statement, &[&i64::from(limit)]).await?;
+            pending.iter().map(rows::users_pending_change).collect()
+        });
+        listing
+            .await
+            .map_err(|error| error.at(Operation::ListPendingChanges))
     }
 
     async fn delete(&self, id: UserId) -> Result<bool, StoreError> {

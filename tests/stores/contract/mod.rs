@@ -11,6 +11,7 @@ mod ending;
 mod finding;
 mod model;
 mod opened;
+mod pending;
 mod revoking;
 mod rotating;
 mod samples;
@@ -177,6 +178,15 @@ macro_rules! user_promises {
                 of_parallel_deletes_one_finds_the_user
                 users_are_counted
                 the_user_store_answers_a_ping
+            }
+            pending {
+                a_recorded_change_is_seen_and_changes_nothing_else
+                an_applied_change_makes_the_user_what_it_says
+                a_disabled_user_is_not_disabled_anew
+                a_user_has_one_pending_change_at_a_time
+                s_47_a_change_is_recorded_for_the_expected_hash_only
+                other_changes_of_the_user_leave_what_is_pending
+                nothing_is_pending_for_a_deleted_user
             }
         }
     };

@@ -162,6 +162,7 @@ pub(crate) fn user_record() -> UserRecord {
             version: 1,
         },
         password_hash: Some(hash("first")),
+        pending: None,
     }
 }
 

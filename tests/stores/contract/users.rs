@@ -175,6 +175,7 @@ pub(crate) async fn an_update_replaces_everything_but_the_password(store: Users)
         stored,
         UserRecord {
             user: user.clone(),
+            pending: None,
             password_hash: record.password_hash
         }
     );

@@ -44,7 +44,11 @@ pub(crate) struct KnownUser {
 
 impl KnownUser {
     pub(crate) fn of(record: &UserRecord) -> Self {
-        let UserRecord { user, password_hash } = record;
+        let UserRecord {
+            user,
+            password_hash,
+            pending: _,
+        } = record;
         Self {
             id: user.id.to_string(),
             email: user.email.as_str().to_owned(),

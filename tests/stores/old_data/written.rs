@@ -50,6 +50,7 @@ fn user(number: u8, email: &str, first: &str, last: &str, roles: &[&str]) -> Use
             version: 1,
         },
         password_hash: None,
+        pending: None,
     }
 }
 
