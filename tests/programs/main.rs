@@ -19,3 +19,4 @@ mod secrets;
 mod serving;
 mod shared_stores;
 mod stopping;
+mod two_stores;
