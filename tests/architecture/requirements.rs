@@ -7,6 +7,9 @@ use std::{
     fs,
 };
 
+/// The longest name that a function may have.
+const LONGEST_NAME: usize = 70;
+
 /// One code of docs/requirements.md, by what its last column says.
 #[derive(Debug, PartialEq)]
 enum HeldBy {
@@ -142,6 +145,24 @@ fn every_code_is_defined_and_every_defined_code_is_held() {
         borne_by_tests.len() > 50,
         "only {} codes were found in names",
         borne_by_tests.len()
+    );
+}
+
+#[test]
+fn no_name_is_longer_than_70_characters() {
+    let mut too_long = BTreeSet::new();
+    for (file, source) in rust_files() {
+        for name in names_in(&source) {
+            if name.len() > LONGEST_NAME {
+                too_long.insert(format!("{file}: {name} ({})", name.len()));
+            }
+        }
+    }
+    let too_long: Vec<String> = too_long.into_iter().collect();
+    assert!(
+        too_long.is_empty(),
+        "names that are too long:\n{}",
+        too_long.join("\n")
     );
 }
 

@@ -64,7 +64,7 @@ fn offset(metrics: SocketAddr) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f_07_f_08_a_wall_clock_that_is_set_while_sessiond_runs_neither_ends_nor_extends_a_session() {
+async fn f_07_f_08_setting_the_wall_clock_neither_ends_nor_extends_a_session() {
     let mut arguments = embedded_in_its_own();
     arguments.push("--metrics-listen=127.0.0.1:0".to_owned());
     arguments.push("--sweep-interval=100ms".to_owned());
@@ -90,7 +90,7 @@ async fn f_07_f_08_a_wall_clock_that_is_set_while_sessiond_runs_neither_ends_nor
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f_09_a_restart_under_a_clock_in_the_past_extends_a_session_by_the_downtime_and_a_second_at_most() {
+async fn f_09_a_restart_in_the_past_extends_a_session_by_the_downtime_at_most() {
     let mut node = block_in_place(|| Node::start(&embedded_in_its_own()));
     let caller = caller(&node);
     let session = session(&caller).await;

@@ -298,7 +298,7 @@ const WRONG_CLOCKS: Bounds = Bounds {
 };
 
 #[test]
-fn rule_3_what_has_expired_by_a_wrong_clock_may_be_kept_alive_for_as_long_as_that_is_wrong() {
+fn rule_3_a_wrong_clock_may_keep_alive_what_has_expired_by_as_much() {
     let broken = |story: Story| -> Vec<u8> {
         let found = violations(&story.0, &WRONG_CLOCKS);
         found.iter().map(|violation| violation.rule).collect()
@@ -339,7 +339,7 @@ fn rule_2_a_grace_ends_by_a_clock_and_without_one_none_is_asked() {
 }
 
 #[test]
-fn rule_2_what_is_over_by_a_wrong_clock_is_left_alone_by_what_would_replace_it() {
+fn rule_2_what_is_over_by_a_wrong_clock_is_not_replaced() {
     let is_broken = |story: Story| !violations(&story.0, &WRONG_CLOCKS).is_empty();
     let replaced_at = |at| {
         let created = story().created(0, 1, 1);

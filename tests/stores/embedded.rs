@@ -230,7 +230,7 @@ async fn f_09_the_clocks_high_water_mark_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn f_27_a_second_opener_is_refused_at_once_and_a_lock_is_never_left_behind() {
+async fn f_27_a_second_opener_is_refused_and_no_lock_is_left_behind() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
     let asked_at = Instant::now();

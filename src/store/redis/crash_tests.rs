@@ -280,27 +280,27 @@ over_both! {
     f_13_an_old_token_in_its_grace_proves_a_session_whose_rotation_stopped
     f_13_a_list_has_a_session_whose_rotation_stopped
     f_13_a_count_has_a_session_whose_rotation_stopped
-    f_13_a_session_whose_rotation_stopped_ends_by_token_by_id_and_with_all_of_its_user
-    f_13_a_session_whose_rotation_stopped_is_spared_replaced_and_evicted_as_any_other
+    f_13_a_half_rotated_session_ends_by_token_by_id_and_with_its_user
+    f_13_a_half_rotated_session_is_spared_replaced_and_evicted
     s_13_what_was_ended_between_two_places_never_arrives
     s_13_what_was_revoked_between_two_places_never_arrives
     a_touch_right_before_the_departure_arrives_as_well
-    a_rotation_that_a_reader_has_finished_is_acknowledged_also_if_the_session_was_touched
+    a_rotation_that_a_reader_finished_is_acknowledged_despite_a_touch
     a_sweep_finishes_a_rotation_and_tells_of_it
     a_note_that_is_not_settled_outlives_the_old_token
     a_rotated_session_leaves_its_index_its_time_to_live
     what_replaces_a_session_on_the_move_takes_no_other_ones_place
     what_has_to_leave_does_so_wherever_it_moves
     s_13_whoever_sees_the_new_session_never_again_sees_the_replaced_one
-    s_13_a_replaced_session_of_another_user_ends_with_the_first_look_at_the_new_one
+    s_13_a_replaced_session_of_another_user_ends_before_the_new_is_seen
     s_13_a_replaced_session_of_another_user_ends_wherever_it_has_moved
-    f_13_what_has_to_leave_can_be_ended_by_its_id_and_is_spared_by_no_revocation
+    f_13_a_displaced_session_ends_by_its_id_and_no_revocation_spares_it
     s_13_a_creation_at_the_cap_finishes_those_before_it
     s_13_a_creation_that_comes_again_and_late_revives_nothing
     a_touch_outlasts_the_clearing_after_a_revocation_of_everyone
     s_13_whoever_sees_one_session_revoked_never_again_sees_the_others
     s_13_a_revocation_that_is_finished_spares_whom_it_had_to_spare
-    s_13_whoever_sees_one_session_of_all_revoked_never_again_sees_the_others
+    s_13_once_one_session_of_everyone_is_seen_revoked_all_are
     a_revocation_of_everyone_counts_for_all_or_for_nobody
     a_revocation_whose_sequence_is_lost_ends_no_younger_session
     what_a_revocation_of_everyone_has_set_aside_comes_back_with_a_sweep
@@ -361,7 +361,7 @@ async fn f_13_a_count_has_a_session_whose_rotation_stopped(two: Two) {
     assert_eq!(two.size("SCARD", moving).await, 0);
 }
 
-async fn f_13_a_session_whose_rotation_stopped_ends_by_token_by_id_and_with_all_of_its_user(two: Two) {
+async fn f_13_a_half_rotated_session_ends_by_token_by_id_and_with_its_user(two: Two) {
     for way in 0..3 {
         let user = two.user();
         let (new, rotation) = two.between(user).await;
@@ -384,7 +384,7 @@ async fn f_13_a_session_whose_rotation_stopped_ends_by_token_by_id_and_with_all_
     }
 }
 
-async fn f_13_a_session_whose_rotation_stopped_is_spared_replaced_and_evicted_as_any_other(two: Two) {
+async fn f_13_a_half_rotated_session_is_spared_replaced_and_evicted(two: Two) {
     let user = two.user();
     let (new, rotation) = two.between(user).await;
     let id = new.session.live.id;
@@ -476,7 +476,7 @@ async fn a_touch_right_before_the_departure_arrives_as_well(two: Two) {
     }
 }
 
-async fn a_rotation_that_a_reader_has_finished_is_acknowledged_also_if_the_session_was_touched(two: Two) {
+async fn a_rotation_that_a_reader_finished_is_acknowledged_despite_a_touch(two: Two) {
     let new = two.log_in(two.user()).await;
     let rotation = two.rotation(&new);
     let (waiting, left) = two.departed(&rotation).await;
@@ -581,7 +581,7 @@ async fn s_13_whoever_sees_the_new_session_never_again_sees_the_replaced_one(two
     assert_eq!(two.size("ZCARD", displaced).await, 0);
 }
 
-async fn s_13_a_replaced_session_of_another_user_ends_with_the_first_look_at_the_new_one(two: Two) {
+async fn s_13_a_replaced_session_of_another_user_ends_before_the_new_is_seen(two: Two) {
     let (user, another) = (two.user(), two.user());
     let replaced = two.log_in(another).await;
     let mut new = two.new_session(user).await;
@@ -611,7 +611,7 @@ async fn s_13_a_replaced_session_of_another_user_ends_wherever_it_has_moved(two:
     assert!(!two.lives(&rotation.to).await);
 }
 
-async fn f_13_what_has_to_leave_can_be_ended_by_its_id_and_is_spared_by_no_revocation(two: Two) {
+async fn f_13_a_displaced_session_ends_by_its_id_and_no_revocation_spares_it(two: Two) {
     for is_revoked in [false, true] {
         let user = two.user();
         let old = two.log_in(user).await;
@@ -727,7 +727,7 @@ async fn s_13_a_revocation_that_is_finished_spares_whom_it_had_to_spare(two: Two
     assert_eq!(two.listed(user).await, [later.session.live.id, spared]);
 }
 
-async fn s_13_whoever_sees_one_session_of_all_revoked_never_again_sees_the_others(two: Two) {
+async fn s_13_once_one_session_of_everyone_is_seen_revoked_all_are(two: Two) {
     let users = [two.user(), two.user()];
     for is_rotating in [false, true] {
         let (one, other) = (two.log_in(users[0]).await, two.log_in(users[1]).await);

@@ -74,7 +74,7 @@ fn finds(table: &SessionTable, n: u64) -> bool {
 }
 
 #[test]
-fn readers_see_a_change_when_it_is_committed_and_the_writer_when_it_is_staged() {
+fn readers_see_what_is_committed_and_the_writer_what_is_staged() {
     let mut writer = TableWriter::new();
     let table = Arc::clone(writer.table());
     let log = new_log();
@@ -118,7 +118,7 @@ fn evicted_by(writer: &mut TableWriter, n: u64, user: UserId) -> Vec<SessionId> 
 }
 
 #[test]
-fn s_19_the_cap_holds_for_a_user_whose_sessions_are_not_looked_at_each_time() {
+fn s_19_the_cap_holds_for_a_user_whose_sessions_are_only_counted() {
     let mut writer = TableWriter::new();
     let log = new_log();
     let user = user(1);

@@ -95,7 +95,7 @@ async fn users_change_their_names_and_nothing_above_them() {
 }
 
 #[tokio::test]
-async fn a_new_email_takes_a_fresh_login() {
+async fn s_20_a_new_email_takes_a_fresh_login() {
     let stage = Stage::set().await;
     let bob = stage.log_in(EMAIL).await;
     let change = ask("PATCH", ME)

@@ -75,7 +75,7 @@ macro_rules! service_over {
                     s_47_a_rehash_never_undoes_a_password_change
                     s_51_a_malformed_hash_logs_nobody_in
                     an_administrator_sets_a_password
-                    a_wrong_current_password_changes_nothing
+                    s_20_a_wrong_current_password_changes_nothing
                 }
                 users {
                     a_user_lives_from_creation_to_deletion

@@ -378,7 +378,7 @@ pub(crate) async fn an_administrator_sets_a_password(service: Service) {
     );
 }
 
-pub(crate) async fn a_wrong_current_password_changes_nothing(service: Service) {
+pub(crate) async fn s_20_a_wrong_current_password_changes_nothing(service: Service) {
     let user = service.here.user("ann@example.com").await;
     let token = service.here.session_of(&user).await.session_token;
     let subject = || Subject::SessionToken(token.clone());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use testkit::postgres::PostgresServer;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn f_16_the_standby_is_never_asked_and_takes_over_without_reviving_anything() {
+async fn f_16_the_standby_is_never_asked_and_takes_over_reviving_nothing() {
     let primary = PostgresServer::start();
     let name = database(&primary.new_database()).to_owned();
     let standby = PostgresServer::start();

@@ -49,7 +49,7 @@ async fn f_23_a_newer_schema_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn f_22_a_process_goes_on_serving_while_a_newer_release_adds_to_the_schema() {
+async fn f_22_a_process_serves_while_a_newer_release_adds_to_the_schema() {
     let server = PostgresServer::shared();
     let (store, url) = store_on(server).await;
     let now = start();

@@ -49,7 +49,7 @@ async fn find(store: &PostgresStore, sessions: &[NewSession]) -> Option<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thread_with_a_runtime_of_its_own_has_one_connection_and_gives_it_up_when_told_to() {
+async fn a_thread_with_its_own_runtime_has_one_connection_until_it_is_closed() {
     let server = PostgresServer::shared();
     let (store, url) = store_on(server).await;
     let store = Arc::new(store);
@@ -79,7 +79,7 @@ async fn a_thread_with_a_runtime_of_its_own_has_one_connection_and_gives_it_up_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn f_10_f_11_on_a_thread_of_its_own_a_server_that_dies_or_hangs_is_an_error_and_comes_back() {
+async fn f_10_f_11_a_dead_or_hung_server_is_an_error_on_a_threads_connection() {
     let server = PostgresServer::start();
     let (store, url) = store_on(&server).await;
     let store = Arc::new(store);
@@ -122,7 +122,7 @@ async fn f_10_f_11_on_a_thread_of_its_own_a_server_that_dies_or_hangs_is_an_erro
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn f_12_on_a_thread_of_its_own_callers_that_stop_waiting_leave_every_answer_to_whom_it_belongs() {
+async fn f_12_on_a_threads_connection_every_answer_reaches_its_own_caller() {
     let (store, _) = store_on(PostgresServer::shared()).await;
     let store = Arc::new(store);
     let sessions = some_sessions(&store, 16).await;

@@ -49,7 +49,7 @@ async fn recovers(store: &PostgresStore, new: &NewSession, now: Timestamp) -> Du
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn f_10_a_killed_server_is_an_error_at_once_and_the_store_comes_back_by_itself() {
+async fn f_10_a_killed_server_is_an_error_at_once_and_the_store_recovers() {
     let server = PostgresServer::start();
     let (store, _) = store_on(&server).await;
     let now = start();
@@ -69,7 +69,7 @@ async fn f_10_a_killed_server_is_an_error_at_once_and_the_store_comes_back_by_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn f_11_a_hung_server_is_an_error_in_time_and_the_store_comes_back_by_itself() {
+async fn f_11_a_hung_server_is_an_error_in_time_and_the_store_recovers() {
     let server = PostgresServer::start();
     let (store, url) = store_on(&server).await;
     let now = start();

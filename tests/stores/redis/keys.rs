@@ -179,7 +179,7 @@ async fn marks_outlive_the_longest_session_that_any_process_has_allowed() {
 }
 
 #[tokio::test]
-async fn s_13_a_server_that_has_lost_the_last_numbers_neither_spares_nor_locks_out() {
+async fn s_13_a_server_that_lost_the_last_numbers_spares_and_locks_out_nobody() {
     let server = RedisServer::start();
     let store = store_at(&server.url()).await;
     let now = start();

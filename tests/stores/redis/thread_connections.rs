@@ -50,7 +50,7 @@ async fn find(store: &RedisStore, sessions: &[NewSession]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thread_with_a_runtime_of_its_own_has_one_connection_and_gives_it_up_when_told_to() {
+async fn a_thread_with_its_own_runtime_has_one_connection_until_it_is_closed() {
     let server = Arc::new(RedisServer::start());
     let store = Arc::new(store_at(&server.url()).await);
     let sessions = some_sessions(&store, 20).await;
@@ -104,7 +104,7 @@ async fn a_runtime_that_ends_takes_nobody_elses_checks_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f_10_f_11_on_a_thread_of_its_own_a_server_that_dies_or_hangs_is_an_error_and_comes_back() {
+async fn f_10_f_11_a_dead_or_hung_server_is_an_error_on_a_threads_connection() {
     let server = RedisServer::start_durable();
     let store = Arc::new(store_at(&server.url()).await);
     let sessions = some_sessions(&store, 20).await;
@@ -149,7 +149,7 @@ async fn f_10_f_11_on_a_thread_of_its_own_a_server_that_dies_or_hangs_is_an_erro
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f_12_on_a_thread_of_its_own_callers_that_stop_waiting_leave_nobody_with_the_wrong_answer() {
+async fn f_12_on_a_threads_connection_no_answer_reaches_another_caller() {
     let server = RedisServer::start();
     let proxy = Proxy::to(SocketAddr::from(([127, 0, 0, 1], server.port)));
     let store = Arc::new(store_at(&format!("redis://{}", proxy.address())).await);

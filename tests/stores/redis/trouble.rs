@@ -66,7 +66,7 @@ async fn recovers(store: &RedisStore) -> NewSession {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f_10_a_killed_server_is_an_error_at_once_and_the_store_comes_back_by_itself() {
+async fn f_10_a_killed_server_is_an_error_at_once_and_the_store_recovers() {
     let mut server = RedisServer::start_durable();
     let store = store_at(&server.url()).await;
     let now = start();
@@ -84,7 +84,7 @@ async fn f_10_a_killed_server_is_an_error_at_once_and_the_store_comes_back_by_it
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f_11_a_hung_server_is_an_error_in_time_and_no_late_reply_reaches_another() {
+async fn f_11_a_hung_server_is_an_error_and_no_late_reply_reaches_another() {
     let server = RedisServer::start();
     let store = Arc::new(store_at(&server.url()).await);
     let now = start();

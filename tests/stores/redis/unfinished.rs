@@ -83,7 +83,7 @@ fn ended(new: &NewSession) -> Revocation {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f_13_a_destruction_that_is_cut_off_is_finished_and_told_by_the_next_attempt() {
+async fn f_13_a_half_done_destruction_is_finished_by_the_next_attempt() {
     let torn = Torn::new().await;
     let now = start();
     let mut failed = 0;
