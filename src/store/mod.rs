@@ -22,6 +22,7 @@ use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 mod batcher;
 mod copy;
 mod embedded;
+mod log_follower;
 mod memory;
 mod pending_change;
 mod postgres;

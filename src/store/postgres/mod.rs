@@ -3,12 +3,12 @@
 //! Every operation is one statement, and every statement a transaction: there is no transaction that a lost connection, a caller
 //! that goes away or a stopped process could leave open.
 
-use crate::store::RevocationLog;
+use crate::store::{RevocationLog, log_follower};
 use check_batcher::{CheckBatcher, CheckServer};
 use connection::{Settings, Target};
-use follower::Follower;
 use pool::ConnectionPool;
 use reconnecting::ReconnectingConnection;
+use revocation_log::PostgresLog;
 use server_error::ServerError;
 use shared_connections::{CheckConnections, SharedConnections};
 use std::{fmt, sync::Arc, time::Duration};
@@ -18,9 +18,9 @@ use touches::Touches;
 mod check_batcher;
 mod config;
 mod connection;
-mod follower;
 mod pool;
 mod reconnecting;
+mod revocation_log;
 mod rows;
 mod schema;
 mod server_error;
@@ -154,9 +154,13 @@ impl PostgresStore {
         let writes = ConnectionPool::new(writes, config.call_timeout);
         let touches = Arc::new(Touches::default());
         tasks.spawn(Arc::clone(&touches).write_down(Arc::clone(&writes)));
-        let follower = Follower::start(SharedConnections::new(following), config.call_timeout).await?;
-        let log = RevocationLog::following(follower.cursor());
-        tasks.spawn(follower.follow(log.clone(), Arc::clone(&woken)));
+        let shared_log = PostgresLog {
+            connection: SharedConnections::new(following),
+            call_timeout: config.call_timeout,
+            woken: Arc::clone(&woken),
+        };
+        let log = RevocationLog::following(shared_log.head().await?);
+        tasks.spawn(log_follower::follow(shared_log, log.clone()));
 
         let checks = Arc::new(CheckConnections::new(checks, &target, &settings));
         let server = CheckServer {

@@ -50,7 +50,7 @@ pub use durability::Durability;
 
 use super::{
     Created, Epoch, Lookup, NewSession, Operation, RevocationLog, Rotation, ScanCursor, ScanPage, SessionKey,
-    SessionStore, StoreError,
+    SessionStore, StoreError, log_follower,
 };
 use crate::domain::{LiveSession, Session, SessionId, Timestamp, TokenDigest, UserId};
 use async_trait::async_trait;
@@ -125,7 +125,7 @@ impl RedisStore {
         let context = Context { db, recovery };
         let touches = Arc::new(Touches::default());
         let tasks = [
-            tokio::spawn(follower.follow(log.clone())),
+            tokio::spawn(log_follower::follow(follower, log.clone())),
             tokio::spawn(write_touches(context.clone(), Arc::clone(&touches))),
         ];
         Ok(Self {

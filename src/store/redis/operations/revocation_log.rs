@@ -1,8 +1,9 @@
-//! Following the log of revocations that all processes share: a stream.
+//! The log of revocations that all processes share: a stream.
 
 use crate::domain::Revocation;
 use crate::store::{
-    Cursor, RevocationLog, monotonic_millis,
+    Cursor,
+    log_follower::{LogPage, SharedLog},
     redis::{
         config::RedisConfig,
         connection::{Connection, failure},
@@ -10,16 +11,13 @@ use crate::store::{
         protocol::read_head,
     },
 };
-use redis::{RedisResult, Value};
+use redis::{RedisError, RedisResult, Value};
 use std::{sync::Arc, time::Duration};
-use tokio::time::sleep;
 
 /// How long one read waits for the next entry. Readers learn as often that nothing has come.
 const READ_PATIENCE: Duration = Duration::from_millis(200);
 
 const READ_LIMIT: usize = 1_000;
-
-const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// A connection that reads the stream and nothing else: its reads wait.
 pub(crate) struct Follower {
@@ -40,53 +38,6 @@ impl Follower {
     /// Which log the stream is now, and its last entry.
     pub(crate) async fn head(&mut self) -> RedisResult<Cursor> {
         read_head(&mut self.connection, &self.keys).await
-    }
-
-    /// Keeps `log` what the stream is, for ever.
-    pub(crate) async fn follow(mut self, log: RevocationLog) {
-        loop {
-            if let Err(error) = self.read_on(&log).await {
-                tracing::warn!(%error, "cannot read the log of revocations; trying again");
-            }
-            loop {
-                sleep(RETRY_AFTER).await;
-                if let Ok(connection) = Connection::open(&self.config).await {
-                    self.connection = connection;
-                    break;
-                }
-            }
-        }
-    }
-
-    async fn read_on(&mut self, log: &RevocationLog) -> RedisResult<()> {
-        loop {
-            let asked_at = monotonic_millis();
-            let at = log.head();
-            let entries = self.entries_after(at.sequence).await?;
-            // Asked after the read, so that a read of another log, or of this one on a server that is no longer its own, is noticed.
-            let head = self.head().await?;
-            let continues = head.log == at.log && head.sequence >= at.sequence;
-            let is_last_read = entries.len() < READ_LIMIT;
-            let numbered = (at.sequence + 1..).zip(entries);
-            let known: Option<Vec<_>> = numbered
-                .map(|(expected, (sequence, revocation))| {
-                    revocation
-                        .filter(|_| sequence == expected)
-                        .map(|known| (sequence, known))
-                })
-                .collect();
-            let Some(known) = known.filter(|_| continues) else {
-                tracing::warn!("the log of revocations does not continue; readers forget what they remember");
-                log.restart(head);
-                continue;
-            };
-            for (sequence, revocation) in known {
-                log.publish_at(sequence, revocation);
-            }
-            if is_last_read {
-                log.confirm(asked_at);
-            }
-        }
     }
 
     /// Up to [`READ_LIMIT`] entries, waited for a moment. Those of a later version are `None`: all that is known of them is that
@@ -115,5 +66,28 @@ impl Follower {
                 Ok((sequence, log_entry::from_bytes(&entry)))
             })
             .collect()
+    }
+}
+
+impl SharedLog for Follower {
+    type Error = RedisError;
+
+    /// Waits a moment for the next entry.
+    async fn read_after(&mut self, at: Cursor) -> RedisResult<LogPage> {
+        let entries = self.entries_after(at.sequence).await?;
+        Ok(LogPage {
+            is_last: entries.len() < READ_LIMIT,
+            entries,
+            // Asked after the read, so that a read of another log, or of this one on a server that is no longer its own, is noticed.
+            head: self.head().await?,
+        })
+    }
+
+    /// The read has waited.
+    async fn wait(&mut self) {}
+
+    async fn reconnect(&mut self) -> RedisResult<()> {
+        self.connection = Connection::open(&self.config).await?;
+        Ok(())
     }
 }
