@@ -85,6 +85,8 @@ struct Shared {
 #[derive(Debug)]
 struct Ring {
     log: u64,
+    /// How often the log was restarted. Its numbers may have gone back with that.
+    restarts: u64,
     /// Every entry with a greater sequence is in `entries`.
     floor: u64,
     head: u64,
@@ -126,6 +128,7 @@ impl RevocationLog {
     fn starting_at(head: Cursor, confirmed_at: i64) -> Self {
         let ring = Ring {
             log: head.log,
+            restarts: 0,
             floor: head.sequence,
             head: head.sequence,
             entries: VecDeque::new(),
@@ -162,6 +165,7 @@ impl RevocationLog {
         let mut ring = self.shared.ring.lock();
         *ring = Ring {
             log: head.log,
+            restarts: ring.restarts + 1,
             floor: head.sequence,
             head: head.sequence,
             entries: VecDeque::new(),
@@ -196,6 +200,7 @@ impl RevocationLog {
     pub fn read(&self, after: Option<Cursor>) -> Revocations {
         Revocations {
             log: self.clone(),
+            restarts: self.shared.ring.lock().restarts,
             changed: self.shared.head.subscribe(),
             // No log has this number, so the first read finds that it cannot continue.
             at: after.unwrap_or(Cursor {
@@ -225,6 +230,8 @@ pub(crate) fn monotonic_millis() -> i64 {
 #[derive(Debug)]
 pub struct Revocations {
     log: RevocationLog,
+    /// How often the log had been restarted when the reader looked last.
+    restarts: u64,
     changed: watch::Receiver<Cursor>,
     at: Cursor,
 }
@@ -255,7 +262,11 @@ impl Revocations {
     /// As [`next`](Self::next), without waiting: empty if nothing came.
     pub fn ready(&mut self, limit: usize) -> Vec<(Cursor, RevocationEvent)> {
         let ring = self.log.shared.ring.lock();
-        if self.at.log != ring.log || self.at.sequence < ring.floor {
+        let continues = self.at.log == ring.log
+            && self.restarts == ring.restarts
+            && (ring.floor..=ring.head).contains(&self.at.sequence);
+        if !continues {
+            self.restarts = ring.restarts;
             self.at = ring.cursor();
             return vec![(self.at, RevocationEvent::Forget)];
         }
@@ -350,6 +361,24 @@ mod tests {
         let mut reader = log.read(Some(log.head()));
         log.restart(Cursor { log: 2, sequence: 5 });
         assert_eq!(revoked(&reader.next(10).await), [RevocationEvent::Forget]);
+    }
+
+    #[tokio::test]
+    async fn f_15_a_log_that_lost_its_last_entries_tells_every_reader_to_forget() {
+        let head = |sequence| Cursor { log: 1, sequence };
+        let log = RevocationLog::following(head(5));
+        let mut reader = log.read(Some(log.head()));
+        log.restart(head(4));
+        // By the time that the reader looks, the log is where it was before, with another entry there.
+        log.publish_at(5, user(1));
+        assert_eq!(revoked(&reader.next(10).await), [RevocationEvent::Forget]);
+        log.publish_at(6, user(2));
+        assert_eq!(
+            revoked(&reader.next(10).await),
+            [RevocationEvent::Revoked(user(2))]
+        );
+        let mut ahead = log.read(Some(head(9)));
+        assert_eq!(revoked(&ahead.next(10).await), [RevocationEvent::Forget]);
     }
 
     #[test]
