@@ -36,6 +36,11 @@ pub mod metrics;
 
 pub mod domain;
 
+pub mod error_chain;
+
+#[cfg(feature = "client")]
+mod jitter;
+
 #[cfg(feature = "gateway")]
 pub mod config;
 

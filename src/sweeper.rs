@@ -4,6 +4,8 @@
 
 use crate::{
     domain::{Clock, SystemClock, Timestamp},
+    error_chain::causes,
+    jitter,
     metrics::Sweeps,
     shutdown::Shutdown,
     store::SessionStore,
@@ -74,7 +76,7 @@ pub async fn sweep_on(
             sleep(DOUBT_LASTS).await;
         }
         loop {
-            sleep(jittered(options.interval)).await;
+            sleep(jitter::interval(options.interval)).await;
             sweep(&*sessions, &*clock, &options, &sweeps).await;
             if options.counts_sessions {
                 count(&*sessions, &*clock, &sweeps).await;
@@ -102,7 +104,7 @@ async fn sweep(sessions: &dyn SessionStore, clock: &dyn Clock, options: &Options
             }
             Err(failure) => {
                 sweeps.note_failure();
-                tracing::warn!(event = "sweep_failed", cause = ?failure, "{failure}");
+                tracing::warn!(event = "sweep_failed", cause = %causes(&failure), "{failure}");
                 break;
             }
         }
@@ -117,7 +119,7 @@ async fn sweep(sessions: &dyn SessionStore, clock: &dyn Clock, options: &Options
 async fn count(sessions: &dyn SessionStore, clock: &dyn Clock, sweeps: &Sweeps) {
     let count = sessions.count(clock.now()).await;
     let count = count.inspect_err(|failure| {
-        tracing::warn!(event = "count_failed", cause = ?failure, "{failure}");
+        tracing::warn!(event = "count_failed", cause = %causes(failure), "{failure}");
     });
     sweeps.note_sessions(count.ok());
 }
@@ -154,13 +156,4 @@ pub async fn watch_wall_clock(clock: Arc<SystemClock>, mut shutdown: Shutdown) {
         () = shutdown.draining() => {}
         () = watching => {}
     }
-}
-
-/// The span, longer or shorter by up to a tenth.
-fn jittered(span: Duration) -> Duration {
-    let mut random = [0; 2];
-    // Without chance the intervals are merely alike.
-    let _ = getrandom::fill(&mut random);
-    let part = f64::from(u16::from_ne_bytes(random)) / f64::from(u16::MAX);
-    span.mul_f64(0.9 + 0.2 * part)
 }

@@ -4,6 +4,7 @@ use clap::Command;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use sessiond::{
     config::{self, GatewayProgramConfig, Parsed, settings::CommandLine},
+    error_chain::chain,
     gateway,
     listener::{Listener, fit_to_descriptors},
     shutdown, telemetry,
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let _ = writeln!(io::stderr(), "sessiond-gateway: {failure}");
+            let _ = writeln!(io::stderr(), "sessiond-gateway: {}", chain(&*failure));
             ExitCode::FAILURE
         }
     }

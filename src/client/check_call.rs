@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     domain::Timestamp,
+    error_chain::chain,
     pb::{self, auth_service_client::AuthServiceClient, session_check::Result as Checked},
 };
 
@@ -89,7 +90,7 @@ fn failed(status: &tonic::Status) -> CheckError {
     match error {
         CheckError::Invalid => {}
         CheckError::CannotTell(_) => {
-            tracing::debug!(code = ?status.code(), reason = %error, "a check of sessions failed");
+            tracing::debug!(code = ?status.code(), cause = %chain(status), "a check of sessions failed");
         }
         CheckError::CallerRefused => {
             tracing::error!(code = ?status.code(), "sessiond refuses to answer this program");

@@ -5,12 +5,10 @@
 //! sets, and is trusted for the bound beyond that: a network that delays, buffers or stops the stream makes the trust expire by
 //! itself.
 
-use super::{
-    cache::Cache,
-    rpc::{CallerCredential, jittered},
-};
+use super::{cache::Cache, rpc::CallerCredential};
 use crate::{
     domain::{Revocation, SessionId},
+    jitter,
     pb::{
         self, WatchRevocationsRequest, WatchRevocationsResponse, auth_service_client::AuthServiceClient,
         watch_revocations_response::Event,
@@ -84,7 +82,7 @@ impl RevocationStream {
                     } else {
                         tracing::debug!(reason, "no stream of revocations yet");
                     }
-                    sleep(jittered(pause)).await;
+                    sleep(jitter::retry_pause(pause)).await;
                     pause = (pause * 2).min(longest);
                 }
             }

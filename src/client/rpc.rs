@@ -1,7 +1,7 @@
 //! Calls to sessiond: connections, deadlines, this program's credential, and retries of what may be repeated.
 
 use crate::{
-    contract,
+    contract, jitter,
     pb::{auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
 };
 use http::header::AUTHORIZATION;
@@ -175,7 +175,7 @@ impl Connections {
                 Ok(response) => return Ok(response),
                 Err(status) => status,
             };
-            let pause = jittered(RETRY_PAUSE * attempt);
+            let pause = jitter::retry_pause(RETRY_PAUSE * attempt);
             let is_last = attempt == ATTEMPTS || Instant::now() + pause >= ends_at;
             if is_last || !is_transient(status.code()) {
                 return Err(status);
@@ -210,10 +210,4 @@ fn is_transient(code: Code) -> bool {
         code,
         Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled | Code::Aborted
     )
-}
-
-/// Between half of the span and all of it.
-pub(super) fn jittered(span: Duration) -> Duration {
-    let part = getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX));
-    span.mul_f64(0.5 + part / 2.0)
 }

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     client::{CallerCredential, Connections, with_transport_settings},
     contract::{REQUEST_ID, reason_name, reason_of},
+    error_chain::chain,
     pb::{self, auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
 };
 use std::{error::Error as _, sync::Arc, time::Duration};
@@ -134,7 +135,9 @@ fn log(context: &RequestContext, rpc: &'static str, status: &Status, kind: Probl
     let code = status.code();
     let reason = reason_of(status).map(reason_name);
     let message = status.message();
-    let cause = status.source().map(tracing::field::display);
+    let cause = status
+        .source()
+        .map(|source| tracing::field::display(chain(source)));
     if matches!(kind, ProblemKind::ServiceFailed | ProblemKind::GatewayForbidden) {
         tracing::error!(
             request_id,

@@ -3,6 +3,7 @@
 use crate::{
     auth::Auth,
     contract::{AUTH_SERVICE, USER_SERVICE},
+    error_chain::chain,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -52,7 +53,7 @@ impl Lifecycle {
             match answer {
                 Ok(Ok(())) => info!(event = "store_answers", "the store answers: serving"),
                 Ok(Err(failure)) => {
-                    error!(event = "store_silent", cause = %failure, "the store does not answer: not serving");
+                    error!(event = "store_silent", cause = %chain(&failure), "the store does not answer: not serving");
                 }
                 Err(_) => error!(event = "store_silent", cause = "no answer in time", "not serving"),
             }

@@ -1,7 +1,9 @@
 //! From a use case's error to `google.rpc.Status`: the one place where a cause is logged.
 
-use crate::{auth::AuthError, contract::error_details, domain::FieldViolation, pb::ErrorReason};
-use std::{error::Error as StdError, fmt::Write as _};
+use crate::{
+    auth::AuthError, contract::error_details, domain::FieldViolation, error_chain::causes, pb::ErrorReason,
+};
+use std::error::Error as StdError;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use tracing::{error, warn};
@@ -103,7 +105,7 @@ fn log(error: &AuthError, count: usize) {
             error!(
                 event = "store_failed",
                 checks,
-                cause = causes(failure),
+                cause = %causes(failure),
                 "{failure}"
             );
         }
@@ -147,7 +149,7 @@ pub(super) fn internal(failure: &(dyn StdError + 'static)) -> Status {
 fn log_internal(failure: &(dyn StdError + 'static)) {
     error!(
         event = "internal_error",
-        cause = causes(failure),
+        cause = %causes(failure),
         "internal error"
     );
 }
@@ -155,16 +157,4 @@ fn log_internal(failure: &(dyn StdError + 'static)) {
 /// The status for a call that took longer than its deadline.
 pub(super) fn deadline_exceeded() -> Status {
     status(ErrorReason::DeadlineExceeded)
-}
-
-/// The causes of a failure, outermost first, on one line.
-fn causes(failure: &(dyn StdError + 'static)) -> String {
-    let mut text = String::new();
-    let mut cause = failure.source();
-    while let Some(failure) = cause {
-        let separator = if text.is_empty() { "" } else { ": " };
-        let _ = write!(text, "{separator}{failure}");
-        cause = failure.source();
-    }
-    text
 }

@@ -4,7 +4,7 @@ use super::{
     admission::{Admission, Refusal},
     worker::{AcceptedConnection, Worker},
 };
-use crate::shutdown::Shutdown;
+use crate::{error_chain::chain, shutdown::Shutdown};
 use futures_util::future::join_all;
 use socket2::SockRef;
 use std::{
@@ -62,7 +62,9 @@ impl Acceptor {
                 Err(error) if is_about_one_connection(&error) => {}
                 // Out of file descriptors or memory: the connection stays in the queue, so trying again at once would spin.
                 Err(error) => {
-                    failed.note(|count| tracing::error!(count, %error, "cannot accept connections"));
+                    failed.note(
+                        |count| tracing::error!(count, cause = %chain(&error), "cannot accept connections"),
+                    );
                     tokio::select! {
                         () = self.shutdown.draining() => break,
                         () = tokio::time::sleep(back_off) => {}

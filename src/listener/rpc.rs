@@ -12,6 +12,7 @@ use super::{
     reply::Reply,
     request::{OpenRequest, Serve},
 };
+use crate::error_chain::chain;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use h2::{
@@ -186,7 +187,7 @@ impl<S: Serve> RpcConnection<S> {
         tokio::spawn(reply.map(move |outcome| {
             // A client that disconnects is no failure of ours.
             if let Err(error) = outcome {
-                tracing::debug!(%error, "request failed");
+                tracing::debug!(cause = %chain(&error), "request failed");
             }
             drop(open);
         }));

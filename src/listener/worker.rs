@@ -8,7 +8,7 @@ use super::{
     request::{Serve, counted},
     rpc::Rpc,
 };
-use crate::shutdown::Shutdown;
+use crate::{error_chain::chain, jitter, shutdown::Shutdown};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
@@ -249,7 +249,7 @@ impl Reaper {
         let stream = match tokio::net::TcpStream::from_std(stream) {
             Ok(stream) => stream,
             Err(error) => {
-                tracing::error!(%error, "cannot serve a connection");
+                tracing::error!(cause = %chain(&error), "cannot serve a connection");
                 return;
             }
         };
@@ -268,11 +268,11 @@ impl Reaper {
             };
             // A client that breaks the protocol or disconnects is no failure of ours.
             if let Err(error) = outcome {
-                tracing::debug!(%error, %peer, "connection failed");
+                tracing::debug!(cause = %chain(&*error), %peer, "connection failed");
             }
             drop((permit, load));
         });
-        let age_limit = self.options.connection_age.map(jittered);
+        let age_limit = self.options.connection_age.map(jitter::interval);
         self.connections
             .push(ConnectionHandle::new(state, task, age_limit));
     }
@@ -291,13 +291,4 @@ async fn await_detached_work(shutdown: &mut Shutdown) {
         () = tokio::time::sleep(DETACHED_WORK) => {}
         () = idle => {}
     }
-}
-
-/// The span, longer or shorter by up to a tenth, so that clients that connected together do not come back together.
-fn jittered(span: Duration) -> Duration {
-    let mut random = [0; 2];
-    // Without chance the ages are merely alike.
-    let _ = getrandom::fill(&mut random);
-    let tenths = f64::from(u16::from_ne_bytes(random)) / f64::from(u16::MAX);
-    span.mul_f64(0.9 + 0.2 * tenths)
 }

@@ -7,7 +7,7 @@ use super::{
     normalized::NormalizedPassword,
     pepper::{HmacKey, KeyRing},
 };
-use crate::domain::PasswordHash;
+use crate::{domain::PasswordHash, error_chain::chain};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How we hash now, and how often we have.
@@ -80,7 +80,7 @@ impl Hashing {
     pub(super) fn hash(&self, password: &NormalizedPassword) -> Option<PasswordHash> {
         self.computed.fetch_add(1, Ordering::Relaxed);
         hmac_bcrypt::hash(password.normalized(), &self.keys, self.cost)
-            .inspect_err(|error| tracing::error!(%error, "cannot hash a password"))
+            .inspect_err(|error| tracing::error!(cause = %chain(error), "cannot hash a password"))
             .ok()
     }
 

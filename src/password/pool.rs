@@ -4,6 +4,7 @@
 //! the threads that check sessions still get theirs at once.
 
 use super::job_queue::{Job, JobQueue, QueueFull};
+use crate::error_chain::chain;
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -105,7 +106,7 @@ fn lower_priority() {
         let lowered =
             getpriority_process(None).and_then(|nice| setpriority_process(None, (nice + NICENESS).min(19)));
         if let Err(error) = lowered {
-            tracing::warn!(%error, "hashing threads keep their priority: session checks may be slow while passwords are hashed");
+            tracing::warn!(cause = %chain(&error), "hashing threads keep their priority: session checks may be slow while passwords are hashed");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Keeps a process's log of revocations up to date with the one that all processes share.
 
 use super::{Cursor, RevocationLog, monotonic_millis};
-use crate::domain::Revocation;
+use crate::{domain::Revocation, error_chain::chain, jitter};
 use std::{error::Error as StdError, time::Duration};
 use tokio::time::sleep;
 
@@ -56,10 +56,10 @@ pub(super) async fn follow(mut shared: impl SharedLog, log: RevocationLog) {
             Err(error) => {
                 if is_well {
                     is_well = false;
-                    let cause = &error as &dyn StdError;
-                    tracing::warn!(cause, "the log of revocations cannot be read; trying again");
+                    let cause = chain(&error);
+                    tracing::warn!(%cause, "the log of revocations cannot be read; trying again");
                 }
-                sleep(RETRY_AFTER).await;
+                sleep(jitter::retry_pause(RETRY_AFTER)).await;
             }
         }
     }

@@ -10,7 +10,10 @@ mod stores;
 mod welcome;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-use sessiond::config::{self, Parsed, ServiceConfig};
+use sessiond::{
+    config::{self, Parsed, ServiceConfig},
+    error_chain::chain,
+};
 use std::{
     env,
     error::Error,
@@ -49,7 +52,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let _ = writeln!(io::stderr(), "sessiond: {}", with_causes(&*failure));
+            let _ = writeln!(io::stderr(), "sessiond: {}", chain(&*failure));
             ExitCode::FAILURE
         }
     }
@@ -62,14 +65,4 @@ async fn run(config: ServiceConfig, matches: &clap::ArgMatches) -> Result<(), Fa
         None => serve::serve(config).await,
         Some((name, matches)) => commands::run(name, matches, config).await,
     }
-}
-
-fn with_causes(failure: &(dyn Error + 'static)) -> String {
-    let mut text = failure.to_string();
-    let mut cause = failure.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

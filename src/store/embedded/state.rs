@@ -1,7 +1,7 @@
 //! What the store, its writer and its checkpoints know of each other.
 
 use super::user_cache::UserCache;
-use crate::{domain::Timestamp, store::session_table::Slot};
+use crate::{domain::Timestamp, error_chain::chain, store::session_table::Slot};
 use parking_lot::Mutex;
 use rusqlite::{ErrorCode, ffi};
 use std::{
@@ -38,11 +38,11 @@ impl SharedState {
             None => true,
         };
         if !is_fatal {
-            tracing::warn!(doing, error = %error, "the store failed; it goes on");
+            tracing::warn!(doing, cause = %chain(error), "the store failed; it goes on");
         } else if !self.broken.swap(true, Ordering::AcqRel) {
             tracing::error!(
                 doing,
-                error = %error,
+                cause = %chain(error),
                 "the store can no longer be trusted with writes; checks go on, everything else needs a restart"
             );
         }

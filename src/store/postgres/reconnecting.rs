@@ -5,6 +5,7 @@ use super::{
     connection::{Connection, Settings, Target},
     server_error::ServerError,
 };
+use crate::{error_chain::chain, jitter};
 use futures_util::future::try_join_all;
 use parking_lot::RwLock;
 use std::{sync::Arc, time::Duration};
@@ -13,7 +14,7 @@ use tokio::{
     time::sleep,
 };
 
-/// The first and the longest wait between two attempts to connect. Each is varied by half, so that processes do not come in step.
+/// The first and the longest wait between two attempts to connect.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
@@ -86,22 +87,11 @@ impl ReconnectingConnection {
                     return driver;
                 }
                 Err(error) => {
-                    tracing::debug!(
-                        error = &error as &dyn std::error::Error,
-                        "PostgreSQL cannot be reached"
-                    );
-                    sleep(varied(wait)).await;
+                    tracing::debug!(cause = %chain(&error), "PostgreSQL cannot be reached");
+                    sleep(jitter::retry_pause(wait)).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
             }
         }
     }
-}
-
-/// Half of `wait` to one and a half of it.
-fn varied(wait: Duration) -> Duration {
-    let mut random = [0; 1];
-    // Without randomness the waits are in step, which is no reason not to connect.
-    let _ = getrandom::fill(&mut random);
-    wait / 2 + wait * u32::from(random[0]) / 255
 }

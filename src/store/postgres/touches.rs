@@ -1,7 +1,10 @@
 //! Checks that are worth writing down, gathered and written together.
 
 use super::{pool::ConnectionPool, server_error::ServerError};
-use crate::domain::{LiveSession, SessionId, Timestamp, last_seen_slack};
+use crate::{
+    domain::{LiveSession, SessionId, Timestamp, last_seen_slack},
+    error_chain::chain,
+};
 use parking_lot::Mutex;
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -82,10 +85,7 @@ impl Touches {
             while !touches.is_empty() {
                 let now = touches.split_off(touches.len().saturating_sub(WRITTEN_AT_ONCE));
                 if let Err(error) = write(&pool, &now).await {
-                    tracing::debug!(
-                        error = &error as &dyn std::error::Error,
-                        "touches were not written"
-                    );
+                    tracing::debug!(cause = %chain(&error), "touches were not written");
                     for touch in now.into_iter().chain(touches) {
                         self.keep(touch);
                     }

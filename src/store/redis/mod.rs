@@ -52,7 +52,10 @@ use super::{
     Created, Epoch, Lookup, NewSession, Operation, RevocationLog, Rotation, ScanCursor, ScanPage, SessionKey,
     SessionStore, StoreError, log_follower,
 };
-use crate::domain::{LiveSession, Session, SessionId, Timestamp, TokenDigest, UserId};
+use crate::{
+    domain::{LiveSession, Session, SessionId, Timestamp, TokenDigest, UserId},
+    error_chain::chain,
+};
 use async_trait::async_trait;
 use config::Server;
 use connection::{check_batcher::CheckBatcher, failure, pool::ConnectionPool};
@@ -274,7 +277,7 @@ impl SessionStore for RedisStore {
         let db = Arc::clone(&self.context.db);
         tokio::spawn(async move {
             if let Err(error) = sweep::free_all_revoked(&db, sequence).await {
-                tracing::warn!(%error, "ended sessions stay in Redis until they expire");
+                tracing::warn!(cause = %chain(&error), "ended sessions stay in Redis until they expire");
             }
         });
         Ok(ended)

@@ -5,10 +5,12 @@ use crate::{
     Failure, in_process_transport,
     service::Service,
     stores::{self, OpenStores},
-    with_causes,
 };
 use clap::ArgMatches;
-use sessiond::config::{ServiceConfig, Upstream, UserStoreConfig};
+use sessiond::{
+    config::{ServiceConfig, Upstream, UserStoreConfig},
+    error_chain::chain,
+};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
@@ -43,7 +45,7 @@ impl Target {
         }
         let opened = stores::open(&config.stores)
             .await
-            .map_err(|failure| format!("no service runs at {address}, and {}", with_causes(&*failure)))?;
+            .map_err(|failure| format!("no service runs at {address}, and {}", chain(&*failure)))?;
         let service = Service::new(&opened, config.hashing, config.limits, config.api)?;
         Ok(Self::InProcess(
             in_process_transport::channel(service.api),
@@ -70,7 +72,7 @@ impl Target {
 pub(super) async fn connect(upstream: &Upstream) -> Result<Channel, Failure> {
     let endpoint = upstream.endpoint()?.connect_timeout(CONNECT_TIMEOUT);
     let connected = endpoint.connect().await;
-    connected.map_err(|error| format!("{upstream} does not answer: {}", with_causes(&error)).into())
+    connected.map_err(|error| format!("{upstream} does not answer: {}", chain(&error)).into())
 }
 
 /// The service that `--server` names.

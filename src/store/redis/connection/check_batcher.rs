@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     domain::{TokenDigest, UserId},
+    error_chain::chain,
     store::{
         batcher::{BatchServer, Batcher},
         redis::layout::keys::{Keyspace, Location, SHARDS},
@@ -231,7 +232,9 @@ impl ShardMap {
                 let nodes = self.slots.iter().map(|slot| node_of(slot).unwrap_or(0));
                 *self.nodes.write() = nodes.collect();
             }
-            Err(error) => tracing::debug!(%error, "the Cluster does not say where its slots are"),
+            Err(error) => {
+                tracing::debug!(cause = %chain(&error), "the Cluster does not say where its slots are")
+            }
         }
     }
 }

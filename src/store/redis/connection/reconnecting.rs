@@ -1,7 +1,11 @@
 //! Connections that are kept: opened again when they break, watched while they are silent.
 
 use super::{Connection, failure, is_tls};
-use crate::store::redis::config::{RedisConfig, Server};
+use crate::{
+    error_chain::chain,
+    jitter,
+    store::redis::config::{RedisConfig, Server},
+};
 use futures_util::future::join_all;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, RedisError, RedisResult, ServerErrorKind,
@@ -109,8 +113,8 @@ async fn fill(config: &RedisConfig, place: &watch::Sender<Option<Connection>>, s
                 place.send_replace(Some(connection));
             }
             Err(error) => {
-                tracing::debug!(server = ?config.server, %error, "no connection to Redis");
-                sleep(jittered(pause)).await;
+                tracing::debug!(server = ?config.server, cause = %chain(&error), "no connection to Redis");
+                sleep(jitter::retry_pause(pause)).await;
                 pause = (pause * 2).min(RECONNECT_AFTER.1);
             }
         }
@@ -121,7 +125,7 @@ async fn fill(config: &RedisConfig, place: &watch::Sender<Option<Connection>>, s
 async fn until_broken(config: &RedisConfig, mut connection: Connection, suspect: &Notify) -> RedisError {
     loop {
         // A suspicion is no reason for one probe after another.
-        let _ = timeout(jittered(PROBE_INTERVAL), suspect.notified()).await;
+        let _ = timeout(jitter::retry_pause(PROBE_INTERVAL), suspect.notified()).await;
         let probed = timeout(config.timeout, async {
             connection.must_take_writes().await?;
             must_lead_to_primary(config, &connection).await
@@ -171,10 +175,4 @@ async fn primary_named_by(sentinel: &ConnectionAddr, service: &str, config: &Red
     ask.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
     let (host, port): (String, String) = ask.query_async(&mut connection).await.ok()?;
     Some(format!("{host}:{port}"))
-}
-
-fn jittered(span: Duration) -> Duration {
-    // Many processes that lost one server do not come back in step. Without randomness they do, which is no worse than slow.
-    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
-    span.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
 }

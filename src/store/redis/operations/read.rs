@@ -3,6 +3,7 @@
 use super::Context;
 use crate::{
     domain::{LiveSession, Session, SessionId, Timestamp, TokenDigest, UserId},
+    error_chain::chain,
     store::{
         ScanCursor, ScanPage,
         redis::{
@@ -99,7 +100,7 @@ async fn live_sessions(
     if !missing.is_empty()
         && let Err(error) = context.db.remove_from_index(user, &missing).await
     {
-        tracing::debug!(%error, "could not tidy the index of a user's sessions");
+        tracing::debug!(cause = %chain(&error), "could not tidy the index of a user's sessions");
     }
     Ok(sessions)
 }

@@ -3,6 +3,7 @@
 use super::Context;
 use crate::{
     domain::{SessionId, Timestamp, TokenDigest},
+    error_chain::chain,
     store::redis::{layout::HOUR, protocol::Touched},
 };
 use futures_util::{StreamExt as _, stream};
@@ -76,7 +77,7 @@ async fn write_touch(context: &Context, touches: &Touches, digest: TokenDigest, 
         Ok(Touched::Moved(to)) => touches.add(to, touch),
         // A touch that comes late revives nothing; one that comes so late would change nothing.
         Err(error) if touch.noted_at.elapsed() < HOUR => {
-            tracing::debug!(%error, "could not note that a session was checked; trying again");
+            tracing::debug!(cause = %chain(&error), "could not note that a session was checked; trying again");
             touches.add(digest, touch);
         }
         Err(_) => {}
