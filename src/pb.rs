@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, clippy::all, clippy::pedantic)]
 
+use zeroize::Zeroize as _;
+
 tonic::include_proto!("auth.v1");
 
 /// The compiled contract, for reflection.
@@ -41,3 +43,35 @@ debug_by_name!(
     SetPasswordRequest,
     set_password_request::Credential,
 );
+
+// Passwords are wiped when their message is dropped, on both ends. Whoever takes one out of its message leaves an empty text
+// behind and wipes what was taken. Responses have no such wiping: a destructor would keep their fields from being moved out.
+
+impl Drop for PasswordCredential {
+    fn drop(&mut self) {
+        self.password.zeroize();
+    }
+}
+
+impl Drop for create_user_request::Credential {
+    fn drop(&mut self) {
+        match self {
+            Self::Password(secret) | Self::PasswordHash(secret) => secret.zeroize(),
+        }
+    }
+}
+
+impl Drop for set_password_request::Credential {
+    fn drop(&mut self) {
+        match self {
+            Self::Password(secret) | Self::PasswordHash(secret) => secret.zeroize(),
+        }
+    }
+}
+
+impl Drop for ChangePasswordRequest {
+    fn drop(&mut self) {
+        self.current_password.zeroize();
+        self.new_password.zeroize();
+    }
+}

@@ -1,6 +1,7 @@
 //! The HTTP gateway as a process of its own: an ordinary client of a `sessiond` elsewhere.
 
 use clap::Command;
+use mimalloc::MiMalloc;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use sessiond::{
     config::{self, GatewayProgramConfig, Parsed, settings::CommandLine},
@@ -15,9 +16,11 @@ use std::{
     io::{self, Write as _},
     process::ExitCode,
 };
+use zeroizing_alloc::ZeroAlloc;
 
+/// Wipes whatever is freed: passwords come and go through buffers of the network's libraries, which do not (S-98).
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: ZeroAlloc<MiMalloc> = ZeroAlloc(MiMalloc);
 
 const EXAMPLES: &str = "\
 Examples:

@@ -2,29 +2,49 @@
 
 use super::problem::{Problem, ProblemKind, Violation};
 use axum::body::Body;
-use bytes::Bytes;
 use http::{HeaderMap, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use serde_json::{Map, Value};
-use std::time::Duration;
+use std::{mem, time::Duration};
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// The longest body that the gateway takes.
 pub(super) const MAX_BYTES: usize = 16 * 1024;
 /// How long it waits for one. 16 KiB come through any line in that time.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The whole body.
+/// The whole body. It may hold a password, so it is wiped on drop.
 ///
 /// # Errors
 /// [`ProblemKind::BodyTooLarge`], [`ProblemKind::BodyTooSlow`], or [`ProblemKind::MalformedBody`] if it ended before its end.
-pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
-    let whole = Limited::new(body, MAX_BYTES).collect();
-    match tokio::time::timeout(READ_TIMEOUT, whole).await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ProblemKind::BodyTooLarge.into()),
-        Ok(Err(_)) => Err(ProblemKind::MalformedBody.into()),
+pub(super) async fn read(body: Body) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    match tokio::time::timeout(READ_TIMEOUT, collect(body)).await {
+        Ok(whole) => whole,
         Err(_) => Err(ProblemKind::BodyTooSlow.into()),
     }
+}
+
+async fn collect(mut body: Body) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    // It never grows: a growing buffer leaves copies behind.
+    let longest = body
+        .size_hint()
+        .upper()
+        .and_then(|upper| usize::try_from(upper).ok());
+    let mut whole = Zeroizing::new(Vec::with_capacity(longest.unwrap_or(MAX_BYTES).min(MAX_BYTES)));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| ProblemKind::MalformedBody)?;
+        let Ok(data) = frame.into_data() else { continue };
+        if data.len() > MAX_BYTES - whole.len() {
+            return Err(ProblemKind::BodyTooLarge.into());
+        }
+        whole.extend_from_slice(&data);
+        // What the connection still holds is its own to overwrite.
+        if let Ok(mut data) = data.try_into_mut() {
+            data.zeroize();
+        }
+    }
+    Ok(whole)
 }
 
 /// What a content type says a body is.
@@ -101,7 +121,8 @@ impl JsonFields {
         match self.members.remove(name)? {
             Value::Null => None,
             Value::String(text) => Some(text),
-            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            mut value @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                wipe(&mut value);
                 self.violations.push(Violation::new(name, "must be a text"));
                 None
             }
@@ -144,12 +165,13 @@ impl JsonFields {
     /// Forgets members that may be there and mean nothing.
     pub(super) fn ignore(&mut self, names: &[&str]) {
         for name in names {
-            self.members.remove(*name);
+            self.members.remove(*name).iter_mut().for_each(wipe);
         }
     }
 
     /// Forgets every member not yet taken.
     pub(super) fn ignore_rest(&mut self) {
+        self.members.values_mut().for_each(wipe);
         self.members.clear();
     }
 
@@ -166,8 +188,25 @@ impl JsonFields {
         }
         match self.violations.is_empty() {
             true => Ok(()),
-            false => Err(Problem::invalid_fields(self.violations)),
+            false => Err(Problem::invalid_fields(mem::take(&mut self.violations))),
         }
+    }
+}
+
+impl Drop for JsonFields {
+    fn drop(&mut self) {
+        for value in self.members.values_mut() {
+            wipe(value);
+        }
+    }
+}
+
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(items) => items.iter_mut().for_each(wipe),
+        Value::Object(members) => members.values_mut().for_each(wipe),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -175,6 +214,7 @@ impl JsonFields {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use bytes::Bytes;
 
     fn media_type(values: &[&str]) -> MediaType {
         let mut headers = HeaderMap::new();

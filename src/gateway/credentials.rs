@@ -6,13 +6,15 @@ use super::{
     problem::{Problem, ProblemKind, Violation},
     single_header::{SingleHeader, single_header},
 };
-use crate::contract;
+use crate::{contract, pb::PasswordCredential};
 use axum::body::Body;
 use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use http::{HeaderMap, header};
+use std::mem;
+use zeroize::Zeroizing;
 
 /// Padding is the one thing about base64 that clients do not agree on.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -20,93 +22,83 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What a user logs in with. Has no `Debug`: it holds the password.
-#[derive(PartialEq, Eq)]
-pub(super) struct Credentials {
-    pub(super) email: String,
-    pub(super) password: String,
+/// Those of a log-in request: out of the body, or, if it names neither email nor password, out of the Authorization header. The
+/// body goes first because browsers add the header on their own once they know it.
+///
+/// # Errors
+/// [`ProblemKind::InvalidField`] for what is missing, [`ProblemKind::MalformedBody`], [`ProblemKind::UnsupportedMediaType`], or
+/// what [`read`] gives.
+pub(super) async fn of_login(headers: &HeaderMap, body: Body) -> Result<PasswordCredential, Problem> {
+    let media_type = MediaType::of(headers);
+    let body = read(body).await?;
+    let given = match media_type {
+        MediaType::Form => of_form(&body)?,
+        MediaType::Json => of_json(&body)?,
+        MediaType::Missing | MediaType::Other if body.is_empty() => PasswordCredential::default(),
+        MediaType::Missing | MediaType::Other => return Err(ProblemKind::UnsupportedMediaType.into()),
+    };
+    let is_named = !given.email.is_empty() || !given.password.is_empty();
+    complete(match of_basic(headers) {
+        Some(basic) if !is_named => basic,
+        Some(_) | None => given,
+    })
 }
 
-impl Credentials {
-    /// Those of a log-in request: out of the body, or, if it names neither email nor password, out of the Authorization header. The
-    /// body goes first because browsers add the header on their own once they know it.
-    ///
-    /// # Errors
-    /// [`ProblemKind::InvalidField`] for what is missing, [`ProblemKind::MalformedBody`], [`ProblemKind::UnsupportedMediaType`], or what [`read`] gives.
-    pub(super) async fn of_login(headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
-        let media_type = MediaType::of(headers);
-        let body = read(body).await?;
-        let (email, password) = match media_type {
-            MediaType::Form => of_form(&body)?,
-            MediaType::Json => of_json(&body)?,
-            MediaType::Missing | MediaType::Other if body.is_empty() => (None, None),
-            MediaType::Missing | MediaType::Other => return Err(ProblemKind::UnsupportedMediaType.into()),
-        };
-        if email.is_none()
-            && password.is_none()
-            && let Some(basic) = Self::of_basic(headers)
-        {
-            return basic.complete();
-        }
-        let given = Self {
-            email: email.unwrap_or_default(),
-            password: password.unwrap_or_default(),
-        };
-        given.complete()
-    }
+/// Those in `Authorization: Basic` (RFC 7617, UTF-8); `None` if there is no such header or it cannot be read.
+pub(super) fn of_basic(headers: &HeaderMap) -> Option<PasswordCredential> {
+    let text = match single_header(headers, &header::AUTHORIZATION) {
+        SingleHeader::Once(text) => text,
+        SingleHeader::Absent | SingleHeader::Invalid => return None,
+    };
+    let encoded = contract::credentials(text, "Basic")?;
+    let decoded = Zeroizing::new(BASE64.decode(encoded.trim()).ok()?);
+    let (email, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some(PasswordCredential {
+        email: email.to_owned(),
+        password: password.to_owned(),
+    })
+}
 
-    /// Those in `Authorization: Basic` (RFC 7617, UTF-8); `None` if there is no such header or it cannot be read.
-    pub(super) fn of_basic(headers: &HeaderMap) -> Option<Self> {
-        let text = match single_header(headers, &header::AUTHORIZATION) {
-            SingleHeader::Once(text) => text,
-            SingleHeader::Absent | SingleHeader::Invalid => return None,
-        };
-        let encoded = contract::credentials(text, "Basic")?;
-        let decoded = String::from_utf8(BASE64.decode(encoded.trim()).ok()?).ok()?;
-        let (email, password) = decoded.split_once(':')?;
-        Some(Self {
-            email: email.to_owned(),
-            password: password.to_owned(),
-        })
-    }
-
-    fn complete(self) -> Result<Self, Problem> {
-        let parts = [("email", &self.email), ("password", &self.password)];
-        let missing: Vec<_> = parts
-            .iter()
-            .filter(|(_, value)| value.is_empty())
-            .map(|(name, _)| Violation::new(*name, "missing"))
-            .collect();
-        match missing.is_empty() {
-            true => Ok(self),
-            false => Err(Problem::invalid_fields(missing)),
-        }
+fn complete(given: PasswordCredential) -> Result<PasswordCredential, Problem> {
+    let parts = [("email", &given.email), ("password", &given.password)];
+    let missing: Vec<_> = parts
+        .iter()
+        .filter(|(_, value)| value.is_empty())
+        .map(|(name, _)| Violation::new(*name, "missing"))
+        .collect();
+    match missing.is_empty() {
+        true => Ok(given),
+        false => Err(Problem::invalid_fields(missing)),
     }
 }
 
-type EmailAndPassword = (Option<String>, Option<String>);
-
-fn of_form(body: &[u8]) -> Result<EmailAndPassword, Problem> {
-    let mut pairs = form::pairs(body).ok_or(ProblemKind::MalformedBody)?;
+fn of_form(body: &[u8]) -> Result<PasswordCredential, Problem> {
+    let mut pairs = Zeroizing::new(form::pairs(body).ok_or(ProblemKind::MalformedBody)?);
     let mut twice = Vec::new();
     let mut take = |name: &str| {
-        let mut values = pairs.extract_if(.., |(key, _)| key == name);
-        let value = values.next().map(|(_, value)| value);
-        if values.count() > 0 {
+        let mut values = pairs.iter_mut().filter(|(key, _)| key == name);
+        let value = values.next().map(|(_, value)| mem::take(value));
+        if values.next().is_some() {
             twice.push(Violation::new(name, "must be given once"));
         }
-        value
+        value.unwrap_or_default()
     };
-    let given = (take("email"), take("password"));
+    let given = PasswordCredential {
+        email: take("email"),
+        password: take("password"),
+    };
     match twice.is_empty() {
         true => Ok(given),
         false => Err(Problem::invalid_fields(twice)),
     }
 }
 
-fn of_json(body: &[u8]) -> Result<EmailAndPassword, Problem> {
+fn of_json(body: &[u8]) -> Result<PasswordCredential, Problem> {
     let mut fields = JsonFields::parse(body)?;
-    let given = (fields.optional_text("email"), fields.optional_text("password"));
+    let given = PasswordCredential {
+        email: fields.optional_text("email").unwrap_or_default(),
+        password: fields.optional_text("password").unwrap_or_default(),
+    };
     // Log-in pages send more than is needed, such as "remember me".
     fields.ignore_rest();
     fields.finish()?;
@@ -132,8 +124,8 @@ mod tests {
         if !authorization.is_empty() {
             headers.insert(header::AUTHORIZATION, authorization.parse().unwrap());
         }
-        let credentials = Credentials::of_login(&headers, Body::from(body)).await?;
-        Ok((credentials.email, credentials.password))
+        let credential = of_login(&headers, Body::from(body)).await?;
+        Ok((credential.email.clone(), credential.password.clone()))
     }
 
     fn missing(names: &[&str]) -> Problem {

@@ -1,5 +1,8 @@
 //! `application/x-www-form-urlencoded`, in bodies and query strings, without guessing: what is not UTF-8 is refused, not repaired.
 
+use std::string::FromUtf8Error;
+use zeroize::Zeroize as _;
+
 /// The names and values in order, or `None` if one of them is not UTF-8.
 pub(super) fn pairs(text: &[u8]) -> Option<Vec<(String, String)>> {
     text.split(|byte| *byte == b'&')
@@ -31,7 +34,9 @@ fn decode(text: &[u8]) -> Option<String> {
             (byte, _) => decoded.push(*byte),
         }
     }
-    String::from_utf8(decoded).ok()
+    // What is refused may hold a password as well.
+    let wiped = |error: FromUtf8Error| error.into_bytes().zeroize();
+    String::from_utf8(decoded).map_err(wiped).ok()
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {

@@ -3,7 +3,7 @@
 use super::{
     Gateway,
     cookie::{self, Presented},
-    credentials::Credentials,
+    credentials,
     problem::{Problem, ProblemKind},
     request_context::RequestContext,
 };
@@ -113,8 +113,8 @@ impl Gateway {
         match self.token_in_cookie(context, headers)? {
             TokenInCookie::Token(token) => self.check_session(context, token, max_auth_age).await,
             TokenInCookie::Malformed => Err(ProblemKind::NoSession.into()),
-            TokenInCookie::NoCookie if self.config.basic_auth => match Credentials::of_basic(headers) {
-                Some(credentials) => self.check_once(context, credentials).await,
+            TokenInCookie::NoCookie if self.config.basic_auth => match credentials::of_basic(headers) {
+                Some(credential) => self.check_once(context, credential).await,
                 None => Err(ProblemKind::NoSession.into()),
             },
             TokenInCookie::NoCookie => Err(ProblemKind::NoSession.into()),
@@ -150,14 +150,14 @@ impl Gateway {
     async fn check_once(
         &self,
         context: &RequestContext,
-        credentials: Credentials,
+        credential: pb::PasswordCredential,
     ) -> Result<Identity, Problem> {
         let (gateway, context) = (self.clone(), context.clone());
         // On a task of its own, so that a client that hangs up cannot leave the session behind.
         let check = tokio::spawn(async move {
             let request = pb::CreateSessionRequest {
                 lifetime: ONE_SHOT_LIFETIME.try_into().ok(),
-                ..gateway.log_in_request(&context, credentials)
+                ..gateway.log_in_request(&context, credential)
             };
             let created = gateway.upstream.create_session(&context, request).await?;
             let user = created.user.ok_or(ProblemKind::ServiceFailed)?;
@@ -173,17 +173,14 @@ impl Gateway {
         check.await.unwrap_or_else(|_| Err(ProblemKind::Internal.into()))
     }
 
-    /// A log-in with these credentials by the client that `context` describes.
+    /// A log-in with this credential by the client that `context` describes.
     pub(super) fn log_in_request(
         &self,
         context: &RequestContext,
-        credentials: Credentials,
+        credential: pb::PasswordCredential,
     ) -> pb::CreateSessionRequest {
-        let Credentials { email, password } = credentials;
         pb::CreateSessionRequest {
-            credential: Some(pb::create_session_request::Credential::Password(
-                pb::PasswordCredential { email, password },
-            )),
+            credential: Some(pb::create_session_request::Credential::Password(credential)),
             client: Some(pb::Client {
                 ip: context.client_ip.map(|ip| ip.to_string()).unwrap_or_default(),
                 user_agent: context.user_agent.clone(),

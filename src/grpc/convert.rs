@@ -10,7 +10,7 @@ use crate::{
     },
     pb,
 };
-use std::{fmt::Display, str::FromStr, time::Duration};
+use std::{fmt::Display, mem, str::FromStr, time::Duration};
 
 /// Collects what is wrong with a request while it is taken apart.
 #[derive(Default)]
@@ -152,9 +152,10 @@ pub(super) fn log_in(request: pb::CreateSessionRequest) -> Result<LogIn, Vec<Fie
             None
         }
         Some(Pb::UserId(id)) => fields.parse("user_id", &id).map(Credential::User),
-        Some(Pb::Password(pb::PasswordCredential { email, password })) => {
-            let email = fields.email("password.email", &email);
-            let password = fields.presented_password("password.password", password);
+        Some(Pb::Password(mut credential)) => {
+            let pb::PasswordCredential { email, password } = &mut credential;
+            let email = fields.email("password.email", email);
+            let password = fields.presented_password("password.password", mem::take(password));
             email
                 .zip(password)
                 .map(|(email, password)| Credential::Password { email, password })
@@ -199,9 +200,9 @@ pub(super) fn new_user(request: pb::CreateUserRequest) -> Result<NewUser, Vec<Fi
     let email = fields.email("email", &email);
     let names = fields.keep(Names::new(first_name, last_name));
     let roles = fields.keep(Roles::new(roles));
-    let password = credential.map(|credential| match credential {
-        Pb::Password(password) => NewPassword::Clear("password", Password::new(password)),
-        Pb::PasswordHash(hash) => NewPassword::Imported("password_hash", hash),
+    let password = credential.map(|mut credential| match &mut credential {
+        Pb::Password(password) => NewPassword::Clear("password", Password::new(mem::take(password))),
+        Pb::PasswordHash(hash) => NewPassword::Imported("password_hash", mem::take(hash)),
     });
     let user = match (email, names, roles) {
         (Some(email), Some(names), Some(roles)) => Some(NewUser {

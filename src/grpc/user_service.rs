@@ -7,6 +7,7 @@ use crate::{
     domain::Password,
     pb::{self, user_service_server::UserService},
 };
+use std::mem;
 use tonic::{Request, Response, Status};
 
 /// Users over gRPC.
@@ -139,9 +140,9 @@ impl UserService for Users {
             subject,
             current_password,
             new_password,
-        } = request.into_inner();
+        } = &mut request.into_inner();
         let mut fields = Fields::default();
-        let subject = match subject {
+        let subject = match subject.take() {
             None => {
                 fields.refuse("subject", "missing: session_token or user_id");
                 None
@@ -149,8 +150,8 @@ impl UserService for Users {
             Some(Pb::SessionToken(token)) => Some(PasswordSubject::Token(token)),
             Some(Pb::UserId(id)) => fields.parse("user_id", &id).map(PasswordSubject::User),
         };
-        let current = fields.presented_password("current_password", current_password);
-        let new = fields.presented_password("new_password", new_password);
+        let current = fields.presented_password("current_password", mem::take(current_password));
+        let new = fields.presented_password("new_password", mem::take(new_password));
         let parts = subject.zip(current).zip(new);
         let ((subject, current), new) = fields.finish(parts).map_err(AuthError::from)?;
         let changed = self.auth.change_password(subject, current, new).await?;
@@ -173,16 +174,21 @@ impl UserService for Users {
         request: Request<pb::SetPasswordRequest>,
     ) -> Result<Response<pb::SetPasswordResponse>, Status> {
         use pb::set_password_request::Credential as Pb;
-        let pb::SetPasswordRequest { user_id, credential } = request.into_inner();
+        let pb::SetPasswordRequest {
+            user_id,
+            mut credential,
+        } = request.into_inner();
         let mut fields = Fields::default();
         let id = fields.parse("user_id", &user_id);
-        let password = match credential {
+        let password = match credential.as_mut() {
             None => {
                 fields.refuse("credential", "missing: password or password_hash");
                 None
             }
-            Some(Pb::Password(password)) => Some(NewPassword::Clear("password", Password::new(password))),
-            Some(Pb::PasswordHash(hash)) => Some(NewPassword::Imported("password_hash", hash)),
+            Some(Pb::Password(password)) => {
+                Some(NewPassword::Clear("password", Password::new(mem::take(password))))
+            }
+            Some(Pb::PasswordHash(hash)) => Some(NewPassword::Imported("password_hash", mem::take(hash))),
         };
         let (id, password) = fields.finish(id.zip(password)).map_err(AuthError::from)?;
         let user = self.auth.set_password(id, password).await?;

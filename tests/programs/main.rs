@@ -13,6 +13,7 @@ mod config;
 mod configuration;
 mod data_directory;
 mod external_clients;
+mod memory;
 mod metrics;
 mod out_of_descriptors;
 mod secrets;

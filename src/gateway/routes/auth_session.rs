@@ -2,8 +2,7 @@
 
 use crate::{
     gateway::{
-        Gateway, cookie,
-        credentials::Credentials,
+        Gateway, cookie, credentials,
         identity::TokenInCookie,
         json_view,
         problem::{Problem, ProblemKind},
@@ -36,10 +35,10 @@ pub(in crate::gateway) async fn log_in(
         TokenInCookie::Token(token) => token.to_owned(),
         TokenInCookie::NoCookie | TokenInCookie::Malformed => String::new(),
     };
-    let credentials = Credentials::of_login(&headers, body).await?;
+    let credential = credentials::of_login(&headers, body).await?;
     let request = pb::CreateSessionRequest {
         replaces_session_token: replaced,
-        ..gateway.log_in_request(&context, credentials)
+        ..gateway.log_in_request(&context, credential)
     };
     let created = gateway.upstream.create_session(&context, request).await?;
     let user = created.user.ok_or(ProblemKind::ServiceFailed)?;

@@ -68,18 +68,16 @@ pub(in crate::gateway) async fn change_password(
 ) -> Result<Response, Problem> {
     let identity = gateway.identify(&context, &headers).await?;
     let mut fields = JsonFields::read(&headers, body).await?;
-    let current_password = fields.text("current_password");
-    let new_password = fields.text("new_password");
-    fields.finish()?;
     let subject = match identity.session {
         Some(session) => pb::change_password_request::Subject::SessionToken(session.token),
         None => pb::change_password_request::Subject::UserId(identity.user.id),
     };
     let request = pb::ChangePasswordRequest {
         subject: Some(subject),
-        current_password,
-        new_password,
+        current_password: fields.text("current_password"),
+        new_password: fields.text("new_password"),
     };
+    fields.finish()?;
     let changed = gateway.upstream.change_password(&context, request).await;
     let changed = changed.map_err(|problem| match problem.kind() == ProblemKind::WrongCredentials {
         // 401 would say that the session is gone.
