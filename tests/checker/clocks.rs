@@ -2,7 +2,7 @@
 
 use crate::{
     health::becomes_serving,
-    history::{Born, Span, Told},
+    history::{Completion, IssuedToken, Span},
     node::{Node, embedded_in_its_own},
     recorder::{Caller, Recorder, remembering_options},
 };
@@ -35,15 +35,17 @@ fn caller(node: &Node) -> Caller {
     }
 }
 
-async fn session(caller: &Caller) -> Born {
+async fn session(caller: &Caller) -> IssuedToken {
     let user = caller.new_user(0, "ada@example.org").await.unwrap();
     *caller.create(0, user, SPAN, None).await.answer().unwrap()
 }
 
-async fn is_alive(caller: &Caller, session: &Born) -> bool {
+async fn is_alive(caller: &Caller, session: &IssuedToken) -> bool {
     match caller.check(0, session.token).await {
-        Told::Answer(found) => found.is_some(),
-        unknown @ (Told::Unknown | Told::Refused | Told::Nonsense(_)) => panic!("{unknown:?}"),
+        Completion::Answer(found) => found.is_some(),
+        unknown @ (Completion::Unknown | Completion::Refused | Completion::OutOfContract(_)) => {
+            panic!("{unknown:?}")
+        }
     }
 }
 
@@ -114,7 +116,7 @@ async fn f_09_a_restart_in_the_past_extends_a_session_by_the_downtime_at_most() 
 /// Tells this test that it is the program whose wall clock is set, and by which file.
 const INSIDE: &str = "WALL_CLOCK_OF_THIS_TEST";
 
-/// The library's client goes by what it is told of time, so it needs a process of its own: this test starts itself again.
+/// The library's client uses the clock of its process, so it needs one of its own: this test starts itself again.
 #[test]
 fn f_07_remembered_answers_go_by_a_clock_that_nobody_sets() {
     if let Some(path) = std::env::var_os(INSIDE) {
@@ -166,7 +168,7 @@ async fn remember_while_set(clock: WallClock) {
             sleep(Duration::from_millis(20)).await;
         }
     }
-    // The wall clock is an hour behind: who went by it would believe the answer for an hour more.
+    // The wall clock is an hour behind: a client that used it would trust the answer for an hour more.
     sleep((created_at + SPAN.lifetime).saturating_duration_since(Instant::now())).await;
     assert_eq!(client.try_cached(&token), None);
     assert_eq!(client.check(&token).await, Err(CheckError::Invalid));

@@ -3,7 +3,7 @@
 use crate::{
     chance::{self, Chance},
     health::becomes_serving,
-    history::{Born, Event, Key, Span, Told},
+    history::{Completion, Event, IssuedToken, Key, Span},
     node::{Node, embedded_in},
     recorder::{Caller, Recorder},
     rules::Bounds,
@@ -41,7 +41,7 @@ struct Trial {
     node: Node,
     caller: Caller,
     users: Vec<UserId>,
-    living: Vec<Born>,
+    living: Vec<IssuedToken>,
     chance: Chance,
     _data_dir: TempDir,
 }
@@ -108,26 +108,26 @@ impl Trial {
         });
     }
 
-    async fn create(&mut self) -> Told<Born> {
+    async fn create(&mut self) -> Completion<IssuedToken> {
         let user = self.chance.pick(&self.users).unwrap();
-        let told = self.caller.create(0, user, SPAN, None).await;
-        self.living.extend(told.answer());
-        told
+        let completion = self.caller.create(0, user, SPAN, None).await;
+        self.living.extend(completion.answer());
+        completion
     }
 
-    async fn destroy(&mut self) -> Told<bool> {
-        let Some(born) = self.chance.pick(&self.living) else {
-            return Told::Refused;
+    async fn destroy(&mut self) -> Completion<bool> {
+        let Some(issued) = self.chance.pick(&self.living) else {
+            return Completion::Refused;
         };
-        self.living.retain(|other| *other != born);
-        self.caller.destroy(0, Key::Token(born.token)).await
+        self.living.retain(|other| *other != issued);
+        self.caller.destroy(0, Key::Token(issued.token)).await
     }
 
     /// One log-in or log-out. Whether it was acknowledged.
     async fn write(&mut self) -> bool {
         match self.chance.percent(60) {
             true => self.create().await.answer().is_some(),
-            false => self.destroy().await != Told::Unknown,
+            false => self.destroy().await != Completion::Unknown,
         }
     }
 
@@ -137,7 +137,7 @@ impl Trial {
         let tokens: Vec<_> = history
             .iter()
             .filter_map(|operation| match &operation.event {
-                Event::Create { told, .. } => Some(told.answer()?.token),
+                Event::Create { completion, .. } => Some(completion.answer()?.token),
                 Event::Check { .. }
                 | Event::Rotate { .. }
                 | Event::Destroy { .. }
@@ -157,8 +157,11 @@ impl Trial {
 
     /// A check of a session that lives. Whether it was found.
     async fn is_checked(&mut self) -> bool {
-        let born = self.chance.pick(&self.living).unwrap();
-        matches!(self.caller.check(0, born.token).await, Told::Answer(Some(_)))
+        let issued = self.chance.pick(&self.living).unwrap();
+        matches!(
+            self.caller.check(0, issued.token).await,
+            Completion::Answer(Some(_))
+        )
     }
 
     /// Starts the service again without faults, and holds it to what it has said.

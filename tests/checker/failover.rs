@@ -3,7 +3,7 @@
 use crate::{
     chance,
     health::becomes_serving,
-    history::{Key, Span, Told},
+    history::{Completion, Key, Span},
     node::Node,
     recorder::{Caller, Recorder},
     rules::Bounds,
@@ -85,7 +85,7 @@ async fn f_16_a_promoted_postgres_standby_has_everything_that_was_acknowledged()
     assert_clean(OF, &recorder, &BOUNDS);
 }
 
-/// A PostgreSQL that is asked to break off its wait for the standby answers as if all were well: nobody may ask it to.
+/// A PostgreSQL that is asked to break off its wait for the standby answers as if all were well, so nothing may break it off.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_16_what_no_standby_has_is_not_acknowledged() {
     let (primary, standby, arguments) = block_in_place(postgres_pair);
@@ -116,10 +116,10 @@ async fn f_16_what_no_standby_has_is_not_acknowledged() {
         standby.promote();
     });
     becomes_serving(&node.channel(), true).await;
-    assert_eq!((destroyed, ended), (Told::Unknown, Told::Unknown));
-    assert_eq!(created, Told::Unknown);
+    assert_eq!((destroyed, ended), (Completion::Unknown, Completion::Unknown));
+    assert_eq!(created, Completion::Unknown);
     for session in &sessions {
-        assert_ne!(caller.check(0, session.token).await, Told::Unknown);
+        assert_ne!(caller.check(0, session.token).await, Completion::Unknown);
     }
 }
 

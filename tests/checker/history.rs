@@ -1,9 +1,9 @@
-//! What clients asked and what they were told: the only thing that the rules judge.
+//! The history of a run: every call with its invocation and completion. The rules judge nothing else.
 
 use sessiond::domain::{SessionId, UserId};
 use std::time::Duration;
 
-/// A token by its number: one number for one text, also for texts that nobody was ever given.
+/// A token by its number: one number for one text, also for texts that the service never issued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Token(pub u32);
 
@@ -11,7 +11,7 @@ pub(crate) struct Token(pub u32);
 #[derive(Debug, Clone)]
 pub(crate) struct Operation {
     pub client: usize,
-    /// Which process was asked.
+    /// Which process was called.
     pub process: usize,
     pub invoked: Duration,
     pub returned: Duration,
@@ -29,9 +29,9 @@ impl Operation {
             event,
         } = self;
         let event = match event {
-            Event::List { user, told } => {
-                let told = told.clone().map(|sessions| sessions.len());
-                format!("List {{ user: {user}, sessions: {told:?} }}")
+            Event::List { user, completion } => {
+                let completion = completion.clone().map(|sessions| sessions.len());
+                format!("List {{ user: {user}, sessions: {completion:?} }}")
             }
             Event::Create { .. }
             | Event::Check { .. }
@@ -45,94 +45,94 @@ impl Operation {
     }
 }
 
-/// What was asked, and what came of it.
+/// A call and its completion.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
     Create {
         user: UserId,
         span: Span,
         replaces: Option<Token>,
-        told: Told<Born>,
+        completion: Completion<IssuedToken>,
     },
     /// `None`: a definite no.
     Check {
         token: Token,
-        memory: Memory,
-        told: Told<Option<Named>>,
+        cache_bounds: CacheBounds,
+        completion: Completion<Option<Identity>>,
     },
     Rotate {
         token: Token,
         grace: Duration,
-        told: Told<Option<Born>>,
+        completion: Completion<Option<IssuedToken>>,
     },
     /// Whether there was a living session to end.
     Destroy {
         key: Key,
-        told: Told<bool>,
+        completion: Completion<bool>,
     },
     /// Whatever ends all sessions of a user but one.
     EndUser {
         user: UserId,
         except: Option<SessionId>,
-        told: Told<()>,
+        completion: Completion<()>,
     },
     EndEveryone {
-        told: Told<()>,
+        completion: Completion<()>,
     },
     /// All living sessions of a user.
     List {
         user: UserId,
-        told: Told<Vec<SessionId>>,
+        completion: Completion<Vec<SessionId>>,
     },
     /// How many sessions live.
     Count {
-        told: Told<u64>,
+        completion: Completion<u64>,
     },
 }
 
-/// What a client that remembers answers is allowed.
+/// What a client that caches answers is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Memory {
-    /// How long after a revocation it may go on to believe what it remembers.
+pub(crate) struct CacheBounds {
+    /// How long after a revocation it may still use a cached answer.
     pub staleness: Duration,
-    /// How long after a use the service may hear of it.
+    /// How long after a use the client may report it to the service.
     pub reported_within: Duration,
 }
 
 /// What a client knows after its call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Told<T> {
+pub(crate) enum Completion<T> {
     /// It was done, and this is the answer.
     Answer(T),
     /// UNAVAILABLE, DEADLINE_EXCEEDED or a broken connection: it may have happened, or happen at any time from now on.
     Unknown,
     /// It was refused for a reason that the contract names; nothing happened.
     Refused,
-    /// What the contract never says.
-    Nonsense(String),
+    /// An answer outside the contract.
+    OutOfContract(String),
 }
 
-impl<T> Told<T> {
+impl<T> Completion<T> {
     pub(crate) fn answer(&self) -> Option<&T> {
         match self {
             Self::Answer(answer) => Some(answer),
-            Self::Unknown | Self::Refused | Self::Nonsense(_) => None,
+            Self::Unknown | Self::Refused | Self::OutOfContract(_) => None,
         }
     }
 
-    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Told<U> {
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Completion<U> {
         match self {
-            Self::Answer(answer) => Told::Answer(change(answer)),
-            Self::Unknown => Told::Unknown,
-            Self::Refused => Told::Refused,
-            Self::Nonsense(what) => Told::Nonsense(what),
+            Self::Answer(answer) => Completion::Answer(change(answer)),
+            Self::Unknown => Completion::Unknown,
+            Self::Refused => Completion::Refused,
+            Self::OutOfContract(what) => Completion::OutOfContract(what),
         }
     }
 
     /// Whether it may have happened.
     pub(crate) fn may_have_happened(&self) -> bool {
         match self {
-            Self::Answer(_) | Self::Unknown | Self::Nonsense(_) => true,
+            Self::Answer(_) | Self::Unknown | Self::OutOfContract(_) => true,
             Self::Refused => false,
         }
     }
@@ -145,17 +145,17 @@ pub(crate) struct Span {
     pub idle: Duration,
 }
 
-/// A token as it was given out.
+/// A token as the service issued it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Born {
+pub(crate) struct IssuedToken {
     pub token: Token,
     pub session: SessionId,
     pub user: UserId,
 }
 
-/// Whom a check names.
+/// The session and user that a check names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Named {
+pub(crate) struct Identity {
     pub session: SessionId,
     pub user: UserId,
 }

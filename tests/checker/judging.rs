@@ -1,7 +1,7 @@
 //! Each rule against histories written by hand: one that breaks it, and the nearest one that does not.
 
 use crate::{
-    history::{Born, Event, Key, Memory, Named, Operation, Span, Token, Told},
+    history::{CacheBounds, Completion, Event, Identity, IssuedToken, Key, Operation, Span, Token},
     rules::{Bounds, violations},
 };
 use sessiond::domain::{SessionId, Timestamp, UserId};
@@ -26,22 +26,22 @@ fn session(n: u8) -> SessionId {
     SessionId::new(Timestamp::from_millis(1), [n; 10])
 }
 
-fn born(n: u8) -> Born {
-    Born {
+fn issued(n: u8) -> IssuedToken {
+    IssuedToken {
         token: Token(n.into()),
         session: session(n),
         user: user(1),
     }
 }
 
-fn alive(n: u8) -> Told<Option<Named>> {
-    Told::Answer(Some(Named {
+fn alive(n: u8) -> Completion<Option<Identity>> {
+    Completion::Answer(Some(Identity {
         session: session(n),
         user: user(1),
     }))
 }
 
-const DEAD: Told<Option<Named>> = Told::Answer(None);
+const DEAD: Completion<Option<Identity>> = Completion::Answer(None);
 
 /// Calls written down one after the other.
 #[derive(Default)]
@@ -61,10 +61,16 @@ impl Story {
 
     /// Session `n` of user 1, created between these two milliseconds, with 10 s to live and 1 s without a check.
     fn created(self, from: u64, to: u64, n: u8) -> Self {
-        self.created_as(from, to, None, Told::Answer(born(n)))
+        self.created_as(from, to, None, Completion::Answer(issued(n)))
     }
 
-    fn created_as(self, from: u64, to: u64, replaces: Option<u32>, told: Told<Born>) -> Self {
+    fn created_as(
+        self,
+        from: u64,
+        to: u64,
+        replaces: Option<u32>,
+        completion: Completion<IssuedToken>,
+    ) -> Self {
         let event = Event::Create {
             user: user(1),
             span: Span {
@@ -72,13 +78,13 @@ impl Story {
                 idle: ms(1000),
             },
             replaces: replaces.map(Token),
-            told,
+            completion,
         };
         self.call(from, to, event)
     }
 
-    fn checked(self, from: u64, to: u64, token: u8, told: Told<Option<Named>>) -> Self {
-        self.checked_from_memory(from, to, token, told, 0)
+    fn checked(self, from: u64, to: u64, token: u8, completion: Completion<Option<Identity>>) -> Self {
+        self.checked_from_memory(from, to, token, completion, 0)
     }
 
     fn checked_from_memory(
@@ -86,43 +92,50 @@ impl Story {
         from: u64,
         to: u64,
         token: u8,
-        told: Told<Option<Named>>,
+        completion: Completion<Option<Identity>>,
         staleness: u64,
     ) -> Self {
         let event = Event::Check {
             token: Token(token.into()),
-            memory: Memory {
+            cache_bounds: CacheBounds {
                 staleness: ms(staleness),
                 reported_within: ms(staleness),
             },
-            told,
+            completion,
         };
         self.call(from, to, event)
     }
 
-    fn destroyed(self, from: u64, to: u64, token: u8, told: Told<bool>) -> Self {
+    fn destroyed(self, from: u64, to: u64, token: u8, completion: Completion<bool>) -> Self {
         let key = Key::Token(Token(token.into()));
-        self.call(from, to, Event::Destroy { key, told })
+        self.call(from, to, Event::Destroy { key, completion })
     }
 
-    fn rotated(self, from: u64, to: u64, token: u8, told: Told<Option<Born>>) -> Self {
-        self.rotated_with_grace(from, to, token, 0, told)
+    fn rotated(self, from: u64, to: u64, token: u8, completion: Completion<Option<IssuedToken>>) -> Self {
+        self.rotated_with_grace(from, to, token, 0, completion)
     }
 
-    fn rotated_with_grace(self, from: u64, to: u64, token: u8, grace: u64, told: Told<Option<Born>>) -> Self {
+    fn rotated_with_grace(
+        self,
+        from: u64,
+        to: u64,
+        token: u8,
+        grace: u64,
+        completion: Completion<Option<IssuedToken>>,
+    ) -> Self {
         let event = Event::Rotate {
             token: Token(token.into()),
             grace: ms(grace),
-            told,
+            completion,
         };
         self.call(from, to, event)
     }
 
-    fn ended(self, from: u64, to: u64, except: Option<SessionId>, told: Told<()>) -> Self {
+    fn ended(self, from: u64, to: u64, except: Option<SessionId>, completion: Completion<()>) -> Self {
         let event = Event::EndUser {
             user: user(1),
             except,
-            told,
+            completion,
         };
         self.call(from, to, event)
     }
@@ -130,14 +143,14 @@ impl Story {
     fn listed(self, from: u64, to: u64, sessions: &[u8]) -> Self {
         let event = Event::List {
             user: user(1),
-            told: Told::Answer(sessions.iter().copied().map(session).collect()),
+            completion: Completion::Answer(sessions.iter().copied().map(session).collect()),
         };
         self.call(from, to, event)
     }
 
     fn counted(self, from: u64, to: u64, count: u64) -> Self {
-        let told = Told::Answer(count);
-        self.call(from, to, Event::Count { told })
+        let completion = Completion::Answer(count);
+        self.call(from, to, Event::Count { completion })
     }
 
     /// The rules that it breaks.
@@ -168,11 +181,11 @@ fn story() -> Story {
 
 #[test]
 fn rule_0_an_answer_outside_the_contract_is_reported() {
-    let nonsense = Told::Nonsense("Internal".into());
+    let nonsense = Completion::OutOfContract("Internal".into());
     story().created(0, 1, 1).checked(2, 3, 1, nonsense).breaks(0);
     story()
         .created(0, 1, 1)
-        .checked(2, 3, 1, Told::Unknown)
+        .checked(2, 3, 1, Completion::Unknown)
         .breaks_nothing();
 }
 
@@ -192,11 +205,15 @@ fn rule_1_a_check_names_the_owner() {
 
 #[test]
 fn rule_2_a_check_after_an_acknowledged_end_fails() {
-    let ended = || story().created(0, 1, 1).destroyed(10, 20, 1, Told::Answer(true));
+    let ended = || {
+        story()
+            .created(0, 1, 1)
+            .destroyed(10, 20, 1, Completion::Answer(true))
+    };
     ended().checked(21, 22, 1, alive(1)).breaks(2);
     ended().checked(21, 22, 1, DEAD).breaks_nothing();
     ended().checked(19, 30, 1, alive(1)).breaks_nothing();
-    let unknown = || story().created(0, 1, 1).destroyed(10, 20, 1, Told::Unknown);
+    let unknown = || story().created(0, 1, 1).destroyed(10, 20, 1, Completion::Unknown);
     unknown().checked(21, 22, 1, alive(1)).breaks_nothing();
     unknown().checked(21, 22, 1, DEAD).breaks_nothing();
 }
@@ -207,18 +224,30 @@ fn rule_2_ending_all_of_a_users_sessions_spares_one_and_those_of_later() {
         story()
             .created(0, 1, 1)
             .created(0, 1, 2)
-            .ended(10, 20, Some(session(2)), Told::Answer(()))
+            .ended(10, 20, Some(session(2)), Completion::Answer(()))
     };
     except_2().checked(21, 22, 1, alive(1)).breaks(2);
     except_2().checked(21, 22, 2, alive(2)).breaks_nothing();
     except_2().checked(21, 22, 2, DEAD).breaks(4);
     // Under way at the same time: either order will do.
-    let meanwhile = || story().created(5, 15, 3).ended(10, 20, None, Told::Answer(()));
+    let meanwhile = || {
+        story()
+            .created(5, 15, 3)
+            .ended(10, 20, None, Completion::Answer(()))
+    };
     meanwhile().checked(21, 22, 3, alive(3)).breaks_nothing();
     meanwhile().checked(21, 22, 3, DEAD).breaks_nothing();
-    let later = || story().ended(10, 20, None, Told::Answer(())).created(21, 22, 3);
+    let later = || {
+        story()
+            .ended(10, 20, None, Completion::Answer(()))
+            .created(21, 22, 3)
+    };
     later().checked(23, 24, 3, DEAD).breaks(4);
-    let never_answered = || story().ended(10, 20, None, Told::Unknown).created(21, 22, 3);
+    let never_answered = || {
+        story()
+            .ended(10, 20, None, Completion::Unknown)
+            .created(21, 22, 3)
+    };
     never_answered().checked(23, 24, 3, DEAD).breaks_nothing();
 }
 
@@ -227,14 +256,14 @@ fn rule_2_a_replaced_and_a_rotated_token_are_dead() {
     let replaced = || {
         story()
             .created(0, 1, 1)
-            .created_as(10, 20, Some(1), Told::Answer(born(2)))
+            .created_as(10, 20, Some(1), Completion::Answer(issued(2)))
     };
     replaced().checked(21, 22, 1, alive(1)).breaks(2);
     replaced().listed(21, 22, &[1, 2]).breaks(2);
     replaced().listed(21, 22, &[2]).breaks_nothing();
-    let new_token = Told::Answer(Some(Born {
+    let new_token = Completion::Answer(Some(IssuedToken {
         token: Token(9),
-        ..born(1)
+        ..issued(1)
     }));
     let rotated = || story().created(0, 1, 1).rotated(10, 20, 1, new_token.clone());
     rotated().checked(21, 22, 1, alive(1)).breaks(2);
@@ -243,7 +272,7 @@ fn rule_2_a_replaced_and_a_rotated_token_are_dead() {
     rotated().listed(21, 22, &[]).breaks(4);
     // A destroyed session takes its new token along.
     rotated()
-        .destroyed(21, 22, 9, Told::Answer(true))
+        .destroyed(21, 22, 9, Completion::Answer(true))
         .checked(23, 24, 9, alive(1))
         .breaks(2);
     let in_grace = || {
@@ -254,14 +283,18 @@ fn rule_2_a_replaced_and_a_rotated_token_are_dead() {
     in_grace().checked(119, 122, 1, alive(1)).breaks_nothing();
     in_grace().checked(121, 122, 1, alive(1)).breaks(2);
     in_grace()
-        .rotated(21, 22, 1, Told::Answer(None))
+        .rotated(21, 22, 1, Completion::Answer(None))
         .checked(23, 24, 1, alive(1))
         .breaks_nothing();
 }
 
 #[test]
 fn rule_2_a_client_that_remembers_has_as_long_as_it_may_be_stale() {
-    let ended = || story().created(0, 1, 1).destroyed(10, 20, 1, Told::Answer(true));
+    let ended = || {
+        story()
+            .created(0, 1, 1)
+            .destroyed(10, 20, 1, Completion::Answer(true))
+    };
     ended()
         .checked_from_memory(70, 71, 1, alive(1), 50)
         .breaks_nothing();
@@ -273,18 +306,18 @@ fn rule_3_what_was_dead_stays_dead() {
     let dead = || {
         story()
             .created(0, 1, 1)
-            .destroyed(5, 6, 1, Told::Unknown)
+            .destroyed(5, 6, 1, Completion::Unknown)
             .checked(10, 20, 1, DEAD)
     };
     dead().checked(21, 22, 1, alive(1)).breaks(3);
     dead().checked(19, 22, 1, alive(1)).breaks_nothing();
     dead().listed(21, 22, &[1]).breaks(3);
-    dead().destroyed(21, 22, 1, Told::Answer(true)).breaks(3);
+    dead().destroyed(21, 22, 1, Completion::Answer(true)).breaks(3);
     // What replaced it is there, so it is not.
     let replaced = || {
         story()
             .created(0, 1, 1)
-            .created_as(5, 6, Some(1), Told::Unknown)
+            .created_as(5, 6, Some(1), Completion::Unknown)
             .listed(10, 20, &[2])
     };
     replaced().checked(21, 22, 1, alive(1)).breaks(3);
@@ -310,7 +343,7 @@ fn rule_3_a_wrong_clock_may_keep_alive_what_has_expired_by_as_much() {
     assert!(broken(kept_alive().checked(1500, 1510, 1, alive(1))).is_empty());
     assert_eq!(broken(kept_alive().checked(2116, 2117, 1, alive(1))), [5]);
     // It was over long before it could have expired, however wrong the clocks are.
-    let ended = || story().created(0, 1, 1).destroyed(5, 6, 1, Told::Unknown);
+    let ended = || story().created(0, 1, 1).destroyed(5, 6, 1, Completion::Unknown);
     let ended = ended().checked(700, 710, 1, DEAD).checked(711, 712, 1, alive(1));
     assert_eq!(broken(ended), [3]);
     // Where clocks are right, none is kept alive.
@@ -320,9 +353,9 @@ fn rule_3_a_wrong_clock_may_keep_alive_what_has_expired_by_as_much() {
 #[test]
 fn rule_2_a_grace_ends_by_a_clock_and_without_one_none_is_asked() {
     let rotated = |grace| {
-        let new_token = Told::Answer(Some(Born {
+        let new_token = Completion::Answer(Some(IssuedToken {
             token: Token(9),
-            ..born(1)
+            ..issued(1)
         }));
         story()
             .created(0, 1, 1)
@@ -343,7 +376,7 @@ fn rule_2_what_is_over_by_a_wrong_clock_is_not_replaced() {
     let is_broken = |story: Story| !violations(&story.0, &WRONG_CLOCKS).is_empty();
     let replaced_at = |at| {
         let created = story().created(0, 1, 1);
-        created.created_as(at, at + 10, Some(1), Told::Answer(born(2)))
+        created.created_as(at, at + 10, Some(1), Completion::Answer(issued(2)))
     };
     assert!(is_broken(replaced_at(880).checked(891, 892, 1, alive(1))));
     assert!(!is_broken(replaced_at(890).checked(901, 902, 1, alive(1))));
@@ -355,17 +388,17 @@ fn rule_4_a_session_that_nobody_ended_lives() {
     story().created(0, 1, 1).checked(2, 3, 1, DEAD).breaks(4);
     story()
         .created(0, 1, 1)
-        .destroyed(2, 3, 1, Told::Answer(false))
+        .destroyed(2, 3, 1, Completion::Answer(false))
         .breaks(4);
     story()
         .created(0, 1, 1)
-        .rotated(2, 3, 1, Told::Answer(None))
+        .rotated(2, 3, 1, Completion::Answer(None))
         .breaks(4);
     story().created(0, 1, 1).listed(2, 3, &[]).breaks(4);
     story()
         .created(0, 1, 1)
         .checked(2, 30, 1, DEAD)
-        .destroyed(29, 40, 1, Told::Unknown)
+        .destroyed(29, 40, 1, Completion::Unknown)
         .breaks_nothing();
     // Activity counts, less the slack of a tenth.
     let active = || story().created(0, 1, 1).checked(500, 510, 1, alive(1));
@@ -375,7 +408,7 @@ fn rule_4_a_session_that_nobody_ended_lives() {
 
 #[test]
 fn rule_4_a_rotation_that_was_cut_off_ends_no_session() {
-    let cut_off = || story().created(0, 1, 1).rotated(10, 20, 1, Told::Unknown);
+    let cut_off = || story().created(0, 1, 1).rotated(10, 20, 1, Completion::Unknown);
     cut_off().listed(21, 22, &[]).breaks(4);
     cut_off().listed(21, 22, &[1]).breaks_nothing();
 }
@@ -401,7 +434,7 @@ fn rule_5_an_expired_session_is_dead() {
     let active = || story().created(0, 1, 1).checked(500, 510, 1, alive(1));
     active().checked(1515, 1520, 1, alive(1)).breaks_nothing();
     active().checked(1516, 1520, 1, alive(1)).breaks(5);
-    // Somebody who remembers uses the session without asking, and tells later.
+    // A client with a cached answer uses the session without a call, and reports the use later.
     let remembered = || {
         story()
             .created(0, 1, 1)
@@ -427,11 +460,11 @@ fn rule_5_an_expired_session_is_dead() {
 fn rule_6_nothing_lives_that_was_not_created() {
     story().checked(2, 3, 7, alive(7)).breaks(6);
     story().checked(2, 3, 7, DEAD).breaks_nothing();
-    story().destroyed(2, 3, 7, Told::Answer(true)).breaks(6);
+    story().destroyed(2, 3, 7, Completion::Answer(true)).breaks(6);
     story().created(0, 1, 1).created(2, 3, 1).breaks(6);
     story().listed(2, 3, &[7]).breaks(6);
     story()
-        .created_as(0, 1, None, Told::Unknown)
+        .created_as(0, 1, None, Completion::Unknown)
         .listed(2, 3, &[7])
         .breaks_nothing();
 }
@@ -443,11 +476,11 @@ fn rule_7_lists_and_counts_agree_and_keep_the_cap() {
     three().counted(8, 9, 2).breaks(7);
     three().counted(8, 9, 4).breaks(7);
     three()
-        .destroyed(6, 7, 1, Told::Answer(true))
+        .destroyed(6, 7, 1, Completion::Answer(true))
         .counted(8, 9, 3)
         .breaks(7);
     three()
-        .destroyed(6, 7, 1, Told::Unknown)
+        .destroyed(6, 7, 1, Completion::Unknown)
         .counted(8, 9, 2)
         .breaks_nothing();
     three().created(6, 7, 4).listed(8, 9, &[1, 2, 3, 4]).breaks(7);

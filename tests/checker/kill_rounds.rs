@@ -2,7 +2,7 @@
 
 use crate::{
     chance::{self, Chance},
-    history::{Event, Key, Span, Token, Told},
+    history::{Completion, Event, Key, Span, Token},
     node::{Node, embedded_in},
     recorder::{Caller, Recorder},
     rules::Bounds,
@@ -51,15 +51,15 @@ async fn make_users(caller: &Caller) -> Vec<UserId> {
 /// Creates sessions and ends two of three, until told to stop or nobody answers.
 async fn log_in_and_out(caller: Caller, user: UserId, mut chance: Chance, is_over: Arc<AtomicBool>) {
     while !is_over.load(Ordering::Relaxed) {
-        let Told::Answer(born) = caller.create(0, user, SPAN, None).await else {
+        let Completion::Answer(issued) = caller.create(0, user, SPAN, None).await else {
             return;
         };
         let key = match chance.below(3) {
             0 => continue,
-            1 => Key::Token(born.token),
-            _ => Key::Session(born.session),
+            1 => Key::Token(issued.token),
+            _ => Key::Session(issued.session),
         };
-        if caller.destroy(0, key).await == Told::Unknown {
+        if caller.destroy(0, key).await == Completion::Unknown {
             return;
         }
     }
@@ -68,8 +68,8 @@ async fn log_in_and_out(caller: Caller, user: UserId, mut chance: Chance, is_ove
 /// The tokens that were given out so far.
 fn tokens(recorder: &Recorder) -> Vec<Token> {
     let history = recorder.history();
-    let born = history.iter().filter_map(|operation| match &operation.event {
-        Event::Create { told, .. } => Some(told.answer()?.token),
+    let issued = history.iter().filter_map(|operation| match &operation.event {
+        Event::Create { completion, .. } => Some(completion.answer()?.token),
         Event::Check { .. }
         | Event::Rotate { .. }
         | Event::Destroy { .. }
@@ -78,7 +78,7 @@ fn tokens(recorder: &Recorder) -> Vec<Token> {
         | Event::List { .. }
         | Event::Count { .. } => None,
     });
-    born.collect()
+    issued.collect()
 }
 
 async fn look_at(caller: &Caller, tokens: &[Token]) {

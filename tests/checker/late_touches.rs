@@ -1,4 +1,4 @@
-//! A check that is written down late, after others were told that the session has expired, revives nothing.
+//! A check that is written down late, after another check has answered that the session has expired, revives nothing.
 
 use sessiond::{
     auth::{Auth, AuthError, AuthParts},
@@ -70,7 +70,7 @@ async fn late_touches_revive_nothing(store: impl SessionStore) {
         sleep(millis(10)).await;
     }
 
-    // Made while the session lived, and written down when it was over: others have been told so.
+    // Made while the session lived, and written down when it was over and other checks had said so.
     let expires_at = seen_at.after(IDLE);
     sleep(expires_at.since(clock.now()) + millis(50)).await;
     assert_eq!(store.check(&digest, clock.now()).wait().await.unwrap(), None);
@@ -135,8 +135,8 @@ async fn is_told_that_it_is_over(
     }
 }
 
-/// A check finds the session alive in its last moment and is held up; somebody is told that it has expired; then the check notes
-/// the activity.
+/// A check finds the session alive in its last moment and is held up; another check answers that it has expired; then the check
+/// notes the activity.
 async fn a_check_that_was_held_up_revives_nothing(store: impl SessionStore) {
     let created_at = Timestamp::from_millis(1_795_000_000_000);
     for asks in [
@@ -198,7 +198,7 @@ impl Clock for WaitingTime {
     }
 }
 
-/// Sessions end while their store is asked for them: others have been told so before the answer comes.
+/// Sessions end while their store is asked for them: other checks have answered so before the answer comes.
 async fn a_late_answer_revives_nothing(store: impl SessionStore) {
     let store: Arc<dyn SessionStore> = Arc::new(store);
     let created_at = SystemClock::starting_at_wall_time(None).now();

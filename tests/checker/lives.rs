@@ -1,7 +1,7 @@
 //! What a history says about each session and each token: since when it is certainly over, and since when it may be.
 
 use crate::{
-    history::{Born, Event, Key, Operation, Span, Token, Told},
+    history::{Completion, Event, IssuedToken, Key, Operation, Span, Token},
     rules::Bounds,
 };
 use sessiond::domain::{SessionId, UserId, last_seen_slack};
@@ -28,15 +28,15 @@ impl End {
         self.certain_from = Some(self.certain_from.map_or(by, |before| before.min(by)));
     }
 
-    fn by_destroying(&mut self, operation: &Operation, existed: &Told<bool>) {
+    fn by_destroying(&mut self, operation: &Operation, existed: &Completion<bool>) {
         match existed {
-            Told::Answer(true) => {
+            Completion::Answer(true) => {
                 self.may_come(operation.invoked);
                 self.has_come(operation.returned);
             }
-            Told::Unknown | Told::Nonsense(_) => self.may_come(operation.invoked),
+            Completion::Unknown | Completion::OutOfContract(_) => self.may_come(operation.invoked),
             // It was over before.
-            Told::Answer(false) | Told::Refused => {}
+            Completion::Answer(false) | Completion::Refused => {}
         }
     }
 
@@ -52,7 +52,7 @@ impl End {
     }
 }
 
-/// One session that a client was told of.
+/// One session whose token a client has received.
 #[derive(Debug)]
 pub(crate) struct Life {
     pub id: SessionId,
@@ -86,7 +86,7 @@ struct Activity {
     by_call: Vec<(Duration, Duration, usize)>,
     /// For checks that found it alive, by the instant of the answer: the latest call among those up to here.
     by_answer: Vec<(Duration, Duration)>,
-    /// Calls that may have kept it alive, without anybody having been told.
+    /// Calls that may have kept it alive and have not completed with an answer.
     unknown: Vec<Duration>,
 }
 
@@ -104,10 +104,10 @@ pub(crate) struct Lives {
     pub by_id: HashMap<SessionId, usize>,
     pub by_user: HashMap<UserId, Vec<SessionId>>,
     pub tokens: HashMap<Token, Proof>,
-    /// For each user, the calls that may have created a session which nobody was told of.
+    /// For each user, the calls that may have created a session whose token no client has received.
     pub untold: HashMap<UserId, Vec<Duration>>,
     /// Tokens and sessions that were given out twice.
-    pub twins: Vec<Born>,
+    pub twins: Vec<IssuedToken>,
     /// How far the clocks of two processes may be apart because they are wrong.
     wrong_apart: Duration,
 }
@@ -160,8 +160,12 @@ impl Lives {
                 .is_some_and(|(other, _)| other.id == life.id)
         };
         match event {
-            Event::Create { replaces, told, .. } => {
-                told.answer().is_some_and(|born| born.session == life.id)
+            Event::Create {
+                replaces, completion, ..
+            } => {
+                completion
+                    .answer()
+                    .is_some_and(|issued| issued.session == life.id)
                     || replaces.as_ref().is_some_and(is_its)
             }
             Event::Check { token, .. } | Event::Rotate { token, .. } => is_its(token),
@@ -176,47 +180,58 @@ impl Lives {
     }
 
     fn note_birth(&mut self, operation: &Operation) {
-        let Event::Create { user, span, told, .. } = &operation.event else {
+        let Event::Create {
+            user,
+            span,
+            completion,
+            ..
+        } = &operation.event
+        else {
             return;
         };
-        let Some(born) = told.answer() else {
-            if told.may_have_happened() {
+        let Some(issued) = completion.answer() else {
+            if completion.may_have_happened() {
                 self.untold.entry(*user).or_default().push(operation.invoked);
             }
             return;
         };
         let life = self.sessions.len();
-        if self.by_id.contains_key(&born.session) || self.tokens.contains_key(&born.token) {
-            self.twins.push(*born);
+        if self.by_id.contains_key(&issued.session) || self.tokens.contains_key(&issued.token) {
+            self.twins.push(*issued);
             return;
         }
-        self.by_id.insert(born.session, life);
-        self.by_user.entry(born.user).or_default().push(born.session);
+        self.by_id.insert(issued.session, life);
+        self.by_user.entry(issued.user).or_default().push(issued.session);
         self.tokens
-            .insert(born.token, Proof::new(life, operation.returned));
+            .insert(issued.token, Proof::new(life, operation.returned));
         self.sessions.push(Life {
-            id: born.session,
-            user: born.user,
+            id: issued.session,
+            user: issued.user,
             span: *span,
             invoked: operation.invoked,
             returned: operation.returned,
             end: End::default(),
-            only_token: Some(born.token),
+            only_token: Some(issued.token),
             activity: Activity::default(),
         });
     }
 
     fn note_rotation(&mut self, operation: &Operation) {
-        let Event::Rotate { token, grace, told } = &operation.event else {
+        let Event::Rotate {
+            token,
+            grace,
+            completion,
+        } = &operation.event
+        else {
             return;
         };
         let Some(old) = self.tokens.get_mut(token) else {
             return;
         };
-        let is_possible = match told {
-            Told::Answer(answer) => answer.is_some(),
-            Told::Unknown | Told::Nonsense(_) => true,
-            Told::Refused => false,
+        let is_possible = match completion {
+            Completion::Answer(answer) => answer.is_some(),
+            Completion::Unknown | Completion::OutOfContract(_) => true,
+            Completion::Refused => false,
         };
         if !is_possible {
             return;
@@ -226,15 +241,15 @@ impl Lives {
         old.end.may_come(from);
         old.rotated_from = Some(old.rotated_from.map_or(from, |before| before.min(from)));
         self.sessions[life].only_token = None;
-        if let Told::Answer(Some(born)) = told {
+        if let Completion::Answer(Some(issued)) = completion {
             // Without a grace no clock is asked.
             let late_by = match grace.is_zero() {
                 true => Duration::ZERO,
                 false => self.wrong_apart,
             };
             old.end.has_come(operation.returned + *grace + late_by);
-            match self.tokens.entry(born.token) {
-                Entry::Occupied(_) => self.twins.push(*born),
+            match self.tokens.entry(issued.token) {
+                Entry::Occupied(_) => self.twins.push(*issued),
                 Entry::Vacant(place) => {
                     place.insert(Proof::new(life, operation.returned));
                 }
@@ -247,27 +262,27 @@ impl Lives {
         match &operation.event {
             Event::Destroy {
                 key: Key::Token(token),
-                told,
+                completion,
             } => {
                 let Some(proof) = self.tokens.get_mut(token) else {
                     return;
                 };
                 let end = &mut self.sessions[proof.life].end;
-                end.by_destroying(operation, told);
+                end.by_destroying(operation, completion);
             }
             Event::Destroy {
                 key: Key::Session(id),
-                told,
+                completion,
             } => {
                 let Some(index) = self.by_id.get(id) else { return };
                 let end = &mut self.sessions[*index].end;
-                end.by_destroying(operation, told);
+                end.by_destroying(operation, completion);
             }
             Event::Create {
                 replaces: Some(token),
-                told,
+                completion,
                 ..
-            } if told.may_have_happened() => {
+            } if completion.may_have_happened() => {
                 let Some(proof) = self.tokens.get_mut(token) else {
                     return;
                 };
@@ -278,7 +293,7 @@ impl Lives {
                     || operation.returned + self.wrong_apart
                         >= life.invoked + life.span.idle.min(life.span.lifetime);
                 let is_left_alone = !self.wrong_apart.is_zero() && may_be_over;
-                if told.answer().is_some() && !is_left_alone {
+                if completion.answer().is_some() && !is_left_alone {
                     proof.end.has_come(operation.returned);
                     // A token that was rotated away may prove nothing any more; then its session goes on.
                     if life.only_token.is_some() {
@@ -297,11 +312,19 @@ impl Lives {
     }
 
     fn note_activity(&mut self, place: usize, operation: &Operation) {
-        let (token, memory, told) = match &operation.event {
-            Event::Check { token, memory, told } => {
-                (token, Some(*memory), told.clone().map(|found| found.is_some()))
-            }
-            Event::Rotate { token, told, .. } => (token, None, told.clone().map(|found| found.is_some())),
+        let (token, cache_bounds, completion) = match &operation.event {
+            Event::Check {
+                token,
+                cache_bounds,
+                completion,
+            } => (
+                token,
+                Some(*cache_bounds),
+                completion.clone().map(|found| found.is_some()),
+            ),
+            Event::Rotate {
+                token, completion, ..
+            } => (token, None, completion.clone().map(|found| found.is_some())),
             Event::Create { .. }
             | Event::Destroy { .. }
             | Event::EndUser { .. }
@@ -313,17 +336,17 @@ impl Lives {
             return;
         };
         let activity = &mut self.sessions[proof.life].activity;
-        match told {
-            Told::Answer(true) => {
-                let noted_by = operation.returned + memory.unwrap_or_default().reported_within;
+        match completion {
+            Completion::Answer(true) => {
+                let noted_by = operation.returned + cache_bounds.unwrap_or_default().reported_within;
                 activity.by_call.push((operation.invoked, noted_by, place));
                 // Whether a rotation counts as activity is not promised: it may.
-                if memory.is_some() {
+                if cache_bounds.is_some() {
                     activity.by_answer.push((operation.returned, operation.invoked));
                 }
             }
-            Told::Unknown | Told::Nonsense(_) => activity.unknown.push(operation.invoked),
-            Told::Answer(false) | Told::Refused => {}
+            Completion::Unknown | Completion::OutOfContract(_) => activity.unknown.push(operation.invoked),
+            Completion::Answer(false) | Completion::Refused => {}
         }
     }
 
@@ -332,19 +355,23 @@ impl Lives {
         let mut everyones = Vec::new();
         for operation in history {
             match &operation.event {
-                Event::EndUser { user, except, told } if told.may_have_happened() => {
+                Event::EndUser {
+                    user,
+                    except,
+                    completion,
+                } if completion.may_have_happened() => {
                     let end = WideEnd {
                         operation,
                         except: *except,
-                        is_certain: told.answer().is_some(),
+                        is_certain: completion.answer().is_some(),
                     };
                     of_users.entry(*user).or_default().push(end);
                 }
-                Event::EndEveryone { told } if told.may_have_happened() => {
+                Event::EndEveryone { completion } if completion.may_have_happened() => {
                     everyones.push(WideEnd {
                         operation,
                         except: None,
-                        is_certain: told.answer().is_some(),
+                        is_certain: completion.answer().is_some(),
                     });
                 }
                 Event::Create { .. }
@@ -379,10 +406,10 @@ impl Lives {
     fn note_evictions(&mut self, history: &[Operation], cap: usize) {
         let mut creations: HashMap<UserId, Vec<(Duration, Duration)>> = HashMap::new();
         for operation in history {
-            if let Event::Create { user, told, .. } = &operation.event
-                && told.may_have_happened()
+            if let Event::Create { user, completion, .. } = &operation.event
+                && completion.may_have_happened()
             {
-                let over_by = match told.answer() {
+                let over_by = match completion.answer() {
                     Some(_) => operation.returned,
                     None => Duration::MAX,
                 };
@@ -436,7 +463,7 @@ impl Activity {
 }
 
 impl Life {
-    /// The session lives at least until then, expiry alone considered, for whoever asks at `asked`. `write_lag`: how much longer
+    /// The session lives at least until then, expiry alone considered, for a check invoked at `asked`. `write_lag`: how much longer
     /// than the slack an activity may take to be written down, because a process or a store stood still.
     pub(crate) fn expires_not_before(&self, asked: Duration, write_lag: Duration) -> Duration {
         let answers = &self.activity.by_answer;
@@ -464,7 +491,7 @@ impl Life {
         let mut idle_end = self.returned + self.span.idle;
         let lifetime_end = self.returned + self.span.lifetime;
         for (call, noted_by, place) in &self.activity.by_call {
-            // Nobody knows when a call took effect that nobody heard the end of.
+            // A call without an answer may take effect at any time.
             let is_idle_open = self
                 .activity
                 .unknown

@@ -23,7 +23,7 @@ use std::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bug {
     None,
-    /// Answers are remembered for a moment, and nobody tells when they stop being true.
+    /// Answers are cached for a moment, and not dropped when they stop being true.
     StaleCache,
     /// Now and then a session is said to be destroyed that is not.
     LostDestroy,
@@ -33,13 +33,13 @@ pub(crate) enum Bug {
     SwappedId,
     /// A restart brings back what was destroyed just before.
     Resurrection,
-    /// Of every two revocations, those who remember answers are told of one.
+    /// Of every two revocations, only one is published.
     UntoldRevocation,
-    /// For a while nobody is told of revocations, nor that they have been told of all. No bug by itself: who remembers answers must notice.
+    /// For a while neither revocations nor heartbeats are published. No bug by itself: a client that caches answers must notice.
     SilentLog,
 }
 
-/// How long the stale cache remembers.
+/// How long the stale cache keeps an answer.
 const STALE: Duration = Duration::from_millis(300);
 
 /// How late the late expiry is.
@@ -57,13 +57,13 @@ pub(crate) struct LyingStore {
     last_found: Mutex<Option<LiveSession>>,
     created: Mutex<HashMap<TokenDigest, NewSession>>,
     destroyed: Mutex<Vec<TokenDigest>>,
-    /// What those who remember answers are told.
-    told: RevocationLog,
+    /// What is published to clients that cache answers.
+    completion: RevocationLog,
 }
 
 impl LyingStore {
     pub(crate) fn over(honest: Arc<MemoryStore>, bug: Bug) -> Arc<Self> {
-        let told = match bug {
+        let completion = match bug {
             Bug::UntoldRevocation => half_of(honest.revocations()),
             Bug::SilentLog => silent_for_a_while(honest.revocations()),
             Bug::None
@@ -81,7 +81,7 @@ impl LyingStore {
             last_found: Mutex::default(),
             created: Mutex::default(),
             destroyed: Mutex::default(),
-            told,
+            completion,
         })
     }
 
@@ -232,7 +232,7 @@ impl SessionStore for LyingStore {
     }
 
     fn revocations(&self) -> &RevocationLog {
-        &self.told
+        &self.completion
     }
 }
 

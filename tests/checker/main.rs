@@ -1,4 +1,4 @@
-//! Histories of what clients asked and were told, and the rules that none may break.
+//! Histories of calls under faults, and the rules that none may break.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

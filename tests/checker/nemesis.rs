@@ -3,7 +3,7 @@
 use crate::{
     chance::{self, Chance},
     health::becomes_serving,
-    history::{Span, Told},
+    history::{Completion, Span},
     node::{self, Node},
     recorder::{Recorder, remembering_options},
     rules::Bounds,
@@ -207,7 +207,7 @@ fn error_at_start(chance: &mut Chance, at_most: Duration) -> wall_clock::Error {
 enum Clients {
     /// They ask for everything.
     Plain,
-    /// They use the library that remembers answers.
+    /// They use the library that caches answers.
     Remembering,
 }
 
@@ -325,9 +325,9 @@ fn assert_last_look_was_answered(recorder: &Recorder) {
         .filter(|operation| {
             operation.client == CLIENTS
                 && match &operation.event {
-                    Event::Check { told, .. } => *told == Told::Unknown,
-                    Event::List { told, .. } => *told == Told::Unknown,
-                    Event::Count { told } => *told == Told::Unknown,
+                    Event::Check { completion, .. } => *completion == Completion::Unknown,
+                    Event::List { completion, .. } => *completion == Completion::Unknown,
+                    Event::Count { completion } => *completion == Completion::Unknown,
                     Event::Create { .. }
                     | Event::Rotate { .. }
                     | Event::Destroy { .. }

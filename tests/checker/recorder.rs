@@ -1,6 +1,6 @@
-//! Clients of the real contract that write down what they asked and what they were told.
+//! Clients of the real contract that record every call and its completion.
 
-use crate::history::{Born, Event, Key, Memory, Named, Operation, Span, Token, Told};
+use crate::history::{CacheBounds, Completion, Event, Identity, IssuedToken, Key, Operation, Span, Token};
 use parking_lot::Mutex;
 use sessiond::{
     client::{CheckError, ClientOptions, SessionClient},
@@ -20,7 +20,7 @@ use std::{
 use tonic::{Code, Response, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
-/// How long a client waits before it asks again where nobody is at home.
+/// How long a client waits before it calls a process again that does not answer.
 const BACKOFF: Duration = Duration::from_millis(10);
 
 /// Where all clients of a run write down what happened.
@@ -72,30 +72,30 @@ impl Recorder {
     }
 }
 
-/// One client. It asks whichever process it is told to.
+/// One client. Each call names the process.
 #[derive(Clone)]
 pub(crate) struct Caller {
     pub number: usize,
     pub recorder: Arc<Recorder>,
     /// A connection to each process.
     pub channels: Vec<Channel>,
-    /// For each process a client library that remembers answers; or none.
+    /// For each process a client library that caches answers; or none.
     pub remembering: Vec<SessionClient>,
     /// How long it waits for an answer.
     pub patience: Duration,
 }
 
-/// What the client libraries are told.
+/// The options of the client libraries.
 pub(crate) fn remembering_options() -> ClientOptions {
     ClientOptions {
-        staleness_bound: MEMORY.staleness,
+        staleness_bound: CACHE_BOUNDS.staleness,
         recheck_interval: Duration::from_millis(100),
         ..ClientOptions::default()
     }
 }
 
 /// What they promise then; a report of use may be under way while a process stands still.
-const MEMORY: Memory = Memory {
+const CACHE_BOUNDS: CacheBounds = CacheBounds {
     staleness: Duration::from_secs(1),
     reported_within: Duration::from_secs(8),
 };
@@ -129,13 +129,13 @@ impl Caller {
             event,
         });
         self.recorder.history.lock().extend(operations);
-        // As any sensible client would, where nobody is at home.
+        // As any sensible client does when a process does not answer.
         if is_nobody_at_home {
             tokio::time::sleep(BACKOFF).await;
         }
     }
 
-    /// A new user without a password; `None` if nobody knows whether there is one now.
+    /// A new user without a password; `None` if it is unknown whether there is one now.
     pub(crate) async fn new_user(&self, process: usize, email: &str) -> Option<UserId> {
         let request = pb::CreateUserRequest {
             email: email.to_owned(),
@@ -153,7 +153,7 @@ impl Caller {
         user: UserId,
         span: Span,
         replaces: Option<Token>,
-    ) -> Told<Born> {
+    ) -> Completion<IssuedToken> {
         let request = pb::CreateSessionRequest {
             credential: Some(Credential::UserId(user.to_string())),
             lifetime: Some(span.lifetime.try_into().unwrap()),
@@ -163,67 +163,72 @@ impl Caller {
                 .unwrap_or_default(),
             ..Default::default()
         };
-        let mut told = Told::Unknown;
+        let mut completion = Completion::Unknown;
         self.call(
             process,
             self.sessions(process).create_session(request),
             |outcome| {
-                told = told_by(outcome).map(|answer| self.born(&answer.session_token, answer.session));
+                completion =
+                    completion_of(outcome).map(|answer| self.issued(&answer.session_token, answer.session));
                 vec![Event::Create {
                     user,
                     span,
                     replaces,
-                    told: told.clone(),
+                    completion: completion.clone(),
                 }]
             },
         )
         .await;
-        told
+        completion
     }
 
-    fn born(&self, token: &str, session: Option<pb::Session>) -> Born {
+    fn issued(&self, token: &str, session: Option<pb::Session>) -> IssuedToken {
         let session = session.unwrap();
-        Born {
+        IssuedToken {
             token: self.recorder.token(token),
             session: session.id.parse().unwrap(),
             user: session.user_id.parse().unwrap(),
         }
     }
 
-    pub(crate) async fn check(&self, process: usize, token: Token) -> Told<Option<Named>> {
+    pub(crate) async fn check(&self, process: usize, token: Token) -> Completion<Option<Identity>> {
         let request = pb::UserIdForSessionRequest {
             session_token: self.recorder.text(token),
         };
-        let mut told = Told::Unknown;
+        let mut completion = Completion::Unknown;
         self.call(
             process,
             self.sessions(process).user_id_for_session(request),
             |outcome| {
-                told = found_by(outcome).map(|found| found.as_ref().map(named));
-                vec![checked(token, told.clone())]
+                completion = lookup_completion_of(outcome).map(|found| found.as_ref().map(identity_of));
+                vec![checked(token, completion.clone())]
             },
         )
         .await;
-        told
+        completion
     }
 
-    /// As [`check`](Self::check), through the library that remembers answers.
-    pub(crate) async fn check_remembering(&self, process: usize, token: Token) -> Told<Option<Named>> {
+    /// As [`check`](Self::check), through the library that caches answers.
+    pub(crate) async fn check_remembering(
+        &self,
+        process: usize,
+        token: Token,
+    ) -> Completion<Option<Identity>> {
         let text = self.recorder.text(token);
         let invoked = self.recorder.now();
-        let told = match self.remembering[process].check(&text).await {
-            Ok(found) => Told::Answer(Some(Named {
+        let completion = match self.remembering[process].check(&text).await {
+            Ok(found) => Completion::Answer(Some(Identity {
                 session: found.session_id,
                 user: found.user_id,
             })),
-            Err(CheckError::Invalid) => Told::Answer(None),
-            Err(CheckError::CannotTell(_)) => Told::Unknown,
-            Err(CheckError::CallerRefused) => Told::Nonsense("the caller is refused".to_owned()),
+            Err(CheckError::Invalid) => Completion::Answer(None),
+            Err(CheckError::CannotTell(_)) => Completion::Unknown,
+            Err(CheckError::CallerRefused) => Completion::OutOfContract("the caller is refused".to_owned()),
         };
         let event = Event::Check {
             token,
-            memory: MEMORY,
-            told: told.clone(),
+            cache_bounds: CACHE_BOUNDS,
+            completion: completion.clone(),
         };
         self.recorder.history.lock().push(Operation {
             client: self.number,
@@ -232,7 +237,7 @@ impl Caller {
             returned: self.recorder.now(),
             event,
         });
-        told
+        completion
     }
 
     pub(crate) async fn current_user(&self, process: usize, token: Token) {
@@ -243,17 +248,17 @@ impl Caller {
         let call = self.sessions(process);
         let mut call = call;
         self.call(process, call.current_user(request), |outcome| {
-            let told = found_by(outcome).map(|found| {
+            let completion = lookup_completion_of(outcome).map(|found| {
                 found.map(|found| {
                     let session = found.session.unwrap();
                     assert_eq!(session.user_id, found.user.unwrap().id);
-                    Named {
+                    Identity {
                         session: session.id.parse().unwrap(),
                         user: session.user_id.parse().unwrap(),
                     }
                 })
             });
-            vec![checked(token, told)]
+            vec![checked(token, completion)]
         })
         .await;
     }
@@ -266,12 +271,12 @@ impl Caller {
             process,
             self.sessions(process).batch_user_id_for_session(request),
             |outcome| {
-                let told = told_by(outcome);
-                let of = |place: usize| match &told {
-                    Told::Answer(answer) => one_of_batch(answer.checks.get(place)),
-                    Told::Unknown => Told::Unknown,
-                    Told::Refused => Told::Refused,
-                    Told::Nonsense(what) => Told::Nonsense(what.clone()),
+                let completion = completion_of(outcome);
+                let of = |place: usize| match &completion {
+                    Completion::Answer(answer) => one_of_batch(answer.checks.get(place)),
+                    Completion::Unknown => Completion::Unknown,
+                    Completion::Refused => Completion::Refused,
+                    Completion::OutOfContract(what) => Completion::OutOfContract(what.clone()),
                 };
                 tokens
                     .iter()
@@ -283,30 +288,35 @@ impl Caller {
         .await;
     }
 
-    pub(crate) async fn rotate(&self, process: usize, token: Token, grace: Duration) -> Told<Option<Born>> {
+    pub(crate) async fn rotate(
+        &self,
+        process: usize,
+        token: Token,
+        grace: Duration,
+    ) -> Completion<Option<IssuedToken>> {
         let request = pb::RotateSessionRequest {
             session_token: self.recorder.text(token),
             grace: Some(grace.try_into().unwrap()),
         };
-        let mut told = Told::Unknown;
+        let mut completion = Completion::Unknown;
         self.call(
             process,
             self.sessions(process).rotate_session(request),
             |outcome| {
-                told = found_by(outcome)
-                    .map(|found| found.map(|answer| self.born(&answer.session_token, answer.session)));
+                completion = lookup_completion_of(outcome)
+                    .map(|found| found.map(|answer| self.issued(&answer.session_token, answer.session)));
                 vec![Event::Rotate {
                     token,
                     grace,
-                    told: told.clone(),
+                    completion: completion.clone(),
                 }]
             },
         )
         .await;
-        told
+        completion
     }
 
-    pub(crate) async fn destroy(&self, process: usize, key: Key) -> Told<bool> {
+    pub(crate) async fn destroy(&self, process: usize, key: Key) -> Completion<bool> {
         use pb::destroy_session_request::Session;
         let session = match key {
             Key::Token(token) => Session::SessionToken(self.recorder.text(token)),
@@ -315,79 +325,86 @@ impl Caller {
         let request = pb::DestroySessionRequest {
             session: Some(session),
         };
-        let mut told = Told::Unknown;
+        let mut completion = Completion::Unknown;
         self.call(
             process,
             self.sessions(process).destroy_session(request),
             |outcome| {
-                told = told_by(outcome).map(|answer| answer.existed);
+                completion = completion_of(outcome).map(|answer| answer.existed);
                 vec![Event::Destroy {
                     key,
-                    told: told.clone(),
+                    completion: completion.clone(),
                 }]
             },
         )
         .await;
-        told
+        completion
     }
 
-    pub(crate) async fn end_user(&self, process: usize, user: UserId, except: Option<SessionId>) -> Told<()> {
+    pub(crate) async fn end_user(
+        &self,
+        process: usize,
+        user: UserId,
+        except: Option<SessionId>,
+    ) -> Completion<()> {
         let request = pb::RevokeSessionsRequest {
             target: Some(pb::revoke_sessions_request::Target::UserId(user.to_string())),
             except_session_id: except.map(|id| id.to_string()).unwrap_or_default(),
         };
-        let mut told = Told::Unknown;
+        let mut completion = Completion::Unknown;
         self.call(
             process,
             self.sessions(process).revoke_sessions(request),
             |outcome| {
-                told = told_by(outcome).map(drop);
+                completion = completion_of(outcome).map(drop);
                 vec![Event::EndUser {
                     user,
                     except,
-                    told: told.clone(),
+                    completion: completion.clone(),
                 }]
             },
         )
         .await;
-        told
+        completion
     }
 
     /// Bars the user, which ends their sessions. Nobody lets them in again.
-    pub(crate) async fn disable_user(&self, process: usize, user: UserId) -> Told<()> {
+    pub(crate) async fn disable_user(&self, process: usize, user: UserId) -> Completion<()> {
         let request = pb::DisableUserRequest {
             user_id: user.to_string(),
         };
         let mut users = UserServiceClient::new(self.channels[process].clone());
-        let mut told = Told::Unknown;
+        let mut completion = Completion::Unknown;
         self.call(process, users.disable_user(request), |outcome| {
-            told = told_by(outcome).map(drop);
+            completion = completion_of(outcome).map(drop);
             vec![Event::EndUser {
                 user,
                 except: None,
-                told: told.clone(),
+                completion: completion.clone(),
             }]
         })
         .await;
-        told
+        completion
     }
 
-    pub(crate) async fn end_everyone(&self, process: usize) -> Told<()> {
+    pub(crate) async fn end_everyone(&self, process: usize) -> Completion<()> {
         let request = pb::RevokeSessionsRequest {
             target: Some(pb::revoke_sessions_request::Target::Everyone(pb::Everyone {})),
             ..Default::default()
         };
-        let mut told = Told::Unknown;
+        let mut completion = Completion::Unknown;
         self.call(
             process,
             self.sessions(process).revoke_sessions(request),
             |outcome| {
-                told = told_by(outcome).map(drop);
-                vec![Event::EndEveryone { told: told.clone() }]
+                completion = completion_of(outcome).map(drop);
+                vec![Event::EndEveryone {
+                    completion: completion.clone(),
+                }]
             },
         )
         .await;
-        told
+        completion
     }
 
     pub(crate) async fn list(&self, process: usize, user: UserId) {
@@ -409,13 +426,13 @@ impl Caller {
             }
         };
         self.call(process, pages, |outcome| {
-            let told = told_by(outcome).map(|sessions| {
+            let completion = completion_of(outcome).map(|sessions| {
                 sessions
                     .iter()
                     .map(|session| session.id.parse().unwrap())
                     .collect()
             });
-            vec![Event::List { user, told }]
+            vec![Event::List { user, completion }]
         })
         .await;
     }
@@ -425,57 +442,60 @@ impl Caller {
             process,
             self.sessions(process).get_stats(pb::GetStatsRequest {}),
             |outcome| {
-                let told = told_by(outcome).map(|stats| u64::try_from(stats.session_count).unwrap());
-                vec![Event::Count { told }]
+                let completion =
+                    completion_of(outcome).map(|stats| u64::try_from(stats.session_count).unwrap());
+                vec![Event::Count { completion }]
             },
         )
         .await;
     }
 }
 
-fn checked(token: Token, told: Told<Option<Named>>) -> Event {
+fn checked(token: Token, completion: Completion<Option<Identity>>) -> Event {
     Event::Check {
         token,
-        memory: Memory::default(),
-        told,
+        cache_bounds: CacheBounds::default(),
+        completion,
     }
 }
 
-fn named(found: &pb::UserIdForSessionResponse) -> Named {
-    Named {
+fn identity_of(found: &pb::UserIdForSessionResponse) -> Identity {
+    Identity {
         session: found.session_id.parse().unwrap(),
         user: found.user_id.parse().unwrap(),
     }
 }
 
-fn one_of_batch(check: Option<&pb::SessionCheck>) -> Told<Option<Named>> {
+fn one_of_batch(check: Option<&pb::SessionCheck>) -> Completion<Option<Identity>> {
     use pb::{ErrorReason, session_check::Result};
     match check.and_then(|check| check.result.as_ref()) {
-        Some(Result::Found(found)) => Told::Answer(Some(named(found))),
+        Some(Result::Found(found)) => Completion::Answer(Some(identity_of(found))),
         Some(Result::Failure(reason)) if *reason == i32::from(ErrorReason::InvalidSession) => {
-            Told::Answer(None)
+            Completion::Answer(None)
         }
-        Some(Result::Failure(reason)) if *reason == i32::from(ErrorReason::StoreUnavailable) => Told::Unknown,
-        other => Told::Nonsense(format!("{other:?} in a batch")),
+        Some(Result::Failure(reason)) if *reason == i32::from(ErrorReason::StoreUnavailable) => {
+            Completion::Unknown
+        }
+        other => Completion::OutOfContract(format!("{other:?} in a batch")),
     }
 }
 
 /// What an outcome tells where "no such session" is an answer.
-fn found_by<R>(outcome: Result<R, Status>) -> Told<Option<R>> {
+fn lookup_completion_of<R>(outcome: Result<R, Status>) -> Completion<Option<R>> {
     match outcome {
         Err(status) if reason(&status).as_deref() == Some("INVALID_SESSION") => {
             match status.code() == Code::Unauthenticated {
-                true => Told::Answer(None),
-                false => Told::Nonsense(format!("{status:?}")),
+                true => Completion::Answer(None),
+                false => Completion::OutOfContract(format!("{status:?}")),
             }
         }
-        outcome => told_by(outcome).map(Some),
+        outcome => completion_of(outcome).map(Some),
     }
 }
 
-fn told_by<R>(outcome: Result<R, Status>) -> Told<R> {
+fn completion_of<R>(outcome: Result<R, Status>) -> Completion<R> {
     let status = match outcome {
-        Ok(answer) => return Told::Answer(answer),
+        Ok(answer) => return Completion::Answer(answer),
         Err(status) => status,
     };
     let is_unknown = match (status.code(), reason(&status).as_deref()) {
@@ -487,9 +507,13 @@ fn told_by<R>(outcome: Result<R, Status>) -> Told<R> {
             None,
         ) => true,
         (Code::Aborted, Some("RACED")) | (Code::FailedPrecondition, Some("USER_DISABLED")) => false,
-        _ => return Told::Nonsense(format!("{status:?}")),
+        _ => return Completion::OutOfContract(format!("{status:?}")),
     };
-    if is_unknown { Told::Unknown } else { Told::Refused }
+    if is_unknown {
+        Completion::Unknown
+    } else {
+        Completion::Refused
+    }
 }
 
 /// The reason that the service gave; `None` if the status is not the service's.

@@ -14,7 +14,7 @@
 //! if it is used within that time through another. No other rule bends, and a clock that is set later on bends none.
 
 use crate::{
-    history::{Event, Key, Operation, Token, Told},
+    history::{Completion, Event, Key, Operation, Token},
     lives::{End, Life, Lives},
 };
 use sessiond::domain::{SessionId, UserId};
@@ -128,14 +128,14 @@ impl Judge<'_> {
         let is_sighting =
             |operation: &Operation| matches!(operation.event, Event::Check { .. } | Event::List { .. });
         let (seen, done): (Vec<_>, Vec<_>) = said.partition(|(_, operation)| is_sighting(operation));
-        let mut told = [&done[..], &seen[seen.len().saturating_sub(TOLD_OF)..]].concat();
-        told.sort_unstable_by_key(|(place, _)| *place);
-        let story: Vec<_> = told
+        let mut completion = [&done[..], &seen[seen.len().saturating_sub(TOLD_OF)..]].concat();
+        completion.sort_unstable_by_key(|(place, _)| *place);
+        let story: Vec<_> = completion
             .iter()
             .map(|(place, operation)| {
                 let listed = match &operation.event {
-                    Event::List { told, .. } => {
-                        let listed = told.clone().map(|listed| listed.contains(&life.id));
+                    Event::List { completion, .. } => {
+                        let listed = completion.clone().map(|listed| listed.contains(&life.id));
                         format!(" [it is listed: {listed:?}]")
                     }
                     Event::Create { .. }
@@ -173,56 +173,70 @@ impl Judge<'_> {
         }
         for (place, operation) in self.history.iter().enumerate() {
             match &operation.event {
-                Event::Create { user, told, .. } => {
-                    self.look_at_told(place, told);
-                    if told.answer().is_some_and(|born| born.user != *user) {
+                Event::Create { user, completion, .. } => {
+                    self.look_at_told(place, completion);
+                    if completion.answer().is_some_and(|issued| issued.user != *user) {
                         self.report(1, place, "a session was created for another user");
                     }
                 }
-                Event::Check { token, memory, told } => {
-                    self.look_at_told(place, told);
-                    let Some(found) = told.answer() else { continue };
+                Event::Check {
+                    token,
+                    cache_bounds,
+                    completion,
+                } => {
+                    self.look_at_told(place, completion);
+                    let Some(found) = completion.answer() else {
+                        continue;
+                    };
                     let named = found.map(|named| (named.session, named.user));
                     self.look_at_name(place, *token, named);
                     self.sightings.push(Sighting {
                         place,
                         subject: Subject::Token(*token),
                         is_alive: found.is_some(),
-                        staleness: memory.staleness,
+                        staleness: cache_bounds.staleness,
                     });
                 }
-                Event::Rotate { token, told, .. } => {
-                    self.look_at_told(place, told);
-                    let Some(found) = told.answer() else { continue };
-                    let named = found.map(|born| (born.session, born.user));
+                Event::Rotate {
+                    token, completion, ..
+                } => {
+                    self.look_at_told(place, completion);
+                    let Some(found) = completion.answer() else {
+                        continue;
+                    };
+                    let named = found.map(|issued| (issued.session, issued.user));
                     self.look_at_name(place, *token, named);
                     if found.is_some() || !self.may_be_in_grace(*token, place) {
                         self.saw(place, Subject::Token(*token), found.is_some());
                     }
                 }
-                Event::Destroy { key, told } => {
-                    self.look_at_told(place, told);
-                    let Some(existed) = told.answer() else { continue };
+                Event::Destroy { key, completion } => {
+                    self.look_at_told(place, completion);
+                    let Some(existed) = completion.answer() else {
+                        continue;
+                    };
                     let subject = match key {
                         Key::Token(token) => Subject::Token(*token),
                         Key::Session(id) => Subject::Session(*id),
                     };
                     self.saw(place, subject, *existed);
                 }
-                Event::EndUser { told, .. } | Event::EndEveryone { told } => self.look_at_told(place, told),
-                Event::List { user, told } => {
-                    self.look_at_told(place, told);
-                    if let Some(listed) = told.answer() {
+                Event::EndUser { completion, .. } | Event::EndEveryone { completion } => {
+                    self.look_at_told(place, completion)
+                }
+                Event::List { user, completion } => {
+                    self.look_at_told(place, completion);
+                    if let Some(listed) = completion.answer() {
                         self.look_at_list(place, *user, listed);
                     }
                 }
-                Event::Count { told } => self.look_at_told(place, told),
+                Event::Count { completion } => self.look_at_told(place, completion),
             }
         }
     }
 
-    fn look_at_told<T>(&mut self, place: usize, told: &Told<T>) {
-        if let Told::Nonsense(what) = told {
+    fn look_at_told<T>(&mut self, place: usize, completion: &Completion<T>) {
+        if let Completion::OutOfContract(what) = completion {
             self.report(0, place, &format!("an answer outside the contract ({what})"));
         }
     }
@@ -278,10 +292,10 @@ impl Judge<'_> {
             let Operation {
                 invoked, returned, ..
             } = self.history[place];
-            let Some((life, born, _)) = self.known_of(subject) else {
+            let Some((life, issued, _)) = self.known_of(subject) else {
                 continue;
             };
-            if sighting.is_alive || born > invoked {
+            if sighting.is_alive || issued > invoked {
                 continue;
             }
             // Two processes may disagree about the instant of expiry by as much as their clocks do.
@@ -343,7 +357,7 @@ impl Judge<'_> {
             let Operation {
                 invoked, returned, ..
             } = self.history[place];
-            let Some((life, born, end)) = self.known_of(subject) else {
+            let Some((life, issued, end)) = self.known_of(subject) else {
                 if sighting.is_alive && matches!(self.history[place].event, Event::Destroy { .. }) {
                     self.report(6, place, "what nobody was given proved a session");
                 }
@@ -366,7 +380,7 @@ impl Judge<'_> {
                     let why = format!("alive, and found dead by {over:?} in operation {by}");
                     self.report_of(3, place, subject, &why);
                 }
-            } else if invoked > born {
+            } else if invoked > issued {
                 let may_be_over = end.possible_from.is_some_and(|from| from <= returned);
                 let expires = life.expires_not_before(invoked, self.bounds.write_lag);
                 if !may_be_over && returned + self.bounds.apart() < expires {
@@ -393,7 +407,7 @@ impl Judge<'_> {
     fn look_at_counts(&mut self) {
         for (place, operation) in self.history.iter().enumerate() {
             let Event::Count {
-                told: Told::Answer(count),
+                completion: Completion::Answer(count),
             } = &operation.event
             else {
                 continue;

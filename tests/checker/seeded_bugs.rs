@@ -1,4 +1,4 @@
-//! The checker itself on trial: it finds each of five bugs in a service that has it, and each of three in clients that remember
+//! The checker itself on trial: it finds each of five bugs in a service that has it, and each of three in clients that cache
 //! answers, and nothing where there is none.
 
 use crate::{
@@ -107,7 +107,7 @@ impl CacheBug {
     fn client(self, to: SocketAddr) -> SessionClient {
         let mut options = remembering_options();
         let mut clock: Arc<dyn Clock> = Arc::new(SystemClock::starting_at_wall_time(None));
-        // Reports of use would find out in time what the stream does not tell.
+        // Reports of use would reveal in time what the stream leaves out.
         let late_reports = Duration::from_secs(10);
         match self {
             Self::None => {}
@@ -125,7 +125,7 @@ impl CacheBug {
     }
 }
 
-/// Two processes whose clients remember answers; for a while they hear nothing of revocations.
+/// Two processes whose clients cache answers; for a while they receive no revocation.
 async fn run_remembering(bug: CacheBug) -> Arc<crate::recorder::Recorder> {
     let honest = Arc::new(MemoryStore::new());
     let bug_of_stores = match bug {

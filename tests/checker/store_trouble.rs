@@ -3,7 +3,7 @@
 use crate::{
     chance::{self, Chance},
     health::becomes_serving,
-    history::{Born, Event, Key, Operation, Span, Token, Told},
+    history::{Completion, Event, IssuedToken, Key, Operation, Span, Token},
     node::Node,
     recorder::{Caller, Recorder},
     rules::Bounds,
@@ -71,7 +71,7 @@ struct Stage {
     node: Node,
     recorder: Arc<Recorder>,
     users: Vec<UserId>,
-    living: Arc<Mutex<Vec<Born>>>,
+    living: Arc<Mutex<Vec<IssuedToken>>>,
     over: Arc<Mutex<Vec<Token>>>,
     chance: Chance,
     seed: u64,
@@ -103,18 +103,18 @@ impl Stage {
             stage.users.push(user.unwrap());
         }
         for turn in 0..60 {
-            let told = caller
+            let completion = caller
                 .create(0, stage.users[turn % stage.users.len()], SPAN, None)
                 .await;
-            stage.living.lock().push(*told.answer().unwrap());
+            stage.living.lock().push(*completion.answer().unwrap());
         }
         for _ in 0..20 {
-            let born = stage.living.lock().pop().unwrap();
+            let issued = stage.living.lock().pop().unwrap();
             assert_eq!(
-                caller.destroy(0, Key::Token(born.token)).await,
-                Told::Answer(true)
+                caller.destroy(0, Key::Token(issued.token)).await,
+                Completion::Answer(true)
             );
-            stage.over.lock().push(born.token);
+            stage.over.lock().push(issued.token);
         }
         stage
     }
@@ -173,15 +173,15 @@ impl Stage {
         let asked_at = Instant::now();
         let caller = self.caller(CLIENTS);
         let token = self.living.lock()[0].token;
-        while caller.check(0, token).await == Told::Unknown {
+        while caller.check(0, token).await == Completion::Unknown {
             assert!(
                 asked_at.elapsed() < NOTICED_WITHIN * 6,
                 "no check is answered any more"
             );
         }
         loop {
-            if let Told::Answer(born) = caller.create(0, self.users[0], SPAN, None).await
-                && caller.destroy(0, Key::Token(born.token)).await != Told::Unknown
+            if let Completion::Answer(issued) = caller.create(0, self.users[0], SPAN, None).await
+                && caller.destroy(0, Key::Token(issued.token)).await != Completion::Unknown
             {
                 return asked_at.elapsed();
             }
@@ -194,7 +194,7 @@ impl Stage {
 
     async fn judge(self, of: &str) {
         let caller = self.caller(CLIENTS);
-        let tokens: Vec<_> = self.living.lock().iter().map(|born| born.token).collect();
+        let tokens: Vec<_> = self.living.lock().iter().map(|issued| issued.token).collect();
         let over = self.over.lock().clone();
         caller.check_batch(0, &tokens).await;
         for some in over.chunks(500) {
@@ -211,7 +211,7 @@ impl Stage {
 struct Client {
     caller: Caller,
     users: Vec<UserId>,
-    living: Arc<Mutex<Vec<Born>>>,
+    living: Arc<Mutex<Vec<IssuedToken>>>,
     over: Arc<Mutex<Vec<Token>>>,
     chance: Chance,
 }
@@ -229,9 +229,9 @@ impl Client {
             }
             _ => {
                 let user = self.chance.pick(&self.users).unwrap();
-                if let Told::Answer(born) = self.caller.create(0, user, SPAN, None).await {
-                    self.caller.destroy(0, Key::Token(born.token)).await;
-                    self.over.lock().push(born.token);
+                if let Completion::Answer(issued) = self.caller.create(0, user, SPAN, None).await {
+                    self.caller.destroy(0, Key::Token(issued.token)).await;
+                    self.over.lock().push(issued.token);
                 }
             }
         }
@@ -253,7 +253,7 @@ fn unknown_checks(history: &[Operation]) -> usize {
         matches!(
             operation.event,
             Event::Check {
-                told: Told::Unknown,
+                completion: Completion::Unknown,
                 ..
             }
         )
@@ -302,7 +302,7 @@ async fn every_fault_is_told_and_got_over(of: &str, store: fn() -> SharedStore) 
     stage.judge(of).await;
 }
 
-/// Slow but within the time limits: nobody is troubled.
+/// Slow but within the time limits: every call is answered.
 async fn a_slow_store_is_waited_for(of: &str, store: fn() -> SharedStore) {
     let stage = Stage::start(of, store).await;
     stage.network.set(Conduct::Delay(Duration::from_millis(40)));
@@ -349,40 +349,48 @@ async fn a_cut_reply_is_no_answer(of: &str, store: fn() -> SharedStore) {
     stage.judge(of).await;
 }
 
-/// The store does what it is told, and its reply is lost on the way.
+/// The store does its work, and the reply is lost on the way.
 async fn a_lost_reply_is_no_acknowledgement(of: &str, store: fn() -> SharedStore) {
     let mut stage = Stage::start(of, store).await;
     let caller = stage.caller(CLIENTS);
     let mut ended_unheard = 0;
     for _ in 0..8 {
-        let born = stage.living.lock().pop().unwrap();
+        let issued = stage.living.lock().pop().unwrap();
         stage.network.set(Conduct::CutReplies { after: 0 });
-        let told = caller.destroy(0, Key::Token(born.token)).await;
-        assert_eq!(told, Told::Unknown, "{of}: an end without the store's word");
-        let told = caller.create(0, stage.users[0], SPAN, None).await;
-        assert_eq!(told, Told::Unknown, "{of}: a session without the store's word");
+        let completion = caller.destroy(0, Key::Token(issued.token)).await;
+        assert_eq!(
+            completion,
+            Completion::Unknown,
+            "{of}: an end without the store's word"
+        );
+        let completion = caller.create(0, stage.users[0], SPAN, None).await;
+        assert_eq!(
+            completion,
+            Completion::Unknown,
+            "{of}: a session without the store's word"
+        );
         stage.network.set(Conduct::Pass);
         let works_again = stage.recovers().await;
         assert!(
             works_again <= NOTICED_WITHIN,
             "{of}: works again after {works_again:?}"
         );
-        // Trying again comes to the same end, whether the first attempt was heard or not.
-        let told = caller.destroy(0, Key::Token(born.token)).await;
-        let existed = told.answer().expect("nothing is wrong any more");
+        // Trying again comes to the same end, whether the first attempt arrived or not.
+        let completion = caller.destroy(0, Key::Token(issued.token)).await;
+        let existed = completion.answer().expect("nothing is wrong any more");
         ended_unheard += u32::from(!existed);
-        assert_eq!(caller.check(0, born.token).await, Told::Answer(None));
+        assert_eq!(caller.check(0, issued.token).await, Completion::Answer(None));
     }
     assert!(ended_unheard > 0, "{of}: no reply was lost after the deed");
     for _ in 0..20 {
-        let born = stage.living.lock()[0];
-        stage.over.lock().push(born.token);
-        caller.check(0, born.token).await;
+        let issued = stage.living.lock()[0];
+        stage.over.lock().push(issued.token);
+        caller.check(0, issued.token).await;
     }
     stage.judge(of).await;
 }
 
-/// Callers give up at all times, and whoever waits gets their own answer.
+/// Callers give up at all times, and every caller that waits gets its own answer.
 async fn an_answer_belongs_to_whom_it_was_asked_for(of: &str, store: fn() -> SharedStore) {
     const ASKERS: usize = 48;
     let stage = Stage::start(of, store).await;
@@ -392,7 +400,7 @@ async fn an_answer_belongs_to_whom_it_was_asked_for(of: &str, store: fn() -> Sha
         Err(_) => Duration::from_secs(5),
     };
     let ends_at = Instant::now() + lasts;
-    let tokens: Vec<Token> = stage.living.lock().iter().map(|born| born.token).collect();
+    let tokens: Vec<Token> = stage.living.lock().iter().map(|issued| issued.token).collect();
     let askers: Vec<_> = (0..ASKERS)
         .map(|number| {
             let mut caller = stage.caller(number);

@@ -1,6 +1,6 @@
-//! How much a history says: a run in which nobody was answered breaks no rule either.
+//! How much a history proves: a run in which no call was answered breaks no rule either.
 
-use crate::history::{Event, Operation, Told};
+use crate::history::{Completion, Event, Operation};
 use std::fmt;
 
 /// Counts of a history.
@@ -20,24 +20,24 @@ pub(crate) fn of(history: &[Operation]) -> Summary {
         ..Summary::default()
     };
     for operation in history {
-        let told = match &operation.event {
-            Event::Create { told, .. } => told.clone().map(|_| &mut summary.created),
-            Event::Check { told, .. } => told.clone().map(|found| match found {
+        let completion = match &operation.event {
+            Event::Create { completion, .. } => completion.clone().map(|_| &mut summary.created),
+            Event::Check { completion, .. } => completion.clone().map(|found| match found {
                 Some(_) => &mut summary.alive,
                 None => &mut summary.dead,
             }),
-            Event::Rotate { told, .. } => told.clone().map(|_| &mut summary.ended),
-            Event::Destroy { told, .. } => told.clone().map(|_| &mut summary.ended),
-            Event::EndUser { told, .. } | Event::EndEveryone { told } => {
-                told.clone().map(|()| &mut summary.ended)
+            Event::Rotate { completion, .. } => completion.clone().map(|_| &mut summary.ended),
+            Event::Destroy { completion, .. } => completion.clone().map(|_| &mut summary.ended),
+            Event::EndUser { completion, .. } | Event::EndEveryone { completion } => {
+                completion.clone().map(|()| &mut summary.ended)
             }
-            Event::List { told, .. } => told.clone().map(|_| &mut summary.alive),
-            Event::Count { told } => told.clone().map(|_| &mut summary.alive),
+            Event::List { completion, .. } => completion.clone().map(|_| &mut summary.alive),
+            Event::Count { completion } => completion.clone().map(|_| &mut summary.alive),
         };
-        match told {
-            Told::Answer(count) => *count += 1,
-            Told::Unknown => summary.unknown += 1,
-            Told::Refused | Told::Nonsense(_) => {}
+        match completion {
+            Completion::Answer(count) => *count += 1,
+            Completion::Unknown => summary.unknown += 1,
+            Completion::Refused | Completion::OutOfContract(_) => {}
         }
     }
     summary

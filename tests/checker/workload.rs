@@ -2,7 +2,7 @@
 
 use crate::{
     chance::Chance,
-    history::{Born, Key, Span, Token, Told},
+    history::{Completion, IssuedToken, Key, Span, Token},
     recorder::{Caller, Recorder},
     rules::{Bounds, violations},
 };
@@ -31,7 +31,7 @@ pub(crate) const SHORT: Span = Span {
 /// Users that have sessions at the same time.
 const USERS: usize = 24;
 
-/// Tokens that are remembered: of sessions that should live, and of those that should not.
+/// Tokens to use again: of sessions that should live, and of those that should not.
 const REMEMBERED: usize = 600;
 
 /// A run of many clients at once.
@@ -50,14 +50,16 @@ pub(crate) struct Workload {
 struct Known {
     users: Mutex<Vec<UserId>>,
     all_users: Mutex<Vec<UserId>>,
-    living: Mutex<Vec<Born>>,
-    over: Mutex<Vec<Born>>,
+    living: Mutex<Vec<IssuedToken>>,
+    over: Mutex<Vec<IssuedToken>>,
 }
 
 impl Workload {
-    /// Does it all, asks about everything when nothing is wrong any more, ends everything and asks again, and leaves the history with the recorder.
+    /// Does it all, asks about everything when nothing is wrong any more, ends everything and asks again, and leaves the history
+    /// with the recorder.
     ///
-    /// With libraries that remember answers, most checks go through them. `heal` is run in between: when it is over, every process must answer.
+    /// With libraries that cache answers, most checks go through them. `heal` is run in between: when it is over, every process
+    /// must answer.
     pub(crate) async fn run<T>(
         &self,
         channels: Vec<Channel>,
@@ -130,7 +132,11 @@ impl Known {
     async fn look_at_everything(&self, caller: &Caller) {
         let tokens: Vec<Token> = {
             let (living, over) = (self.living.lock(), self.over.lock());
-            living.iter().chain(over.iter()).map(|born| born.token).collect()
+            living
+                .iter()
+                .chain(over.iter())
+                .map(|issued| issued.token)
+                .collect()
         };
         let users = self.all_users.lock().clone();
         for process in 0..caller.channels.len() {
@@ -189,20 +195,20 @@ impl Client {
 
     async fn check(&mut self, process: usize, token: Token) {
         let is_remembering = !self.caller.remembering.is_empty() && self.chance.percent(80);
-        let told = match is_remembering {
+        let completion = match is_remembering {
             true => self.caller.check_remembering(process, token).await,
             false => self.caller.check(process, token).await,
         };
-        if let Told::Answer(None) = told {
+        if let Completion::Answer(None) = completion {
             let expired = self
                 .known
                 .living
                 .lock()
                 .iter()
-                .find(|born| born.token == token)
+                .find(|issued| issued.token == token)
                 .copied();
-            if let Some(born) = expired {
-                self.over(born);
+            if let Some(issued) = expired {
+                self.over(issued);
             }
         }
     }
@@ -215,15 +221,18 @@ impl Client {
         self.chance.pick(&self.known.users.lock())
     }
 
-    fn any_living(&mut self) -> Option<Born> {
+    fn any_living(&mut self) -> Option<IssuedToken> {
         self.chance.pick(&self.known.living.lock())
     }
 
-    /// Most often one that should be alive, sometimes one that should not, rarely one that nobody was given.
+    /// Most often one that should be alive, sometimes one that should not, rarely one that was never issued.
     fn any_token(&mut self) -> Option<Token> {
         match self.chance.below(100) {
-            0..75 => self.any_living().map(|born| born.token),
-            75..98 => self.chance.pick(&self.known.over.lock()).map(|born| born.token),
+            0..75 => self.any_living().map(|issued| issued.token),
+            75..98 => self
+                .chance
+                .pick(&self.known.over.lock())
+                .map(|issued| issued.token),
             _ => {
                 let mut bytes = [0; 32];
                 bytes.fill_with(|| self.chance.below(256) as u8);
@@ -258,73 +267,77 @@ impl Client {
             true => self.any_living(),
             false => None,
         };
-        let told = self
+        let completion = self
             .caller
-            .create(process, user, span, replaced.map(|born| born.token))
+            .create(process, user, span, replaced.map(|issued| issued.token))
             .await;
         if let Some(replaced) = replaced
-            && told.answer().is_some()
+            && completion.answer().is_some()
         {
             self.over(replaced);
             self.check_everywhere(replaced.token).await;
         }
-        match told {
-            Told::Answer(born) => self.lives(born),
-            // What may have been created may live, where nobody can see it.
-            Told::Unknown | Told::Refused | Told::Nonsense(_) => {}
+        match completion {
+            Completion::Answer(issued) => self.lives(issued),
+            // A creation without an answer may have happened.
+            Completion::Unknown | Completion::Refused | Completion::OutOfContract(_) => {}
         }
     }
 
     async fn destroy(&mut self, process: usize) {
-        let Some(born) = self.any_living() else { return };
+        let Some(issued) = self.any_living() else { return };
         let key = match self.chance.percent(70) {
-            true => Key::Token(born.token),
-            false => Key::Session(born.session),
+            true => Key::Token(issued.token),
+            false => Key::Session(issued.session),
         };
-        let told = self.caller.destroy(process, key).await;
-        self.over(born);
-        if told.answer().is_some() {
-            self.check_everywhere(born.token).await;
+        let completion = self.caller.destroy(process, key).await;
+        self.over(issued);
+        if completion.answer().is_some() {
+            self.check_everywhere(issued.token).await;
         }
     }
 
     async fn rotate(&mut self, process: usize) {
-        let Some(born) = self.any_living() else { return };
+        let Some(issued) = self.any_living() else { return };
         let grace = Duration::from_secs(self.chance.below(2) as u64);
-        let told = self.caller.rotate(process, born.token, grace).await;
-        self.over(born);
-        if let Told::Answer(Some(new)) = told {
+        let completion = self.caller.rotate(process, issued.token, grace).await;
+        self.over(issued);
+        if let Completion::Answer(Some(new)) = completion {
             self.lives(new);
-            self.check_everywhere(born.token).await;
+            self.check_everywhere(issued.token).await;
         }
     }
 
     async fn end_user(&mut self, process: usize) {
         let Some(user) = self.any_user() else { return };
-        let of_user: Vec<Born> = {
+        let of_user: Vec<IssuedToken> = {
             let living = self.known.living.lock();
-            living.iter().filter(|born| born.user == user).copied().collect()
+            living
+                .iter()
+                .filter(|issued| issued.user == user)
+                .copied()
+                .collect()
         };
         let is_barred = self.chance.percent(20);
         let except: Option<SessionId> = match is_barred || self.chance.percent(50) {
             true => None,
-            false => self.chance.pick(&of_user).map(|born| born.session),
+            false => self.chance.pick(&of_user).map(|issued| issued.session),
         };
-        let told = match is_barred {
+        let completion = match is_barred {
             true => self.caller.disable_user(process, user).await,
             false => self.caller.end_user(process, user, except).await,
         };
         // Of a user whose sessions may end at any time from now on, no check says anything any more.
-        if is_barred || told.answer().is_none() {
+        if is_barred || completion.answer().is_none() {
             self.known.users.lock().retain(|other| *other != user);
         }
-        for born in &of_user {
-            if Some(born.session) != except {
-                self.over(*born);
+        for issued in &of_user {
+            if Some(issued.session) != except {
+                self.over(*issued);
             }
         }
-        for born in of_user.iter().take(4) {
-            self.check_everywhere(born.token).await;
+        for issued in of_user.iter().take(4) {
+            self.check_everywhere(issued.token).await;
         }
     }
 
@@ -337,24 +350,27 @@ impl Client {
         }
     }
 
-    fn lives(&mut self, born: Born) {
+    fn lives(&mut self, issued: IssuedToken) {
         let mut living = self.known.living.lock();
-        remember(&mut living, born, &mut self.chance);
+        remember(&mut living, issued, &mut self.chance);
     }
 
-    fn over(&mut self, born: Born) {
-        self.known.living.lock().retain(|other| other.token != born.token);
+    fn over(&mut self, issued: IssuedToken) {
+        self.known
+            .living
+            .lock()
+            .retain(|other| other.token != issued.token);
         let mut over = self.known.over.lock();
-        remember(&mut over, born, &mut self.chance);
+        remember(&mut over, issued, &mut self.chance);
     }
 }
 
 /// Keeps a fair sample of old and new.
-fn remember(known: &mut Vec<Born>, born: Born, chance: &mut Chance) {
+fn remember(known: &mut Vec<IssuedToken>, issued: IssuedToken, chance: &mut Chance) {
     if known.len() < REMEMBERED {
-        known.push(born);
+        known.push(issued);
     } else {
         let place = chance.below(REMEMBERED);
-        known[place] = born;
+        known[place] = issued;
     }
 }
