@@ -48,7 +48,7 @@ impl Check {
     /// Waits for the outcome, if it is not at hand.
     ///
     /// # Errors
-    /// [`AuthError::InvalidSession`] is a definite no; [`AuthError::Store`]: nobody can tell.
+    /// [`AuthError::InvalidSession`] is a definite no; [`AuthError::Store`]: unknown.
     pub async fn wait(self) -> Result<Checked, AuthError> {
         match self {
             Self::Ready(outcome) => outcome,
@@ -129,7 +129,7 @@ impl Auth {
 
     /// As [`judge`](Self::judge), of what had to be waited for.
     ///
-    /// The instant of the answer counts. While a store hangs, another check may be told that the session has expired; activity that
+    /// The instant of the answer counts. While a store hangs, another check may answer that the session has expired; activity that
     /// is noted as of the question would bring it back.
     fn judge_late(
         &self,

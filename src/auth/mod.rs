@@ -76,8 +76,8 @@ impl Auth {
     }
 }
 
-/// Runs a use case of several steps to its end, even if its caller stops waiting: half of the steps would leave a state that nobody
-/// asked for.
+/// Runs a use case of several steps to its end, even if its caller stops waiting: half of the steps would leave a state that no
+/// caller asked for.
 async fn to_its_end<T: Send + 'static>(
     steps: impl Future<Output = Result<T, AuthError>> + Send + 'static,
 ) -> Result<T, AuthError> {

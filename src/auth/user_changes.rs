@@ -12,7 +12,7 @@
 //!
 //! A change that is recorded is completed, whatever fails: by the process that recorded it, or by any other that finds it
 //! ([`Auth::complete_pending_changes`]). While this process knows of one that it could not complete, it does not vouch for the
-//! user's sessions: a check answers that nobody can tell.
+//! user's sessions: a check answers "cannot tell".
 
 use super::{Auth, AuthError, Rotated, to_its_end};
 use crate::{
@@ -42,7 +42,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 const ATTEMPTS: usize = 10;
 
-/// The session of whoever changes something about themselves: it goes on, with another token.
+/// The session of a user who changes something about themselves: it goes on, with another token.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KeptSession {
     pub(super) id: SessionId,
@@ -56,7 +56,7 @@ pub struct ChangedUser {
     pub kept: Option<Rotated>,
 }
 
-/// Users about whom this process could not complete, or could not tell, a change.
+/// Users of whom this process knows a change that it could not complete, or may not know one.
 #[derive(Debug, Default)]
 pub(super) struct UnsettledUsers {
     /// What is in `users`: nearly always 0, so that a check takes no lock.
@@ -66,7 +66,7 @@ pub(super) struct UnsettledUsers {
 }
 
 impl UnsettledUsers {
-    /// Whether nobody can vouch for the sessions of this user.
+    /// Whether this process cannot vouch for the sessions of this user.
     pub(super) fn contains(&self, user: UserId) -> bool {
         self.count.load(Ordering::Acquire) > 0 && self.users.lock().contains(&user)
     }
@@ -95,7 +95,7 @@ impl Auth {
     ///
     /// # Errors
     /// [`AuthError::ChangePending`]: it is recorded and completes by itself, and then ends the kept session too; or an earlier
-    /// change of the user has to be completed first. [`AuthError::Store`]: nobody can tell whether it was recorded; if it was, it
+    /// change of the user has to be completed first. [`AuthError::Store`]: it is unknown whether it was recorded; if it was, it
     /// completes by itself. [`AuthError::InvalidSession`]: the change is made, and the session to be kept has ended meanwhile.
     pub(super) async fn change_and_end_sessions(
         &self,
@@ -212,7 +212,7 @@ impl Auth {
     async fn look_for_pending_changes(&self, seen: &HashMap<UserId, ChangeId>) -> HashMap<UserId, ChangeId> {
         let unsettled = self.unsettled.all();
         let Ok(found) = self.parts.users.pending_changes(CHANGES_AT_ONCE).await else {
-            // Whoever needs the store learns that it is away.
+            // The calls that need the store report that it is away.
             return HashMap::new();
         };
         let found: HashMap<_, _> = found

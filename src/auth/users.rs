@@ -75,7 +75,7 @@ impl Auth {
             roles,
             password,
         } = new;
-        // Asked early to save the hashing; the store's own answer below is the one that counts.
+        // Checked early to save the hashing; the store's own answer below is the one that counts.
         if self.parts.users.by_email(email.key()).await?.is_some() {
             return Err(AuthError::EmailTaken);
         }

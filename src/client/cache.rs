@@ -122,7 +122,7 @@ impl Cache {
             .fetch_max(trusted_until.as_millis(), Ordering::AcqRel);
     }
 
-    /// Tells those who wait whether remembered answers may be given now.
+    /// Notifies those that wait of whether remembered answers may be given now.
     pub(super) fn publish_liveness(&self) {
         let is_live = self.is_trusted(self.clock.now());
         self.live

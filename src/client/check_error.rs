@@ -9,7 +9,7 @@ pub enum CheckError {
     /// A definite no: the token is unknown, expired, revoked or malformed.
     #[error("the session token proves no session")]
     Invalid,
-    /// Nobody could say whether the token proves a session. Never read it as "logged out".
+    /// It is unknown whether the token proves a session. Never read it as "logged out".
     #[error("cannot tell whether the session token proves a session: {0}")]
     CannotTell(CannotTell),
     /// sessiond does not answer this program: its own credential is missing, unknown or lacks the scope `sessions:check`. Says
@@ -40,7 +40,7 @@ impl CheckError {
     pub(super) fn from_status(status: &Status) -> Self {
         match CallFailure::of(status) {
             CallFailure::InvalidSession => Self::Invalid,
-            // A check asks for no log-in, so whoever says this of one is not sessiond.
+            // A check asks for no log-in, so this answer is not sessiond's.
             CallFailure::UnknownCaller | CallFailure::ForbiddenCaller | CallFailure::InvalidCredentials => {
                 Self::CallerRefused
             }

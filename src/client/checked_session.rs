@@ -7,7 +7,7 @@ use crate::{
 };
 use std::time::Duration;
 
-/// Whose session it is. Only a check makes one, so whoever holds one can rely on it.
+/// Whose session it is. Only a check makes one, so its holder can rely on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckedSession {

@@ -113,7 +113,7 @@ impl RevocationStream {
             };
             if let Some(complete_until) = self.apply(message) {
                 let now = self.cache.now();
-                // Nobody knows what will be revoked after now, whatever the server's clock says.
+                // What is revoked after now is unknown, whatever the server's clock says.
                 let complete_until = requested_at.after(complete_until).min(now);
                 let trusted_until = complete_until.after(self.bound);
                 if trusted_until <= now {

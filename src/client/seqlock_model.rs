@@ -38,7 +38,7 @@ macro_rules! seqlock_over {
     };
 }
 
-/// An atomic of loom's that makes other accesses than it is told to.
+/// An atomic of loom's that makes other accesses than the code asks for.
 macro_rules! weak_atomic {
     ($load:expr, $store:expr) => {
         pub(super) struct AtomicU64(loom::sync::atomic::AtomicU64);

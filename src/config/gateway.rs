@@ -1,4 +1,4 @@
-//! What a gateway is told, beside `sessiond` or as `sessiond-gateway`.
+//! The configuration of a gateway, beside `sessiond` or as `sessiond-gateway`.
 
 use super::{Flags, Mistakes, Upstream, listeners, settings::Settings, sources::Values, value::is_loopback};
 use crate::{

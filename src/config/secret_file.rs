@@ -28,8 +28,9 @@ impl SecretFile {
     /// Reads the secret and makes something of it.
     ///
     /// # Errors
-    /// If the file cannot be read, if others than its owner may, if the owner is neither this process's user nor root, or what is wrong
-    /// with the secret. The sentence follows on the name of a flag or a setting, and quotes nothing of the secret unless `parse` does.
+    /// If the file cannot be read, if others than its owner may, if the owner is neither this process's user nor root, or what is
+    /// wrong with the secret. The sentence follows on the name of a flag or a setting, and quotes nothing of the secret unless
+    /// `parse` does.
     pub fn read<T>(&self, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
         let name = self.0.display();
         let text = self.text().map_err(|reason| format!("names {name}, {reason}"))?;
@@ -39,7 +40,7 @@ impl SecretFile {
     fn text(&self) -> Result<Zeroizing<String>, String> {
         let unreadable = |error: io::Error| format!("which cannot be read: {error}");
         let file = File::open(&self.0).map_err(unreadable)?;
-        // Asked of the open file, so that it cannot be another one by the time it is read.
+        // The open file is examined, so that it cannot be another one by the time it is read.
         let about = fstat(&file).map_err(|errno| unreadable(errno.into()))?;
         if FileType::from_raw_mode(about.st_mode) == FileType::Directory {
             return Err("which is a directory".to_owned());

@@ -1,4 +1,4 @@
-//! What `sessiond` is told: the service, its stores, and the gateway beside it.
+//! The configuration of `sessiond`: the service, its stores, and the gateway beside it.
 
 use super::{Flags, GatewayParts, Mistakes, StoresConfig, listeners, settings::Settings, sources::Values};
 use crate::{

@@ -9,7 +9,7 @@ use tonic::transport::{ClientTlsConfig, Endpoint};
 pub struct Upstream(Uri);
 
 impl Upstream {
-    /// Whether what is asked crosses a network in plain text.
+    /// Whether calls cross a network in plain text.
     #[must_use]
     pub(super) fn is_plain_beyond_this_machine(&self) -> bool {
         let host = self.0.host().unwrap_or_default();

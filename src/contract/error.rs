@@ -24,7 +24,7 @@ pub fn error_details(reason: ErrorReason) -> ErrorDetails {
     ErrorDetails::with_error_info(reason_name(reason), ERROR_DOMAIN, HashMap::new())
 }
 
-/// The reason that sessiond gave; `None` if whoever failed was not sessiond, or it is one that this release does not know.
+/// The reason that sessiond gave; `None` if the failure is not sessiond's, or it is one that this release does not know.
 #[must_use]
 pub fn reason_of(status: &Status) -> Option<ErrorReason> {
     let info = status.get_details_error_info()?;
@@ -44,7 +44,7 @@ pub enum CallFailure {
     InvalidSession,
     /// The log-in failed, for whatever reason.
     InvalidCredentials,
-    /// Whoever answered does not know this program.
+    /// The answering side does not know this program.
     UnknownCaller,
     /// This program may not make the call.
     ForbiddenCaller,
@@ -70,13 +70,13 @@ pub enum CallFailure {
         /// When trying again makes sense, if sessiond said.
         retry_after: Option<Duration>,
     },
-    /// A change of the user that ends their sessions is recorded and completes by itself; until then nobody can tell.
+    /// A change of the user that ends their sessions is recorded and completes by itself; until then the answer is unknown.
     ChangePending,
     /// Several changes met, and trying again is safe.
     Raced,
     /// The deadline passed first.
     DeadlinePassed,
-    /// Whoever answered does not speak this release of the contract.
+    /// The answering side does not speak this release of the contract.
     Unsupported,
     /// The call failed in a way that says nothing of what was asked.
     ServiceFailed,
@@ -126,7 +126,7 @@ impl CallFailure {
     }
 }
 
-/// Whether the deadline is what ended the call. The code does not tell: a connection that breaks off is "cancelled" too.
+/// Whether the deadline ended the call. The code alone does not show it: a connection that breaks is "cancelled" too.
 fn has_timed_out(status: &Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {

@@ -1,5 +1,5 @@
 //! Between wire messages and the domain. A message is taken apart field by field, so that a new field does not compile until
-//! somebody decides about it; every broken field of a request is reported, not just the first.
+//! it is decided about; every broken field of a request is reported, not just the first.
 
 use crate::{
     auth::{Checked, Credential, LogIn, LoggedIn, NewPassword, NewUser, Rotated, UserChanges},

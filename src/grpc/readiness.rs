@@ -13,10 +13,10 @@ use tokio::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tracing::{error, info};
 
-/// How often the stores are asked, and how long they may take to answer.
+/// How often the stores are pinged, and how long they may take to answer.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The names that health is asked for: the server as a whole, and each service.
+/// The names under which health is reported: the server as a whole, and each service.
 const SERVICES: [&str; 3] = ["", AUTH_SERVICE, USER_SERVICE];
 
 /// Whether the server serves.

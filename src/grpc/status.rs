@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use tracing::{error, warn};
 
-/// The reason that an error is told by.
+/// The reason that goes into `ErrorInfo`.
 fn reason_of(error: &AuthError) -> ErrorReason {
     match error {
         AuthError::InvalidSession => ErrorReason::InvalidSession,
@@ -97,7 +97,7 @@ fn log(error: &AuthError, count: usize) {
         | AuthError::EtagMismatch
         | AuthError::ReauthenticationRequired
         | AuthError::Raced
-        // Whoever could not complete the change has logged why.
+        // The attempt to complete the change has logged its cause.
         | AuthError::ChangePending
         | AuthError::InvalidFields(_) => {}
         AuthError::HashingBusy(_) => warn!(event = "hashing_busy", "too many passwords wait to be checked"),

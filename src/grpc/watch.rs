@@ -1,4 +1,4 @@
-//! The stream of revocations: what the log tells, with heartbeats in between.
+//! The stream of revocations: the entries of the log, with heartbeats in between.
 
 use crate::{
     contract::{HEARTBEAT_INTERVAL, wire_duration},
@@ -28,7 +28,7 @@ struct Subscriber {
     unsent: VecDeque<pb::WatchRevocationsResponse>,
 }
 
-/// Tells what follows the cursor, until the client goes or the server drains.
+/// Sends what follows the cursor, until the client goes or the server drains.
 pub(super) fn watch(
     log: RevocationLog,
     after: Option<Cursor>,
@@ -75,7 +75,7 @@ impl Subscriber {
     }
 
     fn beat(&mut self) {
-        // Asked before the log is read out: everything until then is told before the heartbeat.
+        // Read before the log: everything until then is sent before the heartbeat.
         let complete_until = self.log.complete_until();
         let told = self.reader.ready(ENTRIES_AT_ONCE);
         let has_more = told.len() == ENTRIES_AT_ONCE;

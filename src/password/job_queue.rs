@@ -13,7 +13,7 @@ pub(super) trait Job: Send {
     fn run(self: Box<Self>);
 }
 
-/// Nobody knows when there will be room, but this is when to ask again.
+/// When to try again. It is only a guess of when there will be room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct QueueFull {
     pub(super) retry_after: Duration,

@@ -133,7 +133,7 @@ impl From<QueueFull> for HashingBusy {
 /// What the pool is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HashingStats {
-    /// Hashes computed since the start, those for nobody included.
+    /// Hashes computed since the start, those without a user included.
     pub computed: u64,
     /// Jobs being done now; never more than there are threads.
     pub running: usize,

@@ -10,7 +10,7 @@ pub(super) const MAX_CHARS: usize = 256;
 /// Bytes that a password may have as received: four for each code point.
 const MAX_BYTES: usize = 4 * MAX_CHARS;
 
-/// Why a text cannot be a password. All of it shows in the text alone, so finding out may be quick and tells nothing of an account.
+/// Why a text cannot be a password. The text alone decides it, so a quick answer reveals nothing about an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum InvalidPassword {
     /// It is empty.

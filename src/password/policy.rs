@@ -64,7 +64,7 @@ fn roots(text: &str) -> impl Iterator<Item = &str> {
         })
 }
 
-/// Up to three characters over and over. Of ASCII only: nobody guesses through the rest of Unicode.
+/// Up to three characters over and over. Of ASCII only: guessing does not go through the rest of Unicode.
 fn is_trivial(root: &str, text: &str) -> bool {
     root.len() <= 3 && root.len() < text.len() && root.is_ascii()
 }

@@ -1,4 +1,4 @@
-//! A throw-away PostgreSQL server of the Debian package, for tests: started on a free port with data that nobody keeps.
+//! A throw-away PostgreSQL server of the Debian package, for tests: started on a free port with data that is thrown away.
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::{

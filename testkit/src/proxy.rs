@@ -1,4 +1,4 @@
-//! A TCP proxy that misbehaves as it is told: the network between a program and what it asks.
+//! A TCP proxy that misbehaves on command: the network between a program and its server.
 
 use socket2::SockRef;
 use std::{
@@ -32,7 +32,7 @@ pub enum Conduct {
     HoldReplies,
     /// Replies arrive, requests do not.
     HoldRequests,
-    /// Nothing arrives, and nobody is told.
+    /// Nothing arrives, and neither side notices.
     HoldAll,
     /// Connections, old and new, are reset.
     Refuse,
@@ -155,7 +155,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// Closes with a reset, so that the other side hears of it at once and of nothing that was under way.
+/// Closes with a reset, so that the other side notices at once and gets nothing that was in flight.
 fn reset_on_close(stream: &TcpStream) {
     // The connection may be gone already.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));

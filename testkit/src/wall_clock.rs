@@ -51,7 +51,7 @@ impl WallClock {
         command.env(FILE, &self.path).env("LD_PRELOAD", library());
     }
 
-    /// Sets it, for all who live by it.
+    /// Sets it, for every process that uses it.
     pub fn set_wrong_by(&self, error: Error) {
         let nanos = error * 1_000_000;
         self.file.write_all_at(&nanos.to_ne_bytes(), 0).unwrap();

@@ -1,4 +1,4 @@
-//! The command line: what can be asked of the program.
+//! The command line: flags and commands.
 
 use clap::{Arg, ArgAction, ArgGroup, Command};
 use sessiond::config::{settings::CommandLine, with_settings};

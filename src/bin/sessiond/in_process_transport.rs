@@ -25,7 +25,7 @@ pub(crate) fn channel(api: Api) -> Channel {
             tokio::spawn(async move {
                 let mut server = http2::Builder::new(TokioExecutor::new());
                 server.auto_date_header(false).max_concurrent_streams(STREAMS);
-                // It ends when the channel is dropped; there is nobody to tell why.
+                // It ends when the channel is dropped, and then no call waits for it.
                 let _ = server
                     .serve_connection(TokioIo::new(far), TowerToHyperService::new(api))
                     .await;

@@ -9,7 +9,7 @@ use sessiond::{
 };
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
-/// Connections for those who read metrics: few enough to fit into the files that are kept for everything else.
+/// Connections for readers of metrics: few enough to fit into the files that are kept for everything else.
 const CONNECTIONS: usize = 16;
 
 /// Every metric that this process exposes.

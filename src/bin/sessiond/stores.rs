@@ -37,7 +37,7 @@ impl OpenStores {
         }
     }
 
-    /// Writes down what is not yet. Whatever is asked of the stores afterwards fails.
+    /// Writes what is still in memory, and closes: every later operation fails.
     pub(crate) async fn close(self) -> Result<(), Failure> {
         if let Some(store) = self.embedded {
             let closing = spawn_blocking(move || store.close());

@@ -7,7 +7,7 @@ use std::{
 
 /// Prints where everything is, and lines that work as they stand.
 pub(crate) fn print(rpc: SocketAddr, http: Option<SocketAddr>, store: &str) {
-    // Nobody may be reading.
+    // The terminal may be closed.
     let _ = io::stdout().write_all(text(rpc, http, store).as_bytes());
 }
 

@@ -1,4 +1,4 @@
-//! What a request is told that does not get through: a status for gRPC, problem+json (RFC 9457) for everyone else.
+//! The answer to a request that does not get through: a status for gRPC, problem+json (RFC 9457) for everyone else.
 
 use super::GuardBody;
 use crate::{
@@ -20,7 +20,7 @@ pub(super) enum Denial {
     NoSession,
     /// Its session's log-in is older than this, which is as old as it may be.
     AuthTooOld(Duration),
-    /// Whether it proves a session cannot be told.
+    /// It is unknown whether it proves a session.
     CannotTell,
 }
 

@@ -205,7 +205,7 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let Self { inner, guard } = self;
-        // Whoever is in front of us may have put one there for another purpose: a service behind us relies on ours alone.
+        // A layer in front of us may have put one there for another purpose: a service behind us relies on ours alone.
         request.extensions_mut().remove::<CheckedSession>();
         let decision = guard.rules.decide(&guard.client, &request);
         guard.rules.locations.mark_sensitive(request.headers_mut());

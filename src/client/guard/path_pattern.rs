@@ -40,7 +40,7 @@ impl PathPattern {
 /// Whether one of the patterns means this path.
 ///
 /// A path that servers might read in different ways (dots, doubled slashes, encoded ones) is never excluded: what looks here
-/// like `/status/../users` might be `/users` to whoever answers it.
+/// like `/status/../users` might be `/users` to the service behind.
 pub(super) fn is_excluded(patterns: &[PathPattern], path: &str) -> bool {
     is_canonical(path) && patterns.iter().any(|pattern| pattern.matches(path))
 }

@@ -36,7 +36,7 @@ pub(super) fn token_in(message: &[u8]) -> Option<&[u8]> {
 
 /// The tokens of a request with many; `None` for a message that prost has to look at.
 pub(super) fn tokens_in(mut message: &[u8]) -> Option<Vec<&[u8]>> {
-    // So that whether it is text need not be asked of each token. prost takes other text too, which is no token.
+    // One check for all tokens: ASCII is valid text. prost takes other text too, which is no token.
     if !message.is_ascii() {
         return None;
     }

@@ -119,7 +119,7 @@ impl Candidate<'_> {
         if !check::may_start(request.headers()) {
             return Attempt::Declined(request.map(PeekedBody::unread));
         }
-        // Whoever waits for the rest of the body polls it again, with a waker of its own.
+        // The code that reads the rest of the body polls it again, with a waker of its own.
         let peeked = Peeked::read(request.body_mut(), &mut Context::from_waker(Waker::noop()));
         let attempt = peeked
             .whole()

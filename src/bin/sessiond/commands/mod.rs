@@ -1,4 +1,4 @@
-//! The commands beside serving. Each is a client of the contract, whoever serves it.
+//! The commands beside serving. Each is a client of the contract, in this process or of a running one.
 
 mod backup;
 mod copy;

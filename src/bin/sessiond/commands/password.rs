@@ -25,7 +25,7 @@ pub(super) fn ask(matches: &ArgMatches) -> Result<Zeroizing<String>, Failure> {
 }
 
 fn prompt(text: &str) -> Result<Zeroizing<String>, Failure> {
-    // First of all: whoever sees the prompt may type.
+    // Before the prompt: the user may type as soon as they see it.
     let silence = Silence::begin()?;
     let mut terminal = io::stderr();
     terminal.write_all(text.as_bytes())?;

@@ -21,7 +21,7 @@ use tonic::transport::Channel;
 /// How long a service may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A service that can be asked.
+/// A service that commands can call.
 pub(super) enum Target {
     /// It runs elsewhere.
     Remote(Channel),
@@ -68,7 +68,7 @@ impl Target {
     }
 }
 
-/// A connection to a service, made at once: whoever waits for an answer learns where there is none.
+/// A connection to a service, made at once, so that a failure names the address.
 pub(super) async fn connect(upstream: &Upstream) -> Result<Channel, Failure> {
     let endpoint = upstream.endpoint()?.connect_timeout(CONNECT_TIMEOUT);
     let connected = endpoint.connect().await;
