@@ -4,7 +4,7 @@ use clap::Command;
 use mimalloc::MiMalloc;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use sessiond::{
-    config::{self, GatewayProgramConfig, Parsed, settings::CommandLine},
+    config::{self, GatewayProgramConfig, Loaded, Parsed, Sources, settings::CommandLine},
     error_chain::chain,
     gateway,
     listener::{Listener, fit_to_descriptors},
@@ -16,6 +16,7 @@ use std::{
     io::{self, Write as _},
     process::ExitCode,
 };
+use tokio::signal::unix::{SignalKind, signal};
 use zeroizing_alloc::ZeroAlloc;
 
 /// Wipes whatever is freed: passwords come and go through buffers of the network's libraries, which do not (S-98).
@@ -38,8 +39,8 @@ fn main() -> ExitCode {
         let _ = io::stdout().write_all(text.as_bytes());
         return ExitCode::SUCCESS;
     }
-    let outcome = match GatewayProgramConfig::load(flags, env::vars_os()) {
-        Ok(config) => run(config),
+    let outcome = match GatewayProgramConfig::load(Sources::new(flags, env::vars_os())) {
+        Ok(loaded) => run(loaded),
         Err(mistakes) => {
             let _ = writeln!(io::stderr(), "sessiond-gateway: {mistakes}");
             return ExitCode::from(2);
@@ -55,10 +56,15 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn run(mut config: GatewayProgramConfig) -> Result<(), Box<dyn Error>> {
+async fn run(loaded: Loaded<GatewayProgramConfig>) -> Result<(), Box<dyn Error>> {
+    let Loaded { mut config, reloader } = loaded;
+    // First of all: without it, the signal would end the process.
+    let hangups = signal(SignalKind::hangup())?;
     // No core dumps, and no other process of this user reads this one's memory: passwords and tokens pass through it (S-98).
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    let _flush_guard = telemetry::start(&config.telemetry)?;
+    let log = telemetry::start(&config.telemetry)?;
+    let filter = log.filter();
+    tokio::spawn(reloader.follow(hangups, move |config| filter.set(&config.telemetry.filter)));
     let (trigger, mut shutdown) = shutdown::channel();
     trigger.follow_signals()?;
     fit_to_descriptors(&mut [&mut config.parts.listener]);

@@ -13,7 +13,7 @@ use clap::{
 use std::{ffi::OsString, path::PathBuf};
 
 /// What a command line says about settings.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Flags {
     pub(super) settings: Vec<(&'static str, Origin, String)>,
     pub(super) file: Option<PathBuf>,

@@ -1,12 +1,17 @@
 //! The configuration of a gateway, beside `sessiond` or as `sessiond-gateway`.
 
-use super::{Flags, Mistakes, Upstream, listeners, settings::Settings, sources::Values, value::is_loopback};
+use super::{
+    Loaded, Mistakes, Sources, Upstream, listeners,
+    settings::{CommandLine, Settings},
+    sources::Values,
+    value::is_loopback,
+};
 use crate::{
     gateway::GatewayConfig,
     listener::{self, Protocol},
     telemetry,
 };
-use std::{ffi::OsString, net::SocketAddr};
+use std::net::SocketAddr;
 
 /// A gateway, wherever it runs.
 #[derive(Debug)]
@@ -52,20 +57,15 @@ pub struct GatewayProgramConfig {
 }
 
 impl GatewayProgramConfig {
-    /// Puts the configuration together from flags, this environment and the file that one of them names.
+    /// Puts the configuration together from flags, environment and the file that one of them names.
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn load(
-        flags: Flags,
-        environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Self, Mistakes> {
-        let mut values = Values::collect(flags, environment);
-        let config = Settings::take(&mut values).map(|settings| Self::new(settings, &mut values));
-        values.finish(config)
+    pub fn load(sources: Sources) -> Result<Loaded<Self>, Mistakes> {
+        Loaded::new(sources, CommandLine::Gateway, Self::new)
     }
 
-    fn new(settings: Settings, values: &mut Values) -> Self {
+    fn new(settings: &Settings, values: &mut Values) -> Self {
         if settings.upstream.is_plain_beyond_this_machine() && !*settings.danger_plaintext_listen {
             values.reject(
                 &settings.upstream,
@@ -73,9 +73,9 @@ impl GatewayProgramConfig {
             );
         }
         Self {
-            parts: GatewayParts::new(&settings, values),
+            parts: GatewayParts::new(settings, values),
             telemetry: settings.telemetry(),
-            upstream: settings.upstream.value,
+            upstream: settings.upstream.clone(),
         }
     }
 }

@@ -7,6 +7,7 @@ mod arguments;
 mod gateway;
 mod listeners;
 mod mistake;
+mod reload;
 mod secret_file;
 #[cfg(feature = "server")]
 mod service;
@@ -23,9 +24,11 @@ mod value;
 pub use arguments::{Flags, Parsed, parse, with_settings};
 pub use gateway::{GatewayParts, GatewayProgramConfig};
 pub use mistake::{Mistake, Mistakes, Origin};
+pub use reload::{Loaded, Reloader};
 pub use secret_file::SecretFile;
 #[cfg(feature = "server")]
 pub use service::ServiceConfig;
+pub use sources::Sources;
 #[cfg(feature = "server")]
 pub use store_location::StoreLocation;
 #[cfg(feature = "server")]

@@ -75,7 +75,10 @@ impl super::sources::Given<Option<SecretFile>> {
         values: &mut super::sources::Values,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
-        let read = self.as_ref()?.read(parse);
+        let read = self.as_ref()?.read(|text| {
+            values.note_content(self, text.as_bytes());
+            parse(text)
+        });
         read.map_err(|reason| values.reject(self, &reason)).ok()
     }
 }

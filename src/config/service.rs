@@ -1,6 +1,10 @@
 //! The configuration of `sessiond`: the service, its stores, and the gateway beside it.
 
-use super::{Flags, GatewayParts, Mistakes, StoresConfig, listeners, settings::Settings, sources::Values};
+use super::{
+    GatewayParts, Loaded, Mistakes, Sources, StoresConfig, listeners,
+    settings::{CommandLine, Settings},
+    sources::Values,
+};
 use crate::{
     domain::{SessionLimits, SessionSpan},
     grpc,
@@ -8,7 +12,7 @@ use crate::{
     password::{HashingConfig, Peppers},
     sweeper, telemetry,
 };
-use std::{ffi::OsString, net::SocketAddr};
+use std::net::SocketAddr;
 
 /// The whole configuration of `sessiond`.
 #[derive(Debug)]
@@ -36,17 +40,12 @@ pub struct ServiceConfig {
 }
 
 impl ServiceConfig {
-    /// Puts the configuration together from flags, this environment and the file that one of them names.
+    /// Puts the configuration together from flags, environment and the file that one of them names.
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn load(
-        flags: Flags,
-        environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Self, Mistakes> {
-        let mut values = Values::collect(flags, environment);
-        let config = Settings::take(&mut values).map(|settings| Self::new(&settings, &mut values));
-        values.finish(config)
+    pub fn load(sources: Sources) -> Result<Loaded<Self>, Mistakes> {
+        Loaded::new(sources, CommandLine::Service, Self::new)
     }
 
     fn new(settings: &Settings, values: &mut Values) -> Self {

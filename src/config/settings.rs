@@ -2,7 +2,8 @@
 //!
 //! A declaration is the help of a setting, its name, its type and its default. The name is the key in the file; the flag `--a-key`
 //! and the variable `SESSIOND_A_KEY` follow from it, and so do the example file and the table in the README, which tests compare. The
-//! type says how a value is written (see `value.rs`). Before each section stands whose command lines take its settings as flags.
+//! type says how a value is written (see `value.rs`). Before each section stands whose command lines take its settings as flags. A
+//! setting that a running program takes over from a changed file says so behind its default.
 
 use super::{
     secret_file::SecretFile,
@@ -41,6 +42,8 @@ pub struct Setting {
     pub help: &'static str,
     /// Which command lines take it as a flag.
     pub taken_by: &'static [CommandLine],
+    /// Whether a running program takes a new value over ([`Reloader`](super::Reloader)).
+    pub is_reloaded: bool,
 }
 
 /// What the names of all environment variables begin with.
@@ -66,7 +69,7 @@ impl Setting {
 }
 
 macro_rules! settings {
-    ($($taken_by:tt { $($(#[doc = $help:literal])+ $key:ident: $type:ty = $default:literal;)+ })+) => {
+    ($($taken_by:tt { $($(#[doc = $help:literal])+ $key:ident: $type:ty = $default:literal $(, $reloaded:ident)?;)+ })+) => {
         /// Every setting, in the order of the example file.
         pub static ALL: &[Setting] = {
             use CommandLine::{Command, Gateway, Service};
@@ -76,6 +79,7 @@ macro_rules! settings {
                 kind: <$type as Value>::KIND,
                 help: concat!($($help),+).trim_ascii(),
                 taken_by: &$taken_by,
+                is_reloaded: is_there!($($reloaded)?),
             },)+)+]
         };
 
@@ -93,6 +97,15 @@ macro_rules! settings {
                 Some(Self { $($($key: $key?,)+)+ })
             }
         }
+    };
+}
+
+macro_rules! is_there {
+    () => {
+        false
+    };
+    (reloaded) => {
+        true
     };
 }
 
@@ -185,7 +198,7 @@ settings! {
         password_queue: Option<NonZeroUsize> = "auto";
 
         /// A file, readable by its owner alone, with the secrets that are hashed with every password.
-        pepper_file: Option<SecretFile> = "";
+        pepper_file: Option<SecretFile> = "", reloaded;
     }
 
     [Service] {
@@ -256,7 +269,7 @@ settings! {
 
         /// What is logged: a level, or levels by module such as info,sessiond::grpc=debug. Of other people's code nothing below
         /// info.
-        log: Filter = "info";
+        log: Filter = "info", reloaded;
 
         /// human, json, or auto: human on a terminal, json otherwise.
         log_format: Format = "auto";

@@ -3,6 +3,7 @@
 use super::{
     arguments::Flags,
     mistake::{Mistake, Mistakes, Origin},
+    reload::Snapshot,
     settings::{ALL, Setting, VARIABLE_PREFIX},
     value::Value,
 };
@@ -41,18 +42,37 @@ impl<T> Deref for Given<T> {
     }
 }
 
+/// Where the configuration of a process comes from, each time that it is read.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    flags: Flags,
+    environment: Vec<(OsString, OsString)>,
+}
+
+impl Sources {
+    /// These flags, this environment, and the file that one of them names.
+    pub fn new(flags: Flags, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        Self {
+            flags,
+            environment: environment.into_iter().collect(),
+        }
+    }
+}
+
 /// Every value that was given, and every mistake found so far.
 pub(super) struct Values {
     /// By key, the weightiest last: file, environment, command line.
     given: HashMap<&'static str, Vec<(Origin, String)>>,
+    snapshot: Snapshot,
     mistakes: Vec<Mistake>,
 }
 
 impl Values {
     /// Collects. Flags outweigh the environment, the environment outweighs the file.
-    pub(super) fn collect(flags: Flags, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+    pub(super) fn collect(Sources { flags, environment }: Sources) -> Self {
         let mut values = Self {
             given: HashMap::new(),
+            snapshot: Snapshot::default(),
             mistakes: Vec::new(),
         };
         let mut file = None;
@@ -132,13 +152,17 @@ impl Values {
         let mut taken = None;
         for (origin, text) in self.given.remove(key).unwrap_or_default() {
             match T::parse(&text) {
-                Ok(value) => taken = Some(Given { key, origin, value }),
+                Ok(value) => {
+                    taken = Some(Given { key, origin, value });
+                    self.snapshot.note_text(key, text);
+                }
                 Err(reason) => self.reject_at(key, origin, &reason),
             }
         }
         if taken.is_some() {
             return taken;
         }
+        self.snapshot.note_text(key, default.to_owned());
         let origin = Origin::Default;
         match T::parse(default) {
             Ok(value) => Some(Given { key, origin, value }),
@@ -147,6 +171,11 @@ impl Values {
                 None
             }
         }
+    }
+
+    /// Notes what the file holds that a setting names.
+    pub(super) fn note_content<T>(&mut self, given: &Given<T>, content: &[u8]) {
+        self.snapshot.note_content(given.key, content);
     }
 
     /// Notes that a value does not go with something else.
@@ -170,11 +199,11 @@ impl Values {
         });
     }
 
-    /// The configuration, if nothing was wrong.
-    pub(super) fn finish<T>(mut self, config: Option<T>) -> Result<T, Mistakes> {
+    /// The configuration and what it was made of, if nothing was wrong.
+    pub(super) fn finish<T>(mut self, config: Option<T>) -> Result<(T, Snapshot), Mistakes> {
         self.mistakes.sort_by(|a, b| a.origin.cmp(&b.origin));
         match config {
-            Some(config) if self.mistakes.is_empty() => Ok(config),
+            Some(config) if self.mistakes.is_empty() => Ok((config, self.snapshot)),
             Some(_) | None => Err(Mistakes(self.mistakes)),
         }
     }

@@ -98,10 +98,15 @@ const GIVEN_TWICE: &str = "cannot be given together with the URL itself";
 
 fn root_certificates(settings: &Settings, values: &mut Values) -> Option<Vec<u8>> {
     let path = settings.redis_root_certificates.as_ref()?;
-    fs::read(path)
-        .map_err(|error| {
+    match fs::read(path) {
+        Ok(certificates) => {
+            values.note_content(&settings.redis_root_certificates, &certificates);
+            Some(certificates)
+        }
+        Err(error) => {
             let reason = format!("names {}, which cannot be read: {error}", path.display());
             values.reject(&settings.redis_root_certificates, &reason);
-        })
-        .ok()
+            None
+        }
+    }
 }

@@ -8,13 +8,16 @@ use super::{
     pepper::{HmacKey, KeyRing},
 };
 use crate::{domain::PasswordHash, error_chain::chain};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// How we hash now, and how often we have.
 pub(super) struct Hashing {
     cost: u32,
     keys: KeyRing,
-    computed: AtomicU64,
+    computed: Arc<AtomicU64>,
 }
 
 /// A stored hash that can be verified.
@@ -62,7 +65,16 @@ impl Hashing {
         Self {
             cost,
             keys,
-            computed: AtomicU64::new(0),
+            computed: Arc::default(),
+        }
+    }
+
+    /// The same with other keys. Both count as one.
+    pub(super) fn with_keys(&self, keys: KeyRing) -> Self {
+        Self {
+            cost: self.cost,
+            keys,
+            computed: Arc::clone(&self.computed),
         }
     }
 

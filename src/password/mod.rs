@@ -20,6 +20,7 @@ use hashing::{HashDefect, Hashing};
 use imported::Unusable;
 use job_queue::QueueFull;
 use normalized::NormalizedPassword;
+use parking_lot::RwLock;
 use pepper::KeyRing;
 use pool::Pool;
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
@@ -98,7 +99,13 @@ pub struct PasswordHasher {
 struct HasherInner {
     pool: Pool,
     min_chars: usize,
-    hashing: Arc<Hashing>,
+    hashing: RwLock<Arc<Hashing>>,
+}
+
+impl HasherInner {
+    fn hashing(&self) -> Arc<Hashing> {
+        Arc::clone(&self.hashing.read())
+    }
 }
 
 /// What a password is worth.
@@ -172,7 +179,7 @@ impl PasswordHasher {
             inner: Arc::new(HasherInner {
                 pool: Pool::start(threads, queue, hash_time)?,
                 min_chars: config.min_chars,
-                hashing: Arc::new(Hashing::new(config.cost, KeyRing::new(config.peppers))),
+                hashing: RwLock::new(Arc::new(Hashing::new(config.cost, KeyRing::new(config.peppers)))),
             }),
         })
     }
@@ -198,7 +205,7 @@ impl PasswordHasher {
     /// # Errors
     /// A violation of `field`.
     pub fn check_import(&self, field: &str, text: &str) -> Result<PasswordHash, FieldViolation> {
-        match self.inner.hashing.check_stored(text) {
+        match self.inner.hashing().check_stored(text) {
             Ok(()) => Ok(PasswordHash::from_stored(text.to_owned())),
             Err(HashDefect::Unusable(Unusable::Malformed)) => Err(FieldViolation::new(
                 field,
@@ -221,7 +228,7 @@ impl PasswordHasher {
     /// # Errors
     /// The queue is full.
     pub async fn hash(&self, password: Password) -> Result<PasswordHash, HashingBusy> {
-        let hashing = Arc::clone(&self.inner.hashing);
+        let hashing = self.inner.hashing();
         let password = NormalizedPassword::new_unchecked(password);
         let hash = self.inner.pool.run(move || hashing.hash(&password)).await?;
         hash.ok_or(HashingBusy {
@@ -247,7 +254,7 @@ impl PasswordHasher {
         let Ok(password) = NormalizedPassword::new(password) else {
             return Ok(Verdict::Wrong);
         };
-        let hashing = Arc::clone(&self.inner.hashing);
+        let hashing = self.inner.hashing();
         let verify = move || hashing.verify(&password, stored.as_ref());
         let (verdict, defect) = self.inner.pool.run(verify).await?;
         // Said here rather than on the thread that hashed, so that the log has it under the request.
@@ -268,12 +275,18 @@ impl PasswordHasher {
         Ok(verdict)
     }
 
+    /// From now on hashes with these peppers. What is stored under one that is not among them cannot be verified until it is again.
+    pub fn replace_peppers(&self, peppers: Option<Peppers>) {
+        let mut hashing = self.inner.hashing.write();
+        *hashing = Arc::new(hashing.with_keys(KeyRing::new(peppers)));
+    }
+
     /// What the pool is doing now.
     #[must_use]
     pub fn stats(&self) -> HashingStats {
         let (running, waiting) = self.inner.pool.load();
         HashingStats {
-            computed: self.inner.hashing.computed(),
+            computed: self.inner.hashing().computed(),
             running,
             waiting,
             refused: self.inner.pool.refused(),

@@ -7,7 +7,7 @@ mod json;
 mod sink;
 
 use json::JsonLine;
-pub use sink::FlushGuard;
+use sink::FlushGuard;
 
 use std::{
     io::{self, IsTerminal as _},
@@ -19,6 +19,7 @@ use tracing_subscriber::{
     filter::{FilterExt as _, LevelFilter, filter_fn},
     fmt::{self, time::SystemTime},
     layer::SubscriberExt as _,
+    reload,
 };
 
 /// How the program logs.
@@ -76,19 +77,56 @@ impl FromStr for Filter {
 )]
 pub struct InvalidFilter;
 
-/// Starts logging to standard error, for the whole process. What is returned writes out the last lines when it is dropped.
+/// The log of the process. Writes out the last lines when it is dropped, and waits a second for that at most.
+pub struct Log {
+    filter: FilterHandle,
+    flush_guard: FlushGuard,
+}
+
+impl Log {
+    /// Changes what is logged.
+    #[must_use]
+    pub fn filter(&self) -> FilterHandle {
+        self.filter.clone()
+    }
+
+    /// Tells, whenever it is asked, how many lines were dropped since the start.
+    pub fn dropped_lines(&self) -> impl Fn() -> u64 + Send + Sync + 'static + use<> {
+        self.flush_guard.dropped_lines()
+    }
+}
+
+/// Changes what is logged.
+#[derive(Debug, Clone)]
+pub struct FilterHandle(reload::Handle<EnvFilter, Registry>);
+
+impl FilterHandle {
+    /// From now on this is logged.
+    pub fn set(&self, filter: &Filter) {
+        // It fails only if nothing is logged any more.
+        let _ = self.0.reload(filter.directives());
+    }
+}
+
+impl Filter {
+    fn directives(&self) -> EnvFilter {
+        // The text was parsed before.
+        EnvFilter::builder().parse_lossy(&self.0)
+    }
+}
+
+/// Starts logging to standard error, for the whole process.
 ///
 /// # Errors
 /// If the log's thread cannot be started, or if the process logs already.
-pub fn start(options: &Options) -> io::Result<FlushGuard> {
+pub fn start(options: &Options) -> io::Result<Log> {
     let is_for_people = match options.format {
         Format::Auto => io::stderr().is_terminal(),
         Format::Human => true,
         Format::Json => false,
     };
     let (sink, flush_guard) = sink::start(io::stderr())?;
-    // It was parsed before.
-    let filter = EnvFilter::builder().parse_lossy(&options.filter.0);
+    let (filter, handle) = reload::Layer::new(options.filter.directives());
     let filter = filter.and(filter_fn(is_harmless));
     let lines = match is_for_people {
         // Without colours, which the sink would take for an attempt to forge a line.
@@ -102,7 +140,10 @@ pub fn start(options: &Options) -> io::Result<FlushGuard> {
     let subscriber = Registry::default().with(lines.with_filter(filter));
     tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)?;
     log_panics();
-    Ok(flush_guard)
+    Ok(Log {
+        filter: FilterHandle(handle),
+        flush_guard,
+    })
 }
 
 /// Whether an event may be logged at all. Below `info`, HTTP and database libraries print what passes through them (S-89).

@@ -41,14 +41,13 @@ pub(super) struct Sink {
 }
 
 /// Writes out the last lines when it is dropped, and waits a second for that at most.
-pub struct FlushGuard {
+pub(super) struct FlushGuard {
     queue: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
 }
 
 impl FlushGuard {
-    /// Tells, whenever it is asked, how many lines were dropped since the start.
-    pub fn dropped_lines(&self) -> impl Fn() -> u64 + Send + Sync + 'static + use<> {
+    pub(super) fn dropped_lines(&self) -> impl Fn() -> u64 + Send + Sync + 'static + use<> {
         let dropped = Arc::clone(&self.dropped);
         move || dropped.load(Ordering::Relaxed)
     }

@@ -1,7 +1,7 @@
 //! Configuration through its public surface: who outweighs whom, what is refused, and that the example file tells the truth.
 use sessiond::{
     config::{
-        GatewayProgramConfig, Mistakes, Origin, Parsed, ServiceConfig, UserStoreConfig, parse,
+        GatewayProgramConfig, Mistakes, Origin, Parsed, ServiceConfig, Sources, UserStoreConfig, parse,
         settings::{self, CommandLine, Setting},
         with_settings,
     },
@@ -51,21 +51,21 @@ impl Input {
         self
     }
 
-    fn parsed(&self, command_line: CommandLine) -> sessiond::config::Flags {
+    fn sources(&self, command_line: CommandLine) -> Sources {
         let command = with_settings(clap::Command::new("sessiond"), command_line);
         let mut arguments = vec![OsString::from("sessiond")];
         arguments.extend(self.flags.iter().map(OsString::from));
         let (parsed, flags) = parse(&command, arguments);
         assert!(!matches!(parsed, Parsed::Text(_)));
-        flags
+        Sources::new(flags, self.environment.clone())
     }
 
     fn load(&self) -> Result<ServiceConfig, Mistakes> {
-        ServiceConfig::load(self.parsed(CommandLine::Service), self.environment.clone())
+        ServiceConfig::load(self.sources(CommandLine::Service)).map(|loaded| loaded.config)
     }
 
     fn load_gateway(&self) -> Result<GatewayProgramConfig, Mistakes> {
-        GatewayProgramConfig::load(self.parsed(CommandLine::Gateway), self.environment.clone())
+        GatewayProgramConfig::load(self.sources(CommandLine::Gateway)).map(|loaded| loaded.config)
     }
 
     fn mistakes(&self) -> Vec<String> {
@@ -149,6 +149,19 @@ fn without_a_word_everything_is_at_its_parts_default() {
         ..GatewayConfig::default()
     };
     assert_eq!(format!("{:?}", gateway.gateway), format!("{expected:?}"));
+}
+
+#[test]
+fn the_table_of_signals_names_the_settings_that_are_reloaded() {
+    let operations = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
+    let row = operations
+        .lines()
+        .find(|line| line.starts_with("| SIGHUP |"))
+        .unwrap();
+    for setting in settings::ALL {
+        let named = row.contains(&format!("`{}`", setting.key));
+        assert_eq!(named, setting.is_reloaded, "{}", setting.key);
+    }
 }
 
 /// Holds a part of a file against what the declarations of the settings make of it, or rewrites it if `UPDATE_EXPECT` is set.

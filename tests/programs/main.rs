@@ -16,6 +16,7 @@ mod external_clients;
 mod memory;
 mod metrics;
 mod out_of_descriptors;
+mod reloading;
 mod secrets;
 mod serving;
 mod shared_stores;

@@ -11,7 +11,7 @@ mod welcome;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use sessiond::{
-    config::{self, Parsed, ServiceConfig},
+    config::{self, Loaded, Parsed, ServiceConfig, Sources},
     error_chain::chain,
 };
 use std::{
@@ -35,8 +35,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // What was not understood at all is among the mistakes.
-    let (config, matches) = match (ServiceConfig::load(flags, env::vars_os()), parsed) {
-        (Ok(config), Parsed::Matches(matches)) => (config, matches),
+    let sources = Sources::new(flags, env::vars_os());
+    let (loaded, matches) = match (ServiceConfig::load(sources), parsed) {
+        (Ok(loaded), Parsed::Matches(matches)) => (loaded, matches),
         (Ok(_), Parsed::Nothing | Parsed::Text(_)) => return ExitCode::from(2),
         (Err(mistakes), _) => {
             let _ = writeln!(io::stderr(), "sessiond: {mistakes}");
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
         }
     };
     let outcome = Runtime::new().map_err(Failure::from).and_then(|runtime| {
-        let outcome = runtime.block_on(run(config, &matches));
+        let outcome = runtime.block_on(run(loaded, &matches));
         // A disk that hangs must not keep the process: nothing that was acknowledged waits for it.
         runtime.shutdown_background();
         outcome
@@ -58,11 +59,11 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(config: ServiceConfig, matches: &clap::ArgMatches) -> Result<(), Failure> {
+async fn run(loaded: Loaded<ServiceConfig>, matches: &clap::ArgMatches) -> Result<(), Failure> {
     // No core dumps, and no other process of this user reads this one's memory: passwords and tokens pass through it (S-98).
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     match matches.subcommand() {
-        None => serve::serve(config).await,
-        Some((name, matches)) => commands::run(name, matches, config).await,
+        None => serve::serve(loaded).await,
+        Some((name, matches)) => commands::run(name, matches, loaded.config).await,
     }
 }

@@ -5,7 +5,7 @@ use sessiond::{
     listener::{Listener, Options, Protocol, Serving},
     metrics::{self, Metrics, Sweeps},
     shutdown::Shutdown,
-    telemetry::FlushGuard,
+    telemetry::Log,
 };
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 const CONNECTIONS: usize = 16;
 
 /// Every metric that this process exposes.
-pub(crate) fn collect(stores: &OpenStores, service: &Service, sweeps: &Sweeps, log: &FlushGuard) -> Metrics {
+pub(crate) fn collect(stores: &OpenStores, service: &Service, sweeps: &Sweeps, log: &Log) -> Metrics {
     let mut metrics = Metrics::default();
     metrics.add_calls(service.api.calls().clone());
 

@@ -3,16 +3,20 @@
 use crate::{Failure, in_process_transport, metrics_registry, service::Service, stores, welcome};
 use futures_util::future::join_all;
 use sessiond::{
-    config::{GatewayParts, ServiceConfig},
+    config::{GatewayParts, Loaded, ServiceConfig},
     gateway,
     listener::{Listener, Serving, fit_to_descriptors},
     metrics::Sweeps,
     shutdown, sweeper, telemetry,
 };
 use std::net::SocketAddr;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Serves until a signal ends it.
-pub(crate) async fn serve(mut config: ServiceConfig) -> Result<(), Failure> {
+pub(crate) async fn serve(loaded: Loaded<ServiceConfig>) -> Result<(), Failure> {
+    let Loaded { mut config, reloader } = loaded;
+    // First of all: without it, the signal would end the process.
+    let hangups = signal(SignalKind::hangup())?;
     let log = telemetry::start(&config.telemetry)?;
     let (trigger, mut shutdown) = shutdown::channel();
     trigger.follow_signals()?;
@@ -32,6 +36,11 @@ pub(crate) async fn serve(mut config: ServiceConfig) -> Result<(), Failure> {
     let service = Service::new(&opened, config.hashing, config.limits, config.api)?;
     let sweeps = Sweeps::default();
     let metrics = metrics_registry::collect(&opened, &service, &sweeps, &log);
+    let (filter, passwords) = (log.filter(), service.passwords.clone());
+    tokio::spawn(reloader.follow(hangups, move |config| {
+        filter.set(&config.telemetry.filter);
+        passwords.replace_peppers(config.hashing.peppers);
+    }));
     service.auth.note_pending_changes().await?;
     tokio::spawn(service.auth.clone().complete_pending_changes());
     tokio::spawn(service.api.keep_readiness(service.auth.clone()));

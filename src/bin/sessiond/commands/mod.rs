@@ -20,7 +20,7 @@ use tonic_types::StatusExt as _;
 
 pub(crate) async fn run(name: &str, matches: &ArgMatches, config: ServiceConfig) -> Result<(), Failure> {
     // People read what a command says; only what goes wrong is worth a line of log.
-    let _flush_guard = telemetry::start(&telemetry::Options {
+    let _log = telemetry::start(&telemetry::Options {
         filter: "warn".parse()?,
         format: telemetry::Format::Human,
     })?;
