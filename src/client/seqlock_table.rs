@@ -470,9 +470,9 @@ mod tests {
                     let _stop = Stop(&stop);
                     for n in (0..16).cycle().take(400_000) {
                         if let Some(found) = get(&table, n) {
-                            let said = u32::try_from(found.version).unwrap();
-                            assert_eq!(said & 0xff, n);
-                            assert_eq!(found, cached(n));
+                            let number = u32::try_from(found.version).unwrap();
+                            assert_eq!(number & 0xff, n);
+                            assert_eq!(found, cached(number));
                             seen.fetch_add(1, Ordering::Relaxed);
                         }
                     }
