@@ -1,8 +1,8 @@
 //! Many checks in one message, as single calls and as a stream, against what Redis does with a pipeline: both sides in one run,
 //! in turns.
 //!
-//! redis-benchmark asks for one and the same key unless it is told otherwise. Checks are of any of the sessions, so what they are
-//! like is a GET of any of as many keys. Both are shown; every GET finds its 64 bytes, or the benchmark ends.
+//! redis-benchmark GETs one and the same key without `-r`. A check is of any of the sessions, which a GET of any of as many keys
+//! resembles more. Both are shown; every GET finds its 64 bytes, or the benchmark ends.
 //!
 //! `cargo bench --bench bulk -- [--seconds N] [--rounds N]`
 

@@ -188,7 +188,7 @@ fn go_server(directory: &Path) -> Outcome<Option<Server>> {
 fn tonic_echo() -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        // What `serve` itself would bind, with its TCP_NODELAY; only so can the port be told.
+        // What `serve` itself would bind, with its TCP_NODELAY; only so is the port known.
         let incoming = TcpIncoming::bind("127.0.0.1:0".parse()?)?.with_nodelay(Some(true));
         support::say_ready(&incoming.local_addr()?.to_string())?;
         tonic::transport::Server::builder()

@@ -44,7 +44,7 @@ fn main() -> Outcome {
     let mut measured: [[Vec<f64>; 4]; 3] = Default::default();
     let mut waits: [Vec<f64>; 3] = Default::default();
     for round in 0..rounds {
-        // Nobody's data grow from one round to the next.
+        // No side's data grow from one round to the next.
         let directory = tempfile::tempdir()?;
         let directory = directory.path();
         support::progress(&format!("round {round}: starting"))?;

@@ -27,7 +27,7 @@ use tonic::transport::{Channel, Endpoint};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// A client that has not heard for this long will not.
+/// A client that has received nothing for this long will not.
 const LOST: Duration = Duration::from_secs(5);
 
 fn main() -> Outcome {

@@ -246,7 +246,7 @@ fn bytes_in_redis(count: u64, per_user: u64) -> Outcome<f64> {
     Ok((used(&mut connection)? - before) / count as f64)
 }
 
-/// The token of a session by its number, so that nobody has to keep ten million of them.
+/// The token of a session by its number, so that ten million of them need not be kept.
 fn token(number: u64) -> SessionToken {
     let mut random = [0; 32];
     let mut chance = Chance::new(number as usize);
@@ -288,7 +288,7 @@ fn new_session(number: u64, per_user: u64, now: Timestamp) -> NewSession {
     }
 }
 
-/// Sessions come to life one by one, through the store's own verb, while a thread checks those that are there.
+/// Sessions come to life one by one, through the store's own operation, while a thread checks those that are there.
 fn grow() -> Outcome {
     let (directory, count) = (support::told("DATA_DIR")?, support::told("COUNT")?.parse()?);
     let per_user = support::told("PER_USER")?.parse()?;

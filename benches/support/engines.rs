@@ -1,4 +1,4 @@
-//! What sessiond is measured against: Redis and PostgreSQL of the Debian packages, on free ports, with data that nobody keeps.
+//! What sessiond is measured against: Redis and PostgreSQL of the Debian packages, on free ports, with data that is thrown away.
 
 use super::{Outcome, Server, free_address};
 use std::{

@@ -24,7 +24,7 @@ pub(crate) fn role() -> Option<String> {
     env::var("BENCH_ROLE").ok()
 }
 
-/// What the benchmark that started this server has told it.
+/// The arguments from the benchmark that started this server.
 pub(crate) fn told(name: &str) -> Outcome<String> {
     Ok(env::var(name).map_err(|_| format!("{name} is not set"))?)
 }
@@ -111,14 +111,14 @@ pub(crate) fn resident_bytes(process: &str) -> Outcome<u64> {
     Ok(kilobytes * 1024)
 }
 
-/// Tells whoever started this process that it is ready.
+/// Reports to the parent process that this one is ready.
 pub(crate) fn say_ready(line: &str) -> Outcome {
     let mut output = std::io::stdout();
     writeln!(output, "{line}")?;
     Ok(output.flush()?)
 }
 
-/// A port that nobody listens on now.
+/// A port that is free now.
 pub(crate) fn free_address() -> Outcome<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
@@ -145,7 +145,7 @@ pub(crate) struct Load<'a> {
 
 /// Requests per second, as h2load counted them.
 ///
-/// h2load takes every HTTP 200 for a success, also where gRPC says in a trailer that the call failed: who calls this makes sure
+/// h2load takes every HTTP 200 for a success, also where gRPC says in a trailer that the call failed: the caller makes sure
 /// beforehand that the calls succeed.
 pub(crate) fn h2load(load: &Load<'_>) -> Outcome<f64> {
     let Load {

@@ -1,4 +1,4 @@
-//! Configuration through its public surface: who outweighs whom, what is refused, and that the example file tells the truth.
+//! Configuration through its public surface: which source outweighs which, what is refused, and that the example file is right.
 use sessiond::{
     config::{
         GatewayProgramConfig, Mistakes, Origin, Parsed, ServiceConfig, Sources, UserStoreConfig, parse,

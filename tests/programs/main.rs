@@ -1,4 +1,4 @@
-//! The built programs, as whoever runs them sees them: output, exit codes, signals; and their configuration.
+//! The built programs as an operator sees them: output, exit codes, signals; and their configuration.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -167,7 +167,7 @@ impl Service {
     /// Asks about a token until it proves nothing.
     ///
     /// # Panics
-    /// If it proves its session once, or if nobody can tell for too long.
+    /// If it proves its session once, or if the answer stays unknown for too long.
     async fn is_never_alive_and_dead_in_the_end(&mut self, token: &str) {
         let started_at = Instant::now();
         loop {
@@ -256,7 +256,7 @@ async fn completes_after_a_crash(stage: Stage, change: Change) {
     service.is_changed(change, &user).await;
 }
 
-/// Another process, which nobody has told anything, completes what a killed one has left.
+/// Another process completes on its own what a killed one has left.
 async fn completes_elsewhere(stage: Stage, change: Change) {
     let [running, other] = [stage.start(), stage.start()];
     let mut service = Service::of(&running).await;

@@ -278,7 +278,7 @@ async fn s_48_callers_that_leave_never_make_more_run_than_there_are_threads() {
         assert!(matches!(asked, None | Some(Err(HashingBusy { .. }))));
         assert!(hasher.stats().running <= 2);
     }
-    // Whoever stays is served, however many have left.
+    // Callers that stay are served, however many have left.
     let verdict = hasher.verify(password("fox, owl and bee"), None).await;
     assert_eq!(verdict, Ok(Verdict::Wrong));
     assert!(hasher.stats().computed < 100, "{:?}", hasher.stats());

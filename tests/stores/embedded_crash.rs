@@ -178,7 +178,7 @@ fn start(data_dir: &Path) -> Child {
         .unwrap()
 }
 
-/// Lets a process work until it has said so much, kills it, and hears it out.
+/// Lets a process work until it has printed so much, kills it, and reads the rest of its output.
 fn kill_after(lines: usize, data_dir: &Path, said: &mut HashMap<TokenDigest, Said>) {
     let mut child = start(data_dir);
     let mut count = 0;

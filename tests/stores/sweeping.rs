@@ -141,7 +141,7 @@ async fn a_store_that_fails_is_counted_and_asked_again() {
     metrics.add_sweeps(&sweeps);
     let text = metrics.text().unwrap();
     assert!(text.contains("sessiond_sweep_failures_total 2\n"), "{text}");
-    // Nobody wanted it counted.
+    // The default options do not count.
     assert_eq!(sweeps.sessions(), None);
 }
 

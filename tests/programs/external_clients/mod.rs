@@ -1,4 +1,4 @@
-//! The built programs, driven by clients that nobody here wrote: grpcurl, buf, Python's grpcio, and curl with a cookie jar.
+//! The built programs, driven by clients of other projects: grpcurl, buf, Python's grpcio, and curl with a cookie jar.
 //!
 //! `scripts/test tools` installs them. A tool that is missing fails its test.
 

@@ -1,4 +1,4 @@
-//! The layer in front of a service: whom it lets through, and what it tells the others.
+//! The layer in front of a service: which requests it lets through, and its answers to the others.
 
 use super::scripted::{Held, ScriptedServer, unavailable};
 use bytes::Bytes;

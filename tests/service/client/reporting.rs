@@ -1,4 +1,4 @@
-//! A use from memory is activity, and sessiond hears of it.
+//! A use of a cached answer is activity, and is reported to sessiond.
 
 use super::scripted::{ScriptedServer, eventually, unavailable};
 use sessiond::client::{CheckError, ClientOptions};

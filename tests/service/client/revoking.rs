@@ -1,4 +1,4 @@
-//! A revocation that is heard ends what is remembered and beats what is under way.
+//! A revocation that arrives drops cached answers and beats calls in flight.
 
 use super::scripted::{Held, ScriptedServer, Watcher, eventually, unavailable};
 use sessiond::{
@@ -70,7 +70,7 @@ async fn a_revocation_leaves_others_remembered() {
     assert!(client.try_cached(&other.token).is_some());
 }
 
-/// Waits until all that was told has been heard. The marker is remembered before.
+/// Waits until every event sent has arrived. The marker is cached before.
 async fn heard(server: &ScriptedServer, client: &SessionClient, watcher: &mut Watcher, marker: &Held) {
     server.end(marker);
     watcher.revoke(marker);
@@ -101,7 +101,7 @@ async fn s_13_a_revocation_beats_the_answer_that_is_under_way() {
             async move { client.check(&token).await }
         });
         server.arrived(2).await;
-        // Meanwhile the session ends, and the client hears of it.
+        // Meanwhile the session ends, and the client receives that.
         server.end(&held);
         tell(&mut watcher, &held);
         heard(&server, &client, &mut watcher, &marker).await;
@@ -140,7 +140,7 @@ async fn s_13_a_joined_call_never_gives_an_answer_from_before_a_revocation() {
 async fn s_13_without_trust_a_check_shares_no_call_that_left_before_it() {
     let server = ScriptedServer::start().await;
     let held = server.hold_session(1);
-    // Nothing is heard of revocations: no heartbeat ever comes.
+    // The stream carries nothing: no heartbeat ever comes.
     let client = server.client(ClientOptions::default());
     server.hold_back();
     let check = |client: &SessionClient| {
@@ -233,7 +233,7 @@ async fn s_13_a_no_is_not_undone_by_an_older_yes_that_comes_later() {
     let old = check(&client);
     server.arrived(1).await;
     server.end(&held);
-    // The stream is cut before it tells the end, so that the next check does not share that call.
+    // The stream is cut before it carries the end, so that the next check does not share that call.
     drop(watcher);
     let mut watcher = server.watcher().await;
     server.let_pass_from_now_on();

@@ -181,7 +181,7 @@ impl Stage {
         jar
     }
 
-    /// Whom a token proves, past the gateway; `None` if nobody.
+    /// The user that a token proves, asked past the gateway; `None` if it proves none.
     pub(crate) async fn whose(&self, token: &str) -> Option<String> {
         let request = pb::UserIdForSessionRequest {
             session_token: token.to_owned(),

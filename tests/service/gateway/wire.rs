@@ -1,4 +1,4 @@
-//! A client that sends what it is told to, byte for byte, and a browser's cookie jar.
+//! A client that sends given bytes, and a browser's cookie jar.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
@@ -172,7 +172,7 @@ impl Reply {
         self
     }
 
-    /// All that could tell one refusal from another: status, headers, body, without what names this one request.
+    /// All that could distinguish one refusal from another: status, headers, body, without what names this one request.
     pub(crate) fn without_request_id(&self) -> String {
         let id = self.header("x-request-id").unwrap_or_default();
         let mut headers = self.headers.clone();

@@ -39,7 +39,7 @@ pub(crate) struct Service {
     pub there: Process,
     pub clock: Arc<ManualClock>,
     pub limits: SessionLimits,
-    /// The stores themselves, for what only they can tell.
+    /// The stores themselves, for what no call shows.
     pub user_store: Arc<dyn UserStore>,
     stores: (Opened<dyn UserStore>, Opened<dyn SessionStore>),
     _running: Vec<Trigger>,
@@ -85,7 +85,7 @@ impl Service {
         }
     }
 
-    /// How long another process's end of a session may take to be told.
+    /// How late another process's end of a session may be published here.
     pub(crate) fn telling_lag(&self) -> Duration {
         self.stores.1.telling_lag + Duration::from_secs(2)
     }

@@ -115,7 +115,7 @@ pub(crate) async fn s_15_a_deleted_users_sessions_die(service: Service) {
     );
 }
 
-/// A disabled user whose sessions could not be ended: the session store was away, and nobody has tried again.
+/// A disabled user whose sessions could not be ended: the session store was away, and the call was not repeated.
 pub(crate) async fn s_15_a_half_disabled_users_session_is_dead_to_all_once_it_is_to_one(service: Service) {
     let user = service.here.quick_user("ann@example.com").await;
     let token = service.here.session_of(&user).await.session_token;

@@ -305,7 +305,7 @@ pub(crate) async fn a_creation_that_nobody_waits_for_happens_whole_or_not_at_all
         if answer.is_ok() {
             assert_eq!(seen, ids(std::slice::from_ref(&new)), "round {round}");
         }
-        // What nobody waited for may still be under way: a moved epoch keeps it out of the next round.
+        // A creation whose caller has left may still be in flight: a moved epoch keeps it out of the next round.
         last = log_in_with(&*store.here, user, now.after(millis(u64::from(round))), |next| {
             next.max_per_user = 1;
         })

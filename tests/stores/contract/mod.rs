@@ -7,16 +7,16 @@
 mod checking;
 mod copy;
 mod creating;
-mod ending;
-mod finding;
+mod destroying;
+mod listing;
 mod model;
 mod opened;
 mod pending;
+mod publishing;
 mod revoking;
 mod rotating;
 mod samples;
 mod stores;
-mod telling;
 mod touching;
 mod users;
 
@@ -92,7 +92,7 @@ macro_rules! session_promises {
                 s_13_no_rotated_session_outlives_a_revocation
                 a_rotated_session_still_has_its_place_in_the_cap
             }
-            ending {
+            destroying {
                 s_13_after_destroy_no_check_succeeds
                 s_13_a_session_is_destroyed_by_its_id
                 s_13_a_session_is_destroyed_by_an_old_token_in_its_grace
@@ -118,7 +118,7 @@ macro_rules! session_promises {
                 parallel_revocations_all_move_the_epoch
                 s_13_parallel_checks_never_see_a_session_come_back
             }
-            finding {
+            listing {
                 s_18_a_list_has_the_living_sessions_newest_first
                 s_18_a_list_continues_before_an_id
                 a_list_never_has_what_expired_or_was_revoked
@@ -130,7 +130,7 @@ macro_rules! session_promises {
                 parallel_sweeps_free_each_session_once
                 a_scan_gives_every_living_session_and_no_other
             }
-            telling {
+            publishing {
                 s_13_a_destroyed_session_is_told
                 a_rotation_is_told
                 a_replaced_session_is_told

@@ -97,7 +97,7 @@ struct Kept {
 }
 
 impl Kept {
-    /// As whoever has this token is told of it.
+    /// As a check of this token shows it.
     fn seen_by(&self, digest: &TokenDigest) -> Session {
         let mut session = self.session.clone();
         if self.token != *digest {

@@ -91,7 +91,7 @@ pub(crate) async fn an_old_token_works_until_the_end_of_its_grace(store: Session
     let now = start();
     let (old, to) = in_grace(&store, now).await;
     let end = now.after(secs(30));
-    // Whoever remembers the answer must not do so for longer: nobody tells them again.
+    // A client must not cache the answer for longer: the end of the grace is not published again.
     let live = LiveSession {
         grace_ends_at: Some(end),
         ..old.session.live

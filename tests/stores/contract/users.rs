@@ -156,7 +156,7 @@ pub(crate) async fn users_are_listed_in_the_order_of_their_ids(store: Users) {
     assert_eq!(store.there.list(Some(users[2].id), 3).await.unwrap(), users[3..6]);
     assert_eq!(store.there.list(Some(users[6].id), 3).await.unwrap(), []);
     assert_eq!(store.there.list(None, 0).await.unwrap(), []);
-    // The place of a user who is gone is still a place.
+    // The id of a user who is gone is still a place to go on from.
     assert!(store.here.delete(users[3].id).await.unwrap());
     assert_eq!(store.there.list(Some(users[3].id), 2).await.unwrap(), users[4..6]);
 }

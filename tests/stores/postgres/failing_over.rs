@@ -12,7 +12,7 @@ async fn f_16_the_standby_is_never_asked_and_takes_over_reviving_nothing() {
     let standby = PostgresServer::start();
     // Acknowledged means from here on: on the standby too.
     tokio::task::block_in_place(|| standby.become_standby_of(&primary));
-    // With the standby first in line, whoever would read from it does.
+    // With the standby first in line, a store that would read from a standby does.
     let url = format!(
         "postgres://tester@127.0.0.1:{},127.0.0.1:{}/{name}",
         standby.port(),
@@ -58,7 +58,7 @@ async fn f_16_the_standby_is_never_asked_and_takes_over_reviving_nothing() {
     for new in &ended {
         assert_eq!(check(&store, &new.digest, now).await.unwrap(), None, "revived");
     }
-    // Not every standby is synchronous: what the old primary told may be lost, so nobody goes on from there.
+    // Not every standby is synchronous: what the old primary published may be lost, so no reader goes on from there.
     within(Duration::from_secs(5), "the log's restart", async || {
         let told = reader.ready(1000);
         told.iter()

@@ -1,4 +1,4 @@
-//! How the log of revocations stays complete, whoever dies and whatever commits when.
+//! How the log of revocations stays complete, whichever process dies and in whatever order commits come.
 
 use super::samples::{client, config, database, log_in, start, store_on, user_id};
 use sessiond::{
@@ -46,7 +46,7 @@ async fn what_commits_late_is_told_although_later_writes_were_told_before() {
 async fn what_a_process_wrote_before_it_died_is_told_by_the_others() {
     let (store, url) = store_on(PostgresServer::shared()).await;
     let mut reader = reader(&store);
-    // Committed, and nobody was woken.
+    // Committed, and no process was notified.
     let user = user_id();
     client(&url)
         .await
@@ -88,7 +88,7 @@ async fn a_process_that_missed_what_is_no_longer_kept_is_told_to_forget() {
     let (store, url) = store_on(server).await;
     let mut reader = reader(&store);
     let user = user_id();
-    // In one commit, so that nobody can read the log in between.
+    // In one commit, so that the log cannot be read in between.
     server.sql(
         database(&url),
         "BEGIN; UPDATE sessiond.revocation_log SET sequence = sequence + 7;

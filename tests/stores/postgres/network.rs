@@ -96,7 +96,7 @@ async fn f_13_a_lost_reply_is_an_error_and_trying_again_converges() {
     );
     destroyed.unwrap_err();
     creating.unwrap_err();
-    // The server has done both, whole, and whoever can ask it sees so.
+    // The server has done both, whole, as a connection past the proxy shows.
     assert_eq!(check(&beside, &ended.digest, now).await.unwrap(), None);
     assert_eq!(check(&beside, &kept.digest, now).await.unwrap(), None);
     assert_eq!(
@@ -110,7 +110,7 @@ async fn f_13_a_lost_reply_is_an_error_and_trying_again_converges() {
     })
     .await;
     assert_eq!(again, None);
-    // A log-in that is tried again has a token of its own; that of the first was given to nobody, and expires.
+    // A log-in that is tried again has a token of its own; that of the first has reached no client, and expires.
     let mut again = new_session(created.session.live.user_id, now, 600);
     again.epoch = created.epoch;
     assert_eq!(store.create(again, now).await.unwrap(), Created::Yes);

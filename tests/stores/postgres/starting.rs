@@ -121,7 +121,7 @@ async fn a_server_that_is_not_there_is_an_error_at_the_start() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = nobody.local_addr().unwrap().port();
     let url = format!("postgres://u:secret@127.0.0.1:{port}/x");
-    // Nobody accepts: the kernel completes the handshake, and nothing follows.
+    // The listener never accepts: the kernel completes the handshake, and nothing follows.
     let asked_at = Instant::now();
     let hung = PostgresStore::connect(config(&url)).await.unwrap_err();
     assert!(matches!(hung, PostgresConnectError::Unanswered), "{hung:?}");

@@ -56,7 +56,7 @@ async fn f_10_a_killed_server_is_an_error_at_once_and_the_store_recovers() {
     let new = log_in(&store, now, 600).await;
     for _ in 0..2 {
         server.kill();
-        // The connections notice by themselves; from then on nobody waits.
+        // The connections notice by themselves; from then on no call waits.
         within(Duration::from_secs(1), "noticing", async || {
             let asked_at = Instant::now();
             slowest_failure(&store, &new, now).await;
@@ -83,7 +83,7 @@ async fn f_11_a_hung_server_is_an_error_in_time_and_the_store_recovers() {
     // What the log holds is not taken for complete meanwhile.
     assert_eq!(store.revocations().complete_until(), confirmed_at);
     server.resume();
-    // The statements that nobody waited for may still have run: the session may have been ended by one of them.
+    // The statements whose callers gave up may still have run: the session may have been ended by one of them.
     let again = within(Duration::from_secs(5), "the first log-in", async || {
         let mut new = new_session(user_id(), now, 600);
         new.epoch = store.epoch(new.session.live.user_id).await.ok()?;
@@ -178,7 +178,7 @@ async fn f_12_a_connection_with_an_unread_reply_is_lent_to_nobody() {
         )
         .await
         .unwrap();
-    // Nobody waits for this one any more, and its answer comes when the server gives up waiting for the lock.
+    // The caller of this one has given up, and its answer comes when the server gives up waiting for the lock.
     let abandoned = store.destroy(SessionKey::Id(id), now);
     tokio::time::timeout(Duration::from_millis(100), abandoned)
         .await

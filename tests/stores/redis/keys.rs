@@ -230,7 +230,7 @@ async fn s_08_a_touch_that_arrives_after_the_end_revives_nothing() {
     let store = store_at(&server.url()).await;
     let now = start();
     let new = log_in(&store, user_id(), now).await;
-    // By the server's clock it ended a moment ago; others have been told so.
+    // By the server's clock it ended a moment ago; other checks have said so.
     server.ask::<()>(&["PEXPIRE", &session_key(&server), "299000"]);
     let at = now.after(Duration::from_secs(300));
     store.touch(&new.session.live, &new.digest, at);

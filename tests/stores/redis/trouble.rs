@@ -74,7 +74,7 @@ async fn f_10_a_killed_server_is_an_error_at_once_and_the_store_recovers() {
     for _ in 0..2 {
         server.kill();
         assert!(slowest_failure(&store, &new, now).await < TIMEOUT * 2);
-        // Once it is known that nobody is there, nobody waits for it.
+        // Once the server is known to be away, no call waits for it.
         let took = slowest_failure(&store, &new, now).await;
         assert!(took < Duration::from_millis(200), "{took:?}");
         server.run();

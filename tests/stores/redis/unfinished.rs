@@ -28,7 +28,7 @@ impl Torn {
         let server = RedisServer::start();
         let proxy = Proxy::to(SocketAddr::from(([127, 0, 0, 1], server.port)));
         let mut config = config(&format!("redis://{}", proxy.address()));
-        // Replies are counted: only one connection, and nobody else's.
+        // Replies are counted: of this one connection only.
         config.connections = 1;
         Self {
             store: RedisStore::connect(config).await.unwrap(),
@@ -106,7 +106,7 @@ async fn f_13_a_half_done_destruction_is_finished_by_the_next_attempt() {
     assert!(failed > 10, "only {failed} were cut off");
 }
 
-/// Nobody tries again; but a check says that the session is over, and then whoever remembers it must not go on to say otherwise.
+/// No attempt follows; but a check says that the session is over, and then no cached answer may go on to say otherwise.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_14_what_a_check_calls_dead_is_told_to_those_who_remember_answers() {
     let torn = Torn::new().await;
@@ -194,7 +194,7 @@ async fn f_13_a_creation_that_is_cut_off_is_finished_by_the_next_one() {
             Ok(created) => assert_eq!(created, Created::Yes),
             Err(_) => {
                 failed += 1;
-                // Whoever sees the new session never again sees those that it put out.
+                // After the new session is seen, those that it displaced are never seen again.
                 let listed = torn.whole.list(user, None, 10, now).await.unwrap();
                 let lives = [
                     torn.lives(&old.digest, now).await,

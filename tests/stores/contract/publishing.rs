@@ -1,4 +1,4 @@
-//! What the log of revocations tells, in each process, for every verb that ends sessions.
+//! What the log of revocations publishes, in each process, for every operation that ends sessions.
 
 use super::{
     opened::Opened,
@@ -15,9 +15,9 @@ use sessiond::{
 
 type Sessions = Opened<dyn SessionStore>;
 
-/// A reader in each process, of what is told from now on.
+/// A reader in each process, of what is published from now on.
 async fn readers(store: &Sessions) -> [Revocations; 2] {
-    // A log that lags behind could tell old things first: wait until both stand where everything before is known.
+    // A log that lags behind could give old events first: wait until both stand where everything before is known.
     let marker = log_in(&*store.here, user_id(), start()).await.session.live;
     let mut readers = [&store.here, &store.there].map(|process| {
         let log = process.revocations();
@@ -39,7 +39,7 @@ async fn readers(store: &Sessions) -> [Revocations; 2] {
     readers
 }
 
-/// Reads until every one of `expected` was told, in any order and perhaps among others.
+/// Reads until every one of `expected` has come, in any order and perhaps among others.
 async fn hears(reader: &mut Revocations, expected: &[Revocation], store: &Sessions) {
     let mut missing = expected.to_vec();
     while !missing.is_empty() {
@@ -180,7 +180,7 @@ pub(crate) async fn a_refused_creation_is_not_told(store: Sessions) {
         ..new_session(user, epoch, now)
     };
     assert_eq!(store.here.create(late, now).await.unwrap(), Created::EpochMoved);
-    // Had the refusal been told, it would be first.
+    // Had the refusal been published, it would be first.
     store.here.revoke_everyone(now).await.unwrap();
     for reader in &mut readers {
         let told = tokio::time::timeout(secs(5), reader.next(1)).await.unwrap();

@@ -8,7 +8,7 @@ async fn is_asked_for(server: &ScriptedServer, client: &SessionClient, token: &s
     let before = server.call_count();
     let answer = client.check(token).await;
     let calls = server.call_count() - before;
-    // A revocation that is heard meanwhile makes it two.
+    // A revocation that arrives meanwhile makes it two.
     assert!(calls <= 2, "{calls} calls for one check: {answer:?}");
     calls > 0
 }
@@ -166,7 +166,7 @@ async fn s_13_a_delayed_heartbeat_is_trusted_from_when_it_was_true() {
     let (client, mut watcher, clock) = server.live_client(ClientOptions::default()).await;
     client.check(&held.token).await.unwrap();
 
-    // A proxy kept this one for 50 s: true at 10 s, heard at 60 s, trusted until 70 s.
+    // A proxy kept this one for 50 s: true at 10 s, received at 60 s, trusted until 70 s.
     clock.advance(Duration::from_secs(60));
     watcher.heartbeat(Duration::from_secs(10));
     eventually("the heartbeat is heard", || client.is_cache_live()).await;
@@ -214,7 +214,7 @@ async fn a_heartbeat_of_a_server_that_cannot_tell_prolongs_nothing() {
     watcher.tell(Event::Heartbeat(Heartbeat { complete_until: None }));
     watcher.tell(Event::Heartbeat(Heartbeat { complete_until: None }));
     assert!(is_asked_for(&server, &client, &held.token).await);
-    // It did not break the stream: when the server can tell again, so can the client.
+    // It did not break the stream: when the server knows again, so does the client.
     watcher.heartbeat(BOUND);
     eventually("the client trusts again", || client.is_cache_live()).await;
 }
