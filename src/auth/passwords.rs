@@ -5,7 +5,7 @@ use super::{
     user_changes::{ChangedUser, KeptSession},
 };
 use crate::{
-    domain::{Email, Password, PasswordHash, TokenDigest, User, UserId},
+    domain::{Email, FieldViolation, Password, PasswordHash, TokenDigest, User, UserId},
     password::Verdict,
     store::{ReplacedHash, UserChange},
 };
@@ -24,6 +24,14 @@ pub enum NewPassword {
     Clear(&'static str, Password),
     /// As a hash that was made elsewhere.
     Imported(&'static str, String),
+}
+
+impl NewPassword {
+    fn field(&self) -> &'static str {
+        match self {
+            Self::Clear(field, _) | Self::Imported(field, _) => field,
+        }
+    }
 }
 
 /// Whose password to change.
@@ -83,8 +91,10 @@ impl Auth {
                 return Err(AuthError::InvalidCredentials);
             };
             if let Some(new) = new.take() {
-                let new = NewPassword::Clear("new_password", new);
-                hash = Some(self.hash_new(new, &record.user.email).await?);
+                hash = Some(
+                    self.hash_in_clear("new_password", new, &record.user.email)
+                        .await?,
+                );
             }
             let Some(hash) = hash.clone() else { break };
             let change = UserChange::SetPassword(hash);
@@ -107,7 +117,11 @@ impl Auth {
     /// [`AuthError::UserNotFound`], [`AuthError::ChangePending`]; [`AuthError::InvalidFields`] if the password breaks the rules.
     pub async fn set_password(&self, id: UserId, new: NewPassword) -> Result<User, AuthError> {
         let record = self.parts.users.by_id(id).await?.ok_or(AuthError::UserNotFound)?;
-        let hash = self.hash_new(new, &record.user.email).await?;
+        let field = new.field();
+        let Some(hash) = self.hash_new(new, &record.user.email).await? else {
+            let rule = "must be a hash: what begins with ! says that there is no password";
+            return Err(FieldViolation::new(field, rule).into());
+        };
         self.change_and_end_sessions(id, ReplacedHash::Any, UserChange::SetPassword(hash), None)
             .await?
             .ok_or(AuthError::UserNotFound)?;
@@ -115,18 +129,29 @@ impl Auth {
         Ok(record.user)
     }
 
-    /// Checks a new password against the rules and hashes it.
-    pub(super) async fn hash_new(&self, new: NewPassword, email: &Email) -> Result<PasswordHash, AuthError> {
+    /// The hash of a new password that keeps the rules. `None`: what is imported says that there is no password.
+    pub(super) async fn hash_new(
+        &self,
+        new: NewPassword,
+        email: &Email,
+    ) -> Result<Option<PasswordHash>, AuthError> {
         match new {
             NewPassword::Imported(field, text) => Ok(self.parts.passwords.check_import(field, &text)?),
-            NewPassword::Clear(field, password) => {
-                let address = email.as_str();
-                let local = address.rsplit_once('@').map_or(address, |(local, _)| local);
-                self.parts
-                    .passwords
-                    .check_new(field, &password, &[PRODUCT, address, local])?;
-                Ok(self.parts.passwords.hash(password).await?)
-            }
+            NewPassword::Clear(field, password) => self.hash_in_clear(field, password, email).await.map(Some),
         }
+    }
+
+    async fn hash_in_clear(
+        &self,
+        field: &str,
+        password: Password,
+        email: &Email,
+    ) -> Result<PasswordHash, AuthError> {
+        let address = email.as_str();
+        let local = address.rsplit_once('@').map_or(address, |(local, _)| local);
+        self.parts
+            .passwords
+            .check_new(field, &password, &[PRODUCT, address, local])?;
+        Ok(self.parts.passwords.hash(password).await?)
     }
 }

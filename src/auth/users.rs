@@ -80,7 +80,7 @@ impl Auth {
             return Err(AuthError::EmailTaken);
         }
         let password_hash = match password {
-            Some(password) => Some(self.hash_new(password, &email).await?),
+            Some(password) => self.hash_new(password, &email).await?,
             None => None,
         };
         let now = self.parts.clock.now();

@@ -52,9 +52,9 @@ impl<'a> StoredHash<'a> {
                 .map_err(HashDefect::Unusable);
         };
         if !hash.bcrypt.starts_with("$2b$") {
-            return Err(HashDefect::Unusable(Unusable::Malformed));
+            return Err(HashDefect::Unusable(Unusable::Malformed(hmac_bcrypt::NAME)));
         }
-        let cost = imported::bcrypt_cost(hash.bcrypt).map_err(HashDefect::Unusable)?;
+        let cost = imported::own_bcrypt_cost(hash.bcrypt).map_err(HashDefect::Unusable)?;
         let key = keys.get(hash.key_id).ok_or(HashDefect::UnknownPepper)?;
         Ok(Self::Ours { hash, key, cost })
     }
@@ -133,7 +133,7 @@ impl Hashing {
             StoredHash::Ours { cost, .. } | StoredHash::Imported(Imported::Bcrypt { cost, .. }) => {
                 equal_work::costs_left_after(*cost, self.cost).for_each(equal_work::burn);
             }
-            StoredHash::Imported(Imported::Phc { .. }) => {
+            StoredHash::Imported(Imported::Derived { .. }) => {
                 equal_work::burn_rest_of(equal_work::thread_time().saturating_sub(started), self.cost);
             }
         }

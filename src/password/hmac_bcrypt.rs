@@ -12,6 +12,9 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 const TAG: &str = "$sessiond-bcrypt$v=1,k=";
 
+/// The scheme's name, for people.
+pub(super) const NAME: &str = "sessiond-bcrypt";
+
 /// A stored hash of this scheme, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HmacBcryptHash<'a> {

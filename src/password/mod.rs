@@ -198,28 +198,39 @@ impl PasswordHasher {
         policy::check_new(field, password, context, self.inner.min_chars)
     }
 
-    /// A hash that another system has made, if it can be verified here: bcrypt (`$2a$`, `$2b$`, `$2y$`) up to cost 16, or a PHC
-    /// string of argon2id, scrypt (both up to 128 MiB), PBKDF2-SHA-256 or PBKDF2-SHA-512 (up to 2,000,000 iterations). A hash of
-    /// our own scheme is one too.
+    /// A hash that another system has made, if it can be verified here: bcrypt (`$2a$`, `$2b$`, `$2y$`) up to cost 16; argon2id,
+    /// argon2i, scrypt (all up to 128 MiB) and PBKDF2 (up to 2,000,000 iterations) as PHC strings, or as Django, Werkzeug and passlib
+    /// write them. A hash of our own scheme is one too.
+    ///
+    /// `None`: the text begins with `!`, by which Django, as shadow(5), says that there is no password.
     ///
     /// # Errors
-    /// A violation of `field`.
-    pub fn check_import(&self, field: &str, text: &str) -> Result<PasswordHash, FieldViolation> {
-        match self.inner.hashing().check_stored(text) {
-            Ok(()) => Ok(PasswordHash::from_stored(text.to_owned())),
-            Err(HashDefect::Unusable(Unusable::Malformed)) => Err(FieldViolation::new(
-                field,
-                "must be a bcrypt hash ($2a$, $2b$, $2y$) or a PHC string of argon2id, scrypt, pbkdf2-sha256 or pbkdf2-sha512",
-            )),
-            Err(HashDefect::Unusable(Unusable::TooCostly)) => Err(FieldViolation::new(
-                field,
-                "must be a hash that takes no more than bcrypt at cost 16, scrypt or argon2id with 128 MiB, or PBKDF2 with 2000000 iterations",
-            )),
-            Err(HashDefect::UnknownPepper) => Err(FieldViolation::new(
-                field,
-                "must be a hash made with a pepper that is configured here",
-            )),
+    /// A violation of `field`, which names the hash's scheme if it is known by name.
+    pub fn check_import(&self, field: &str, text: &str) -> Result<Option<PasswordHash>, FieldViolation> {
+        const SCHEMES: &str = "bcrypt, or argon2id, argon2i, scrypt or PBKDF2 as a PHC string or in the form of Django, Werkzeug \
+                               or passlib";
+        const COSTS: &str =
+            "bcrypt at cost 16, argon2 or scrypt with 128 MiB, or PBKDF2 with 2000000 iterations";
+        if text.starts_with('!') {
+            return Ok(None);
         }
+        let rule = match self.inner.hashing().check_stored(text) {
+            Ok(()) => return Ok(Some(PasswordHash::from_stored(text.to_owned()))),
+            Err(HashDefect::Unusable(Unusable::NoHash)) => format!("must be a hash of {SCHEMES}"),
+            Err(HashDefect::Unusable(Unusable::UnknownScheme(scheme))) => {
+                format!("must be a hash of {SCHEMES}; this one is of {scheme}")
+            }
+            Err(HashDefect::Unusable(Unusable::Malformed(scheme))) => {
+                format!("must be well-formed; this one begins like one of {scheme}")
+            }
+            Err(HashDefect::Unusable(Unusable::TooCostly(scheme))) => {
+                format!("must take no more than {COSTS}; this one of {scheme} takes more")
+            }
+            Err(HashDefect::UnknownPepper) => {
+                "must be a hash made with a pepper that is configured here".to_owned()
+            }
+        };
+        Err(FieldViolation::new(field, rule))
     }
 
     /// The hash of a new password, which [`check_new`](Self::check_new) has accepted; of one that it has not, a hash that may
