@@ -3,7 +3,7 @@
 use super::{Auth, AuthError};
 use crate::{
     domain::{
-        Attributes, AuthMethod, Client, Email, LiveSession, Password, PasswordHash, Session, SessionId,
+        Attributes, AuthMethod, Client, EmailLookup, LiveSession, Password, PasswordHash, Session, SessionId,
         SessionToken, TokenDigest, User, UserId,
     },
     password::Verdict,
@@ -25,7 +25,7 @@ pub enum Credential {
     /// A user who proves who they are.
     Password {
         /// Their email.
-        email: Email,
+        email: EmailLookup,
         /// Their password.
         password: Password,
     },
@@ -164,9 +164,9 @@ impl Auth {
     /// Checks a password and says whose it is, and which stored hash proves it now.
     ///
     /// Every failure takes the same steps: the same read, one hash of the same cost, the same answer (S-59, S-60).
-    async fn verify_password(&self, email: &Email, password: Password) -> Result<Proof, AuthError> {
+    async fn verify_password(&self, email: &EmailLookup, password: Password) -> Result<Proof, AuthError> {
         for _ in 0..ATTEMPTS {
-            let found = self.parts.users.by_email(email.key()).await?;
+            let found = self.user_by_email(email).await?;
             let is_change_pending = found.as_ref().is_some_and(|record| record.pending.is_some());
             let (id, stored) = match found {
                 Some(UserRecord {

@@ -2,7 +2,7 @@
 
 use super::{Auth, AuthError, passwords::NewPassword};
 use crate::{
-    domain::{Email, Names, Roles, User, UserId},
+    domain::{Email, EmailLookup, Names, Roles, User, UserId},
     store::{Inserted, ReplacedHash, Updated, UserChange, UserRecord},
 };
 use tracing::info;
@@ -29,7 +29,7 @@ pub enum UserKey {
     /// By id.
     Id(UserId),
     /// By email.
-    Email(Email),
+    Email(EmailLookup),
 }
 
 /// What to write; `None` leaves what is there.
@@ -76,7 +76,7 @@ impl Auth {
             password,
         } = new;
         // Checked early to save the hashing; the store's own answer below is the one that counts.
-        if self.parts.users.by_email(email.key()).await?.is_some() {
+        if self.user_by_email(&email.lookup()).await?.is_some() {
             return Err(AuthError::EmailTaken);
         }
         let password_hash = match password {
@@ -115,7 +115,7 @@ impl Auth {
     pub async fn user(&self, key: UserKey) -> Result<User, AuthError> {
         let record = match key {
             UserKey::Id(id) => self.parts.users.by_id(id).await?,
-            UserKey::Email(email) => self.parts.users.by_email(email.key()).await?,
+            UserKey::Email(email) => self.user_by_email(&email).await?,
         };
         record.map(|record| record.user).ok_or(AuthError::UserNotFound)
     }
@@ -148,6 +148,13 @@ impl Auth {
             last_name,
             roles,
         } = changes;
+        // The store tells addresses apart by their keys, but a former key is another for the same address.
+        if let Some(email) = &email
+            && let Some(other) = self.user_by_email(&email.lookup()).await?
+            && other.user.id != id
+        {
+            return Err(AuthError::EmailTaken);
+        }
         let user = self
             .change(id, etag, |user| {
                 if let Some(email) = &email {
@@ -218,6 +225,17 @@ impl Auth {
             users: self.parts.users.count().await?,
             sessions: self.parts.sessions.count(self.parts.clock.now()).await?,
         })
+    }
+
+    /// The user with this email: the first that is stored under one of its keys. All are read whatever is found, so that the time
+    /// tells nothing of what is stored (S-59).
+    pub(super) async fn user_by_email(&self, email: &EmailLookup) -> Result<Option<UserRecord>, AuthError> {
+        let mut found = None;
+        for key in email.keys() {
+            let record = self.parts.users.by_email(key).await?;
+            found = found.or(record);
+        }
+        Ok(found)
     }
 
     /// Reads the user, applies the change and stores the next version of them; over again if another change came between.

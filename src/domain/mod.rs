@@ -2,6 +2,7 @@
 //!
 //! Nothing here performs I/O or knows of another module of this crate.
 
+mod email;
 mod field;
 mod id;
 mod password;
@@ -11,6 +12,9 @@ mod time;
 mod token;
 mod user;
 
+#[cfg(feature = "server")]
+pub use email::EmailLookup;
+pub use email::{Email, EmailKey};
 pub use field::FieldViolation;
 pub use id::{ChangeId, SessionId, UserId};
 pub use password::{Password, PasswordHash};
@@ -20,4 +24,4 @@ pub use session::{
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 pub use token::{NoRandomness, RandomTokens, SessionToken, TokenDigest, TokenSource};
-pub use user::{Email, EmailKey, Names, Roles, User};
+pub use user::{Names, Roles, User};

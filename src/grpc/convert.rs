@@ -5,8 +5,8 @@ use crate::{
     auth::{Checked, Credential, LogIn, LoggedIn, NewPassword, NewUser, Rotated, UserChanges},
     contract::{PageSize, user_field, wire_duration},
     domain::{
-        Attributes, Client, Email, FieldViolation, Names, Password, Roles, Session, SessionId, TokenDigest,
-        User,
+        Attributes, Client, Email, EmailLookup, FieldViolation, Names, Password, Roles, Session, SessionId,
+        TokenDigest, User,
     },
     pb,
 };
@@ -76,6 +76,15 @@ impl Fields {
             return None;
         }
         self.keep(Email::new(field, text))
+    }
+
+    /// An email that names a user who is there already.
+    pub(super) fn email_lookup(&mut self, field: &str, text: &str) -> Option<EmailLookup> {
+        if text.is_empty() {
+            self.refuse(field, "missing");
+            return None;
+        }
+        self.keep(EmailLookup::new(field, text))
     }
 
     /// A password that is presented. Only an absent one is refused here: any other is simply right or wrong.
@@ -154,7 +163,7 @@ pub(super) fn log_in(request: pb::CreateSessionRequest) -> Result<LogIn, Vec<Fie
         Some(Pb::UserId(id)) => fields.parse("user_id", &id).map(Credential::User),
         Some(Pb::Password(mut credential)) => {
             let pb::PasswordCredential { email, password } = &mut credential;
-            let email = fields.email("password.email", email);
+            let email = fields.email_lookup("password.email", email);
             let password = fields.presented_password("password.password", mem::take(password));
             email
                 .zip(password)

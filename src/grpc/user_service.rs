@@ -54,7 +54,7 @@ impl UserService for Users {
                 None
             }
             Some(Pb::UserId(id)) => fields.parse("user_id", &id).map(UserKey::Id),
-            Some(Pb::Email(email)) => fields.email("email", &email).map(UserKey::Email),
+            Some(Pb::Email(email)) => fields.email_lookup("email", &email).map(UserKey::Email),
         };
         let key = fields.finish(key).map_err(AuthError::from)?;
         let user = self.auth.user(key).await?;

@@ -12,6 +12,7 @@ mod commands;
 mod config;
 mod configuration;
 mod data_directory;
+mod emails;
 mod external_clients;
 mod memory;
 mod metrics;

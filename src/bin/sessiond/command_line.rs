@@ -95,6 +95,18 @@ fn users() -> Command {
         .subcommand(online("list", "List all users"))
         .subcommand(
             online(
+                "check-emails",
+                "List the users whose email is another's in another spelling, would be refused today, or is stored in a former form",
+            )
+            .arg(
+                Arg::new("apply")
+                    .long("apply")
+                    .help("Bring the emails in a former form up to date; without it, nothing is changed")
+                    .action(ArgAction::SetTrue),
+            ),
+        )
+        .subcommand(
+            online(
                 "set-password",
                 "Set a user's password, and end all their sessions",
             )

@@ -1,6 +1,7 @@
 //! The commands beside serving. Each is a client of the contract, in this process or of a running one.
 
 mod backup;
+mod check_emails;
 mod copy;
 mod health;
 mod output;

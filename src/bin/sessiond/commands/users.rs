@@ -1,6 +1,7 @@
 //! `sessiond users …`
 
 use super::{
+    check_emails,
     output::{Output, escape_control_characters, instant},
     password, refusal,
 };
@@ -14,7 +15,7 @@ use sessiond::pb::{
 };
 use tonic::transport::Channel;
 
-type Client = UserServiceClient<Channel>;
+pub(super) type Client = UserServiceClient<Channel>;
 
 const PAGE: i32 = 1000;
 
@@ -28,6 +29,7 @@ pub(super) async fn run(
     match subcommand {
         "create" => create(&mut client, matches, output).await,
         "list" => list(&mut client, output).await,
+        "check-emails" => check_emails::run(&mut client, matches.get_flag("apply"), output).await,
         "set-password" => {
             let user = named(&mut client, matches).await?;
             let password = password::ask(matches)?;
@@ -114,7 +116,14 @@ async fn create(client: &mut Client, matches: &ArgMatches, output: Output) -> Re
 }
 
 async fn list(client: &mut Client, output: Output) -> Result<(), Failure> {
-    let mut rows = Vec::new();
+    let users = all(client).await?;
+    let rows: Vec<_> = users.iter().map(|user| (as_cells(user), as_json(user))).collect();
+    output.rows(["ID", "EMAIL", "NAME", "ROLES", "CREATED", "DISABLED"], &rows)
+}
+
+/// Every user, page by page.
+pub(super) async fn all(client: &mut Client) -> Result<Vec<User>, Failure> {
+    let mut users = Vec::new();
     let mut page_token = String::new();
     loop {
         let request = ListUsersRequest {
@@ -126,13 +135,12 @@ async fn list(client: &mut Client, output: Output) -> Result<(), Failure> {
             .await
             .map_err(|status| refusal(&status))?;
         let page = page.into_inner();
-        rows.extend(page.users.iter().map(|user| (as_cells(user), as_json(user))));
+        users.extend(page.users);
         if page.next_page_token.is_empty() {
-            break;
+            return Ok(users);
         }
         page_token = page.next_page_token;
     }
-    output.rows(["ID", "EMAIL", "NAME", "ROLES", "CREATED", "DISABLED"], &rows)
 }
 
 /// The user that the command names, by email or by id.
