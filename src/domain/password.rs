@@ -5,8 +5,8 @@ use zeroize::Zeroizing;
 
 /// A password in clear, as received. No `Clone`, `Display` or `Serialize`.
 ///
-/// Its own buffer is wiped on drop. The buffers in which a transport received the request, and the message that a client sends
-/// it in, are other copies: nothing here wipes those (S-98).
+/// Its own buffer is wiped on drop. What the network's libraries buffer is another copy: `docs/security.md` says what becomes of
+/// those (S-98).
 pub struct Password(Zeroizing<String>);
 
 impl Password {

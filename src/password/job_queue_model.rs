@@ -1,9 +1,8 @@
 //! The queue and its permits in all schedules with few preemptions, by loom (S-105).
 //!
 //! Each of these changes of `job_queue.rs`, made by hand, makes the model fail: `push` notifies nobody; `close` notifies one thread;
-//! `next` takes no permit, or does not
-//! look again after it has waited; the room in `push` leaves the permits out. They are no tests of their own, because loom cannot unwind
-//! from a deadlock: it aborts.
+//! `next` takes no permit, or does not look again after it has waited; the room in `push` leaves the permits out. They are no tests of
+//! their own, because loom cannot unwind from a deadlock: it aborts.
 
 /// Loom's locks in the manner of `parking_lot`.
 mod sync {
