@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from grpc_status import rpc_status
 from grpc_tools import protoc
 
-PROTO = Path(__file__).resolve().parents[2] / "proto"
+PROTO = Path(__file__).resolve().parents[3] / "proto"
 # Where the tool keeps the types of Google's that every proto may import.
 WELL_KNOWN = Path(protoc.__file__).parent / "_proto"
 
