@@ -69,6 +69,12 @@ impl Auth {
         self.parts.users.ping().await
     }
 
+    /// Whether the session store has no room for new sessions, as of the last ping or log-in.
+    #[must_use]
+    pub fn is_store_full(&self) -> bool {
+        self.parts.sessions.is_full()
+    }
+
     /// The log of revocations, for clients that cache answers.
     #[must_use]
     pub fn revocations(&self) -> &RevocationLog {

@@ -23,6 +23,10 @@ pub fn is_of_auth_service(path: &str) -> bool {
     method.is_some_and(|method| method.starts_with('/'))
 }
 
+/// The name that the health service is asked for to know whether anybody can log in. While the session store has no room, nobody
+/// can, and the service as a whole serves.
+pub const LOG_IN_HEALTH: &str = "auth.v1.AuthService/CreateSession";
+
 /// Whether the method at this path answers with a stream, which no deadline of the server bounds. Health and reflection count.
 #[must_use]
 pub fn is_streaming(path: &str) -> bool {

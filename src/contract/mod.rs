@@ -21,8 +21,8 @@ pub use limits::{
     USERS_PAGE,
 };
 pub use methods::{
-    AUTH_SERVICE, BATCH_USER_ID_FOR_SESSION, STREAM_USER_ID_FOR_SESSION, USER_ID_FOR_SESSION, USER_SERVICE,
-    WATCH_REVOCATIONS, is_of_auth_service, is_streaming, user_field,
+    AUTH_SERVICE, BATCH_USER_ID_FOR_SESSION, LOG_IN_HEALTH, STREAM_USER_ID_FOR_SESSION, USER_ID_FOR_SESSION,
+    USER_SERVICE, WATCH_REVOCATIONS, is_of_auth_service, is_streaming, user_field,
 };
 pub use request_id::RequestId;
 pub use session_cookie::cookie_values;

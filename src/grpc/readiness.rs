@@ -2,7 +2,7 @@
 
 use crate::{
     auth::Auth,
-    contract::{AUTH_SERVICE, USER_SERVICE},
+    contract::{AUTH_SERVICE, LOG_IN_HEALTH, USER_SERVICE},
     error_chain::chain,
 };
 use std::{sync::Arc, time::Duration};
@@ -40,6 +40,7 @@ impl Lifecycle {
         probes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut draining = self.draining.subscribe();
         let mut was_ready = None;
+        let mut was_full = false;
         loop {
             tokio::select! {
                 _ = probes.tick() => {}
@@ -47,6 +48,21 @@ impl Lifecycle {
             }
             let answer = timeout(PROBE_INTERVAL, auth.ping()).await;
             let is_ready = matches!(answer, Ok(Ok(())));
+            let is_full = auth.is_store_full();
+            if !*self.draining.borrow() {
+                let status = serving_if(is_ready && !is_full);
+                self.health.set_service_status(LOG_IN_HEALTH, status).await;
+            }
+            if is_ready && is_full != was_full {
+                was_full = is_full;
+                match is_full {
+                    true => error!(
+                        event = "store_full",
+                        "the session store has no room: nobody can log in"
+                    ),
+                    false => info!(event = "store_has_room", "the session store has room again"),
+                }
+            }
             if was_ready.replace(is_ready) == Some(is_ready) || *self.draining.borrow() {
                 continue;
             }
@@ -57,23 +73,28 @@ impl Lifecycle {
                 }
                 Err(_) => error!(event = "store_silent", cause = "no answer in time", "not serving"),
             }
-            let status = if is_ready {
-                ServingStatus::Serving
-            } else {
-                ServingStatus::NotServing
-            };
-            self.report(status).await;
+            self.report(serving_if(is_ready)).await;
         }
     }
 
     pub(super) async fn drain(&self) {
         self.draining.send_replace(true);
         self.report(ServingStatus::NotServing).await;
+        self.health
+            .set_service_status(LOG_IN_HEALTH, ServingStatus::NotServing)
+            .await;
     }
 
     async fn report(&self, status: ServingStatus) {
         for service in SERVICES {
             self.health.set_service_status(service, status).await;
         }
+    }
+}
+
+fn serving_if(serves: bool) -> ServingStatus {
+    match serves {
+        true => ServingStatus::Serving,
+        false => ServingStatus::NotServing,
     }
 }

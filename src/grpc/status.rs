@@ -3,10 +3,13 @@
 use crate::{
     auth::AuthError, contract::error_details, domain::FieldViolation, error_chain::causes, pb::ErrorReason,
 };
-use std::error::Error as StdError;
+use std::{error::Error as StdError, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use tracing::{error, warn};
+
+/// When trying again makes sense with a store that has no room: sessions end, and operators are told.
+const STORE_FULL_RETRY: Duration = Duration::from_secs(10);
 
 /// The reason that goes into `ErrorInfo`.
 fn reason_of(error: &AuthError) -> ErrorReason {
@@ -21,6 +24,7 @@ fn reason_of(error: &AuthError) -> ErrorReason {
         AuthError::Raced => ErrorReason::Raced,
         AuthError::InvalidFields(_) => ErrorReason::InvalidField,
         AuthError::HashingBusy(_) => ErrorReason::HashingBusy,
+        AuthError::Store(failure) if failure.is_full() => ErrorReason::StoreFull,
         AuthError::Store(_) => ErrorReason::StoreUnavailable,
         AuthError::ChangePending => ErrorReason::ChangePending,
         AuthError::NoRandomness(_) | AuthError::Interrupted(_) => ErrorReason::Internal,
@@ -49,6 +53,10 @@ fn meaning_of(reason: ErrorReason) -> (Code, &'static str) {
             Code::ResourceExhausted,
             "too many log-ins at once; try again later",
         ),
+        ErrorReason::StoreFull => (
+            Code::ResourceExhausted,
+            "there is no room for new sessions; try again later",
+        ),
         ErrorReason::DeadlineExceeded => (Code::DeadlineExceeded, "the call took longer than its deadline"),
         ErrorReason::Raced => (Code::Aborted, "the user was changed meanwhile; try again"),
         ErrorReason::Internal | ErrorReason::Unspecified => (Code::Internal, "internal error"),
@@ -76,6 +84,9 @@ impl From<AuthError> for Status {
         if let AuthError::HashingBusy(busy) = &error {
             details.set_retry_info(Some(busy.retry_after));
         }
+        if reason == ErrorReason::StoreFull {
+            details.set_retry_info(Some(STORE_FULL_RETRY));
+        }
         Self::with_error_details(code, message, details)
     }
 }
@@ -101,6 +112,9 @@ fn log(error: &AuthError, count: usize) {
         | AuthError::ChangePending
         | AuthError::InvalidFields(_) => {}
         AuthError::HashingBusy(_) => warn!(event = "hashing_busy", "too many passwords wait to be checked"),
+        AuthError::Store(failure) if failure.is_full() => {
+            warn!(event = "session_refused", cause = causes(failure), "{failure}");
+        }
         AuthError::Store(failure) => {
             error!(
                 event = "store_failed",

@@ -128,6 +128,7 @@ impl fmt::Display for Operation {
 #[derive(Debug)]
 pub struct StoreError {
     operation: Operation,
+    is_full: bool,
     source: Box<dyn StdError + Send + Sync>,
 }
 
@@ -136,8 +137,23 @@ impl StoreError {
     pub fn new(operation: Operation, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self {
             operation,
+            is_full: false,
             source: source.into(),
         }
+    }
+
+    /// A failure of `operation` because the store has no room: nothing was changed.
+    pub fn full(operation: Operation, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self {
+            is_full: true,
+            ..Self::new(operation, source)
+        }
+    }
+
+    /// Whether the store has no room for what was to be stored.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.is_full
     }
 }
 
@@ -456,6 +472,12 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// Whether the store can be asked now: one small read.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Whether the store has no room for new sessions, as far as the last [`ping`](Self::ping) or [`create`](Self::create) has found
+    /// out. Every other operation works all the same.
+    fn is_full(&self) -> bool {
+        false
+    }
 
     /// What has been revoked, by this process and by any other that shares the store.
     fn revocations(&self) -> &RevocationLog;

@@ -5,15 +5,21 @@ use crate::{
     cli::{Cli, log_in},
 };
 use sessiond::{
+    contract::{LOG_IN_HEALTH, reason_of},
     domain::TokenDigest,
     pb::{self, auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
 };
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 use testkit::{
     postgres::PostgresServer,
-    process::{Running, program, text},
+    process::{Running, program, shell, text},
     redis::RedisServer,
 };
+use tonic::{Code, transport::Endpoint};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+use tonic_types::StatusExt as _;
 
 const PASSWORD: &str = "blue lamp over the river";
 
@@ -300,4 +306,43 @@ async fn s_02_redis_holds_digests_only() {
         stored.extend(server.try_ask::<Vec<u8>>(&["DUMP", &name]).unwrap_or_default());
     }
     assert_only_digests(&stored, &tokens);
+}
+
+/// What the health service says under this name.
+async fn health(running: &Running, service: &str) -> ServingStatus {
+    let url = format!("http://{}", running.grpc.unwrap());
+    let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
+    let mut client = HealthClient::new(channel);
+    let service = service.to_owned();
+    let answer = client.check(HealthCheckRequest { service }).await.unwrap();
+    answer.into_inner().status()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f_03_a_full_redis_refuses_log_ins_and_everything_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = tokio::task::block_in_place(RedisServer::start);
+    let store = format!("--session-store={}", server.url());
+    let arguments = [&store, "--gateway=false", "--metrics-listen=127.0.0.1:0"];
+    let mut running = start_sessiond(dir.path(), &arguments);
+    cli_for(dir.path(), &running).succeed("users create ada@example.org", &format!("{PASSWORD}\n"));
+    log_in(&running, PASSWORD).await.unwrap();
+    assert_eq!(health(&running, LOG_IN_HEALTH).await, ServingStatus::Serving);
+
+    server.ask::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    let refused = log_in(&running, PASSWORD).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(reason_of(&refused), Some(pb::ErrorReason::StoreFull));
+    assert!(refused.get_details_retry_info().unwrap().retry_delay.is_some());
+    running.line_with("\"event\":\"store_full\"");
+    assert_eq!(health(&running, LOG_IN_HEALTH).await, ServingStatus::NotServing);
+    assert_eq!(health(&running, "").await, ServingStatus::Serving);
+    let metrics = format!("http://{}/metrics", running.metrics.unwrap());
+    let numbers = shell(dir.path(), &format!("curl -sS -f {metrics}"));
+    assert!(numbers.contains("\nsessiond_store_full 1.0\n"), "{numbers}");
+    cli_for(dir.path(), &running).succeed("sessions revoke ada@example.org", "");
+
+    server.ask::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
+    running.line_with("\"event\":\"store_has_room\"");
+    log_in(&running, PASSWORD).await.unwrap();
 }

@@ -24,6 +24,12 @@ pub(crate) fn collect(stores: &OpenStores, service: &Service, sweeps: &Sweeps, l
         move || noted.sessions().map(|count| count as f64),
     );
     metrics.add_sweeps(sweeps);
+    let sessions = Arc::clone(&stores.sessions);
+    metrics.add_gauge(
+        "sessiond_store_full",
+        "1 while the session store has no room for new sessions",
+        move || Some(f64::from(u8::from(sessions.is_full()))),
+    );
 
     let passwords = service.passwords.clone();
     metrics.add_counter(

@@ -58,7 +58,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use config::Server;
-use connection::{check_batcher::CheckBatcher, failure, pool::ConnectionPool};
+use connection::{Cause, check_batcher::CheckBatcher, failure, is_full, pool::ConnectionPool};
 use layout::keys::Keyspace;
 use operations::{
     Context, create, read,
@@ -178,7 +178,10 @@ impl RedisStore {
 }
 
 fn result<T>(operation: Operation, result: RedisResult<T>) -> Result<T, StoreError> {
-    result.map_err(|error| StoreError::new(operation, error))
+    result.map_err(|error| match is_full(&error) {
+        true => StoreError::full(operation, Cause(error)),
+        false => StoreError::new(operation, Cause(error)),
+    })
 }
 
 impl Drop for RedisStore {
@@ -302,6 +305,10 @@ impl SessionStore for RedisStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.answer(Operation::Ping, self.context.db.ping()).await
+    }
+
+    fn is_full(&self) -> bool {
+        self.context.db.is_full()
     }
 
     fn revocations(&self) -> &RevocationLog {

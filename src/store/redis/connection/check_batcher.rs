@@ -78,6 +78,18 @@ impl CheckBatcher {
         }
     }
 
+    /// A shard of each node, as far as it is known which node has which.
+    pub(crate) fn shard_of_each_node(&self) -> Vec<usize> {
+        match self {
+            Self::Server(_) => vec![0],
+            Self::Cluster { shards, .. } => {
+                let nodes = shards.nodes.read();
+                let is_first = |shard: &usize| !nodes[..*shard].contains(&nodes[*shard]);
+                (0..nodes.len()).filter(is_first).collect()
+            }
+        }
+    }
+
     pub(crate) async fn ask(&self, question: CheckQuestion) -> CheckValues {
         match self {
             Self::Server(batcher) => batcher.ask(question).await?,

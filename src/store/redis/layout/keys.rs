@@ -168,6 +168,11 @@ impl Keyspace {
         format!("{}{{log}}id", self.prefix)
     }
 
+    /// Where an empty write finds out whether there is room. No key has this name.
+    pub(crate) fn room_probe(&self, shard: usize) -> String {
+        format!("{}~", self.shards[shard])
+    }
+
     /// Held by the process that sweeps.
     pub(crate) fn sweep_lock(&self) -> String {
         format!("{}{{log}}sweep", self.prefix)

@@ -17,7 +17,7 @@ use crate::{
     store::{
         Created, NewSession,
         redis::{
-            connection::failure,
+            connection::{failure, is_full},
             layout::{index_entry::IndexEntry, record::RecordKind},
             protocol::{IndexReply, LastRevocation},
             recovery::Resolution,
@@ -25,7 +25,7 @@ use crate::{
         },
     },
 };
-use futures_util::future::{try_join, try_join_all};
+use futures_util::future::{join, try_join, try_join_all};
 use redis::RedisResult;
 
 pub(crate) async fn create(context: &Context, new: &NewSession, now: Timestamp) -> RedisResult<Created> {
@@ -42,11 +42,7 @@ pub(crate) async fn create(context: &Context, new: &NewSession, now: Timestamp) 
         Replaced::Live(_) | Replaced::None => Vec::new(),
     };
     let Some(displaced) = add_to_index(context, new, user_epoch, replaced.entry(), now).await? else {
-        try_join(
-            context.db.undo_create(&new.digest),
-            context.db.forget_owner(live.id),
-        )
-        .await?;
+        undo(context, new).await?;
         return Ok(Created::EpochMoved);
     };
     context
@@ -54,6 +50,16 @@ pub(crate) async fn create(context: &Context, new: &NewSession, now: Timestamp) 
         .end_displaced(live.user_id, displaced, ended, now)
         .await?;
     Ok(Created::Yes)
+}
+
+/// Removes a session that nobody has been given the token of.
+async fn undo(context: &Context, new: &NewSession) -> RedisResult<()> {
+    try_join(
+        context.db.undo_create(&new.digest),
+        context.db.forget_owner(new.session.live.id),
+    )
+    .await
+    .map(drop)
 }
 
 /// Stores the session, unless everyone's epoch has moved. Returns what the user's epoch must not exceed.
@@ -74,8 +80,14 @@ pub(crate) async fn store_under_epoch(
             return Ok(None);
         };
         let stored = context.db.store_session(new, sequence, now);
-        let (is_stored, ()) = try_join(stored, context.db.store_owner(new, now)).await?;
-        if is_stored {
+        let (stored, owned) = join(stored, context.db.store_owner(new, now)).await;
+        let stored = stored.and_then(|is_stored| owned.map(|()| is_stored));
+        context.db.note_creation(&stored);
+        if stored.as_ref().is_err_and(is_full) {
+            // There was room for one of the two only: nothing is to be left of it.
+            undo(context, new).await?;
+        }
+        if stored? {
             return Ok(Some(user_epoch));
         }
         if !is_last {

@@ -16,14 +16,15 @@ pub(super) use revocations::{LastRevocation, read_head};
 pub(super) use sessions::{EndCondition, EndReply, EndedSession, Touched};
 
 use super::{
-    connection::{check_batcher::CheckBatcher, failure, pool::ConnectionPool},
+    connection::{check_batcher::CheckBatcher, failure, is_full, pool::ConnectionPool},
     layout::keys::Keyspace,
 };
+use futures_util::future::{join, join_all};
 use redis::RedisResult;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -36,6 +37,7 @@ pub(super) struct Database {
     checks: CheckBatcher,
     user_hints: UserHints,
     longest_lifetime_secs: AtomicU64,
+    is_full: AtomicBool,
 }
 
 impl Database {
@@ -46,12 +48,34 @@ impl Database {
             checks,
             user_hints: UserHints::none(),
             longest_lifetime_secs: AtomicU64::new(0),
+            is_full: AtomicBool::new(false),
         }
     }
 
-    /// Asks every primary whether it is there.
+    /// Asks every primary whether it is there, and finds out whether there is room for more.
     pub(super) async fn ping(&self) -> RedisResult<()> {
-        self.pool.read_primaries(&redis::cmd("PING")).await.map(drop)
+        let ping = redis::cmd("PING");
+        let probes = self.checks.shard_of_each_node().into_iter().map(async |shard| {
+            let mut cmd = redis::cmd("SETRANGE");
+            cmd.arg(self.keys.room_probe(shard)).arg(0).arg("");
+            self.pool.read(&cmd).await
+        });
+        let (answer, probed) = join(self.pool.read_primaries(&ping), join_all(probes)).await;
+        let is_full = |probed: &RedisResult<_>| probed.as_ref().is_err_and(is_full);
+        self.is_full.store(probed.iter().any(is_full), Ordering::Relaxed);
+        answer.map(drop)
+    }
+
+    /// Whether the memory was full, as of the last ping or creation.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether there was room for a session.
+    pub(super) fn note_creation<T>(&self, creation: &RedisResult<T>) {
+        if creation.as_ref().is_err_and(is_full) {
+            self.is_full.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn close_threads(&self) {

@@ -32,11 +32,29 @@ impl Script {
     }
 }
 
+/// What a script of this kind begins with.
+macro_rules! prelude {
+    // Writes nothing.
+    (reads) => {
+        ""
+    };
+    // Brings a session to life. A server whose memory is full refuses it.
+    (begins) => {
+        ""
+    };
+    // Ends a session, keeps one alive, or completes what has begun: it works when the memory is full. What it takes is little, and
+    // soon given back.
+    (completes) => {
+        include_str!("lua/allow_oom.lua")
+    };
+}
+
 macro_rules! scripts {
-    ($($name:ident: $($file:literal)+;)*) => {
+    ($($name:ident: $kind:ident $($file:literal)+;)*) => {
         $(
-            pub(crate) static $name: LazyLock<Script> =
-                LazyLock::new(|| Script::new([$(include_str!(concat!("lua/", $file, ".lua"))),+].concat()));
+            pub(crate) static $name: LazyLock<Script> = LazyLock::new(|| {
+                Script::new([prelude!($kind), $(include_str!(concat!("lua/", $file, ".lua"))),+].concat())
+            });
         )*
 
         /// All of them, to be loaded before they are needed.
@@ -47,27 +65,29 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ADD_TO_INDEX: "index_functions" "add_to_index";
-    ARRIVE: "record_functions" "arrive";
-    BUMP_EPOCH: "bump_epoch";
-    CREATE: "create";
-    DEPART: "record_functions" "depart";
-    END: "record_functions" "end";
-    EXTEND_LIFETIME: "extend_lifetime";
-    FORGET_DISPLACED: "forget_displaced";
-    FREE_EXPIRED: "free_expired";
-    FREE_REVOKED: "record_functions" "free_revoked";
-    MARK_EVERYONE: "mark_everyone";
-    MARK_USER: "mark_user";
-    NEXT_SEQUENCE: "next_sequence";
-    PUBLISH: "publish";
-    READ_HEAD: "read_head";
-    READ_INDEX: "read_index";
-    READ_SESSION: "record_functions" "read_session";
-    READ_SHARD: "read_shard";
-    REINDEX: "reindex";
-    RELEASE_SWEEP: "release_sweep";
-    SETTLE: "settle";
-    TOUCH: "record_functions" "touch";
-    UNDO_CREATE: "undo_create";
+    ADD_TO_INDEX: completes "index_functions" "add_to_index";
+    ARRIVE: completes "record_functions" "arrive";
+    BUMP_EPOCH: completes "bump_epoch";
+    CREATE: begins "create";
+    DEPART: completes "record_functions" "depart";
+    END: completes "record_functions" "end";
+    EXTEND_LIFETIME: begins "extend_lifetime";
+    FORGET_DISPLACED: completes "forget_displaced";
+    FREE_EXPIRED: completes "free_expired";
+    FREE_REVOKED: completes "record_functions" "free_revoked";
+    LOCK_SWEEP: completes "lock_sweep";
+    MARK_EVERYONE: completes "mark_everyone";
+    MARK_USER: completes "mark_user";
+    NEXT_SEQUENCE: completes "next_sequence";
+    PREPARE_ARRIVAL: completes "prepare_arrival";
+    PUBLISH: completes "publish";
+    READ_HEAD: completes "read_head";
+    READ_INDEX: reads "read_index";
+    READ_SESSION: reads "record_functions" "read_session";
+    READ_SHARD: reads "read_shard";
+    REINDEX: completes "reindex";
+    RELEASE_SWEEP: completes "release_sweep";
+    SETTLE: completes "settle";
+    TOUCH: completes "record_functions" "touch";
+    UNDO_CREATE: completes "undo_create";
 }

@@ -220,13 +220,8 @@ impl Database {
         let live = waiting
             .live()
             .ok_or_else(|| failure("a session of another form"))?;
-        let mut cmd = redis::cmd("SET");
-        // Only once: the same request may come again, and late, when the session has arrived or ended.
-        cmd.arg(self.keys.session(&Location::of(to)))
-            .arg(waiting.bytes())
-            .arg("NX")
-            .arg("PX")
-            .arg(keep_millis(live.valid_until(), now));
+        let mut cmd = scripts::PREPARE_ARRIVAL.on(&[self.keys.session(&Location::of(to))]);
+        cmd.arg(waiting.bytes()).arg(keep_millis(live.valid_until(), now));
         self.pool.write(&cmd).await.map(drop)
     }
 
@@ -413,13 +408,9 @@ impl Database {
 
     /// Keeps other processes from sweeping. `false` if one of them sweeps.
     pub(crate) async fn lock_sweep(&self, holder: u64) -> RedisResult<bool> {
-        let mut cmd = redis::cmd("SET");
-        cmd.arg(self.keys.sweep_lock())
-            .arg(holder)
-            .arg("NX")
-            .arg("PX")
-            .arg(millis(SWEEP_LOCK_TTL));
-        Ok(self.pool.write(&cmd).await? != Value::Nil)
+        let mut cmd = scripts::LOCK_SWEEP.on(&[self.keys.sweep_lock()]);
+        cmd.arg(holder).arg(millis(SWEEP_LOCK_TTL));
+        Ok(redis::from_redis_value::<i64>(self.pool.write(&cmd).await?)? == 1)
     }
 
     pub(crate) async fn unlock_sweep(&self, holder: u64) -> RedisResult<()> {
