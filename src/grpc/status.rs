@@ -113,7 +113,7 @@ fn log(error: &AuthError, count: usize) {
         | AuthError::InvalidFields(_) => {}
         AuthError::HashingBusy(_) => warn!(event = "hashing_busy", "too many passwords wait to be checked"),
         AuthError::Store(failure) if failure.is_full() => {
-            warn!(event = "session_refused", cause = causes(failure), "{failure}");
+            warn!(event = "session_refused", cause = %causes(failure), "{failure}");
         }
         AuthError::Store(failure) => {
             error!(

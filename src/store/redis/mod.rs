@@ -58,7 +58,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use config::Server;
-use connection::{Cause, check_batcher::CheckBatcher, failure, is_full, pool::ConnectionPool};
+use connection::{check_batcher::CheckBatcher, failure, is_full, pool::ConnectionPool};
 use layout::keys::Keyspace;
 use operations::{
     Context, create, read,
@@ -179,8 +179,8 @@ impl RedisStore {
 
 fn result<T>(operation: Operation, result: RedisResult<T>) -> Result<T, StoreError> {
     result.map_err(|error| match is_full(&error) {
-        true => StoreError::full(operation, Cause(error)),
-        false => StoreError::new(operation, Cause(error)),
+        true => StoreError::full(operation, error),
+        false => StoreError::new(operation, error),
     })
 }
 

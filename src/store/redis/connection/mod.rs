@@ -18,7 +18,7 @@ use redis::{
     cluster_routing::{MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo},
     sentinel::{SentinelClientBuilder, SentinelServerType},
 };
-use std::{error::Error, fmt, sync::Arc};
+use std::sync::Arc;
 use tokio::time::timeout;
 
 /// Requests that may wait to be written to one connection.
@@ -200,18 +200,6 @@ pub(crate) fn is_full(error: &RedisError) -> bool {
     let quotes = |detail: &str| detail.contains("-OOM ");
     error.code() == Some("OOM") || error.detail().is_some_and(quotes)
 }
-
-/// Why Redis did not do what it was asked for. The library's error says what its source says once more: this has none.
-#[derive(Debug)]
-pub(crate) struct Cause(pub RedisError);
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Error for Cause {}
 
 /// An error of our own making.
 pub(crate) fn failure(what: &'static str) -> RedisError {
