@@ -23,6 +23,9 @@ use std::{
 };
 use tonic::transport::{Channel, Endpoint};
 
+/// How long a call may take: many tests hash passwords at the same time, on a machine that may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 pub(crate) const EMAIL: &str = "bobsession@hbtn.io";
 pub(crate) const PASSWORD: &str = "a quiet harbour at dawn";
 pub(crate) const ADMIN_EMAIL: &str = "admin@hbtn.io";
@@ -90,6 +93,7 @@ pub(crate) struct Stage {
 pub(crate) fn plain() -> GatewayConfig {
     GatewayConfig {
         listens_on_plain_loopback: true,
+        call_timeout: PATIENCE,
         ..GatewayConfig::default()
     }
 }
@@ -118,7 +122,12 @@ impl Stage {
             tokens: Arc::new(RandomTokens),
             limits,
         });
-        let api = Api::new(&auth, Options::default());
+        let options = Options {
+            // Many tests hash at the same time.
+            call_timeout: PATIENCE,
+            ..Options::default()
+        };
+        let api = Api::new(&auth, options);
         tokio::spawn(api.keep_readiness(auth.clone()));
         let service = serve(Protocol::Rpc, move || api.clone());
         let channel = channel_to(service.address);

@@ -136,6 +136,8 @@ fn hashing() -> HashingConfig {
 fn serve(auth: &Auth, hasher: PasswordHasher, has_fast_path: bool) -> (Process, Trigger) {
     let options = Options {
         has_fast_path,
+        // A hundred log-ins at once take longer than the default on a busy machine.
+        call_timeout: Duration::from_secs(60),
         ..Options::default()
     };
     let api = Api::new(auth, options);
