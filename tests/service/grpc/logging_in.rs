@@ -113,7 +113,8 @@ pub(crate) async fn s_15_disabling_wins_against_a_hundred_log_ins(service: Servi
             Ok(created) => tokens.push(created.session_token),
             Err(status) => {
                 assert!(
-                    ["INVALID_CREDENTIALS", "USER_DISABLED", "CHANGE_PENDING"].contains(&reason(&status).as_str()),
+                    ["INVALID_CREDENTIALS", "USER_DISABLED", "CHANGE_PENDING"]
+                        .contains(&reason(&status).as_str()),
                     "{status:?}"
                 );
             }
