@@ -18,17 +18,17 @@ struct Chain<'a>(Option<&'a (dyn StdError + 'static)>);
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = String::new();
+        let mut previous = String::new();
         let mut next = self.0;
         while let Some(error) = next {
             let text = error.to_string();
             // Many errors quote their cause, or are what they wrap.
-            if said.is_empty() {
+            if previous.is_empty() {
                 f.write_str(&text)?;
-            } else if !said.ends_with(&text) {
+            } else if !previous.ends_with(&text) {
                 write!(f, ": {text}")?;
             }
-            said = text;
+            previous = text;
             next = error.source();
         }
         Ok(())

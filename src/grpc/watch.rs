@@ -61,25 +61,26 @@ impl Subscriber {
             }
             tokio::select! {
                 biased;
-                told = self.reader.next(ENTRIES_AT_ONCE) => self.tell(told),
+                events = self.reader.next(ENTRIES_AT_ONCE) => self.queue(events),
                 _ = self.heartbeats.tick() => self.beat(),
             }
         }
     }
 
-    fn tell(&mut self, told: Vec<(Cursor, RevocationEvent)>) {
+    fn queue(&mut self, events: Vec<(Cursor, RevocationEvent)>) {
         self.unsent.extend(
-            told.into_iter()
-                .map(|(cursor, told)| message(cursor, event(told))),
+            events
+                .into_iter()
+                .map(|(cursor, happened)| message(cursor, event(happened))),
         );
     }
 
     fn beat(&mut self) {
         // Read before the log: everything until then is sent before the heartbeat.
         let complete_until = self.log.complete_until();
-        let told = self.reader.ready(ENTRIES_AT_ONCE);
-        let has_more = told.len() == ENTRIES_AT_ONCE;
-        self.tell(told);
+        let events = self.reader.ready(ENTRIES_AT_ONCE);
+        let has_more = events.len() == ENTRIES_AT_ONCE;
+        self.queue(events);
         if has_more {
             return;
         }
@@ -99,8 +100,8 @@ fn message(cursor: Cursor, event: Event) -> pb::WatchRevocationsResponse {
     }
 }
 
-fn event(told: RevocationEvent) -> Event {
-    match told {
+fn event(happened: RevocationEvent) -> Event {
+    match happened {
         RevocationEvent::Forget => Event::ForgetEverything(pb::ForgetEverything {}),
         RevocationEvent::Revoked(Revocation::Everyone) => Event::Everyone(pb::EveryoneRevoked {}),
         RevocationEvent::Revoked(Revocation::User { user, except }) => Event::User(pb::UserRevoked {

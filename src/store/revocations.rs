@@ -250,9 +250,9 @@ impl Revocations {
         loop {
             // Marked before looking: an entry that arrives after the look wakes the wait below.
             self.changed.borrow_and_update();
-            let told = self.ready(limit);
-            if !told.is_empty() {
-                return told;
+            let events = self.ready(limit);
+            if !events.is_empty() {
+                return events;
             }
             // The sender lives in `self.log`, so the wait ends only with a change.
             let _ = self.changed.changed().await;
@@ -273,7 +273,7 @@ impl Revocations {
         let start = ring
             .entries
             .partition_point(|(sequence, _)| *sequence <= self.at.sequence);
-        let told: Vec<_> = ring
+        let events: Vec<_> = ring
             .entries
             .range(start..)
             .take(limit)
@@ -287,10 +287,10 @@ impl Revocations {
                 )
             })
             .collect();
-        if let Some((cursor, _)) = told.last() {
+        if let Some((cursor, _)) = events.last() {
             self.at = *cursor;
         }
-        told
+        events
     }
 }
 
@@ -306,8 +306,8 @@ mod tests {
         }
     }
 
-    fn revoked(told: &[(Cursor, RevocationEvent)]) -> Vec<RevocationEvent> {
-        told.iter().map(|(_, told)| *told).collect()
+    fn revoked(events: &[(Cursor, RevocationEvent)]) -> Vec<RevocationEvent> {
+        events.iter().map(|(_, event)| *event).collect()
     }
 
     #[tokio::test]

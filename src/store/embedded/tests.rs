@@ -96,10 +96,11 @@ async fn together<T>(go: mpsc::Sender<()>, commands: impl Future<Output = T>) ->
     .await
 }
 
-fn told(revocations: &mut Revocations) -> usize {
-    let told = revocations.ready(1000);
-    told.iter()
-        .filter(|(_, told)| *told != RevocationEvent::Forget)
+fn published(revocations: &mut Revocations) -> usize {
+    let published = revocations.ready(1000);
+    published
+        .iter()
+        .filter(|(_, published)| *published != RevocationEvent::Forget)
         .count()
 }
 
@@ -110,7 +111,7 @@ async fn a_commit_that_fails_changes_nothing_and_the_next_one_may_succeed() {
     let mut revocations = store.revocations().read(None);
     let old = log_in(&store).await;
     let key = SessionKey::Token(old.digest);
-    told(&mut revocations);
+    published(&mut revocations);
     let new = new_session(&store, user_id());
     let go = hold(&store);
     fail_at_commit(&store, ffi::SQLITE_FULL);
@@ -118,12 +119,12 @@ async fn a_commit_that_fails_changes_nothing_and_the_next_one_may_succeed() {
     let (destroyed, created) = together(go, commands).await;
     assert!(destroyed.is_err() && created.is_err());
     assert!(lives(&store, &old.digest) && !lives(&store, &new.digest));
-    assert_eq!(told(&mut revocations), 0);
+    assert_eq!(published(&mut revocations), 0);
     assert!(SessionStore::ping(&store).await.is_ok());
 
     assert!(store.destroy(key, START).await.unwrap().is_some());
     assert_eq!(store.create(new.clone(), START).await.unwrap(), Created::Yes);
-    assert_eq!(told(&mut revocations), 1);
+    assert_eq!(published(&mut revocations), 1);
     drop(store);
     let store = open(&dir);
     assert!(!lives(&store, &old.digest) && lives(&store, &new.digest));

@@ -18,7 +18,7 @@ pub struct RedisConfig {
     pub connections: usize,
     /// How long an operation waits for Redis before it fails.
     pub timeout: Duration,
-    /// How many replicas must have a write before it is acknowledged; without so many a verb fails. `None` waits for none.
+    /// How many replicas must have a write before it is acknowledged; without so many an operation fails. `None` waits for none.
     pub strict_replicas: Option<u32>,
     /// Whether a server that may drop sessions when its memory is full is used all the same.
     pub accept_eviction: bool,

@@ -240,12 +240,12 @@ fn end_of(new: &NewSession) -> Revocation {
 
 async fn hears(reader: &mut Revocations, expected: Revocation) {
     let hearing = async {
-        while reader.next(1).await.first().map(|(_, told)| *told) != Some(RevocationEvent::Revoked(expected))
-        {
-        }
+        while reader.next(1).await.first().map(|(_, event)| *event)
+            != Some(RevocationEvent::Revoked(expected))
+        {}
     };
-    let heard = tokio::time::timeout(Duration::from_secs(5), hearing).await;
-    heard.expect("the end of a session is told");
+    let received = tokio::time::timeout(Duration::from_secs(5), hearing).await;
+    received.expect("the end of a session is told");
 }
 
 /// Each against one server and against a Cluster.

@@ -41,27 +41,27 @@ impl Durability {
         if let (Some(policy), false) = (policy, config.accept_eviction) {
             return Err(ConnectError::Eviction(policy.to_owned()));
         }
-        let mut said = Said::default();
+        let mut report = Report::default();
         match settings {
             Ok(nodes) => {
-                said.about_disks(nodes);
+                report.about_disks(nodes);
                 if let Some(policy) = policy {
-                    said.loses(format!(
+                    report.loses(format!(
                         "When its memory is full, Redis drops sessions (maxmemory-policy {policy})."
                     ));
                 }
             }
-            Err(_) => said.loses(
+            Err(_) => report.loses(
                 "Redis lets nobody read its configuration: what it keeps on disk, and whether it drops sessions when its \
                  memory is full, is not known."
                     .into(),
             ),
         }
         let replicas = replicas(pool).await.unwrap_or(None);
-        said.about_replicas(replicas, settings.unwrap_or_default(), config);
+        report.about_replicas(replicas, settings.unwrap_or_default(), config);
         Ok(Self {
-            sentences: said.sentences,
-            is_lossy: said.is_lossy,
+            sentences: report.sentences,
+            is_lossy: report.is_lossy,
         })
     }
 }
@@ -123,12 +123,12 @@ async fn replicas(pool: &ConnectionPool) -> RedisResult<Option<u32>> {
 }
 
 #[derive(Default)]
-struct Said {
+struct Report {
     sentences: Vec<String>,
     is_lossy: bool,
 }
 
-impl Said {
+impl Report {
     fn loses(&mut self, sentence: String) {
         self.sentences.push(sentence);
         self.is_lossy = true;

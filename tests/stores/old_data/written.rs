@@ -1,4 +1,4 @@
-//! What a release writes into its fixtures: through the verbs of the stores, so that each store has it in its own form.
+//! What a release writes into its fixtures: through the operations of the stores, so that each store has it in its own form.
 //!
 //! Sessions last for more than a century: also a program with a clock of its own can be shown the fixtures.
 

@@ -13,7 +13,7 @@ use testkit::redis::{RedisCluster, RedisServer};
 
 const HOUR_MILLIS: i64 = 60 * 60 * 1000;
 
-/// Uses every verb of the store, with texts that would be trouble in a key or a command.
+/// Uses every operation of the store, with texts that would be trouble in a key or a command.
 pub(crate) async fn every_verb(store: &RedisStore) {
     let now = start();
     let user = user_id();

@@ -12,7 +12,7 @@ use sessiond::{
 };
 use std::time::{Duration, Instant, SystemTime};
 
-/// As long as a verb may take in these tests.
+/// As long as an operation may take in these tests.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) fn config(url: &str) -> RedisConfig {

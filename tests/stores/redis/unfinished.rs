@@ -38,14 +38,14 @@ impl Torn {
         }
     }
 
-    /// Carries out a verb, of which only so many bytes of replies arrive.
+    /// Carries out an operation, of which only so many bytes of replies arrive.
     async fn cut_off<T>(
         &self,
         after: usize,
-        verb: impl Future<Output = Result<T, StoreError>>,
+        operation: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         self.proxy.set(Conduct::CutReplies { after });
-        let answer = verb.await;
+        let answer = operation.await;
         self.proxy.set(Conduct::Pass);
         within(
             Duration::from_secs(5),
