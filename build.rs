@@ -34,6 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect();
     tonic_prost_build::configure()
         .build_server(env::var_os("CARGO_FEATURE_SERVER").is_some())
+        .codec_path("crate::pb::MessageCodec")
         .skip_debug(secret_paths)
         .compile_fds(descriptors)?;
     Ok(())

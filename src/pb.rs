@@ -2,6 +2,12 @@
 
 #![allow(missing_docs, clippy::all, clippy::pedantic)]
 
+mod codec;
+
+#[cfg(feature = "server")]
+pub(crate) use codec::decode;
+pub use codec::{MessageCodec, MessageDecoder};
+
 use zeroize::Zeroize as _;
 
 tonic::include_proto!("auth.v1");

@@ -106,6 +106,15 @@ impl CallFailure {
             Code::Unavailable => Self::Unavailable {
                 retry_after: retry_after(),
             },
+            // The request was wrong in itself, whatever is in its fields: a defect of the program that made it.
+            Code::ResourceExhausted | Code::InvalidArgument
+                if matches!(
+                    reason(),
+                    Some(ErrorReason::MessageTooLarge | ErrorReason::MalformedRequest)
+                ) =>
+            {
+                Self::ServiceFailed
+            }
             Code::ResourceExhausted => Self::Overloaded {
                 retry_after: retry_after(),
             },

@@ -11,13 +11,17 @@ pub const SESSION_TOKEN: HeaderName = HeaderName::from_static("session-token");
 /// A call's deadline, as the gRPC protocol spells it.
 pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// Whether a request is a gRPC call: its content type is `application/grpc`, bare or with a message format. gRPC-Web is not.
+/// Whether a request is a gRPC call: its content type is `application/grpc`, bare or with a message format or parameters. gRPC-Web
+/// is not.
 #[must_use]
 pub fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"))
-        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    const GRPC: &[u8] = b"application/grpc";
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let parts = content_type.and_then(|value| value.as_bytes().split_at_checked(GRPC.len()));
+    // A media type has no case (RFC 9110 §8.3.1).
+    parts.is_some_and(|(begin, rest)| {
+        begin.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'))
+    })
 }
 
 #[cfg(test)]
@@ -35,6 +39,8 @@ mod tests {
             "application/grpc",
             "application/grpc+proto",
             "application/grpc; charset=utf-8",
+            "application/grpc ;charset=utf-8",
+            "Application/GRPC",
         ] {
             assert!(is_grpc(yes), "{yes}");
         }
@@ -43,6 +49,7 @@ mod tests {
             "application/json",
             "application/grpc-web",
             "application/grpc-web+proto",
+            "application/grpc-web-text",
             "application/grpcx",
         ] {
             assert!(!is_grpc(no), "{no}");

@@ -1,6 +1,6 @@
 //! What every call has, whichever method it is for: a deadline, a request id, and a status even if its code panics.
 
-use super::{ResponseBody, status};
+use super::{ResponseBody, protocol, status};
 use crate::contract::{self, GRPC_TIMEOUT, RequestId};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Request, Response};
@@ -53,7 +53,10 @@ impl Call {
                 None => method.await,
             };
             match outcome {
-                Ok(response) => response.map(|response| response.map(Into::into)),
+                Ok(response) => response.map(|mut response| {
+                    protocol::complete(response.headers_mut());
+                    response.map(Into::into)
+                }),
                 Err(_) => Ok(status::internal(&Panicked).into_http()),
             }
         };

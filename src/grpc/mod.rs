@@ -8,6 +8,7 @@ mod call;
 mod call_counts;
 mod convert;
 mod fast_path;
+mod protocol;
 mod readiness;
 mod response_body;
 mod status;
@@ -36,7 +37,10 @@ use std::{
     time::Duration,
 };
 use tokio::sync::watch as signal;
-use tonic::service::{Routes, RoutesBuilder};
+use tonic::{
+    codec::CompressionEncoding::Gzip,
+    service::{Routes, RoutesBuilder},
+};
 use tower::Service;
 use user_service::Users;
 
@@ -91,8 +95,17 @@ impl Api {
         let (health, health_service) = tonic_health::server::health_reporter();
         let users = UserServiceServer::new(Users::new(auth.clone()));
         let mut rest = RoutesBuilder::default();
-        rest.add_service(users.max_decoding_message_size(MAX_MESSAGE_BYTES))
-            .add_service(health_service.max_decoding_message_size(MAX_MESSAGE_BYTES));
+        // Proxies and some clients compress whatever they send. Limits hold for what it expands to as well.
+        rest.add_service(
+            users
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .accept_compressed(Gzip),
+        )
+        .add_service(
+            health_service
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .accept_compressed(Gzip),
+        );
         if options.has_reflection {
             let described = || {
                 tonic_reflection::server::Builder::configure()
@@ -103,8 +116,15 @@ impl Api {
             };
             // The descriptors are part of this program; if they did not parse, its tests would have said so.
             if let (Ok(v1), Ok(v1alpha)) = (described().build_v1(), described().build_v1alpha()) {
-                rest.add_service(v1.max_decoding_message_size(MAX_MESSAGE_BYTES))
-                    .add_service(v1alpha.max_decoding_message_size(MAX_MESSAGE_BYTES));
+                rest.add_service(
+                    v1.max_decoding_message_size(MAX_MESSAGE_BYTES)
+                        .accept_compressed(Gzip),
+                )
+                .add_service(
+                    v1alpha
+                        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                        .accept_compressed(Gzip),
+                );
             }
         }
         let calls = call_counts::calls();
@@ -114,8 +134,12 @@ impl Api {
         let parts = Parts {
             counts: calls.for_thread(),
             fast_path,
-            sessions: AuthServiceServer::new(sessions.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
-            bulk: AuthServiceServer::new(sessions).max_decoding_message_size(MAX_BATCH_BYTES),
+            sessions: AuthServiceServer::new(sessions.clone())
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .accept_compressed(Gzip),
+            bulk: AuthServiceServer::new(sessions)
+                .max_decoding_message_size(MAX_BATCH_BYTES)
+                .accept_compressed(Gzip),
             rest: rest.routes().prepare(),
             call_timeout: options.call_timeout,
             lifecycle: readiness::Lifecycle::new(health, draining),
@@ -174,33 +198,45 @@ where
     fn call(&mut self, request: Request<B>) -> ResponseFuture {
         let parts = &self.parts;
         let path = request.uri().path();
-        let candidate = parts
-            .fast_path
-            .as_ref()
-            .and_then(|fast_path| fast_path.candidate(path));
-        let (method, running) = match candidate {
-            Some(candidate) => match candidate.attempt(request) {
-                Attempt::Ready(response) => {
-                    parts
-                        .counts
-                        .count(candidate.method, call_counts::code_of(&response));
-                    return ResponseFuture(Stage::Ready(response));
-                }
-                Attempt::Running(running) => (candidate.method, running),
-                Attempt::Declined(request) => (candidate.method, parts.run(request)),
-            },
-            None => (self.calls.method(path), parts.run(request)),
+        let fast_path = parts.fast_path.as_ref();
+        let Some(candidate) = fast_path.and_then(|fast_path| fast_path.candidate(path)) else {
+            let method = self.calls.method(path);
+            return parts.answer(request, method);
         };
-        ResponseFuture(Stage::Running {
-            running,
-            method,
-            counts: Arc::clone(&parts.counts),
-        })
+        match candidate.attempt(request) {
+            Attempt::Ready(response) => parts.ready(response, candidate.method),
+            Attempt::Running(running) => parts.running(running, candidate.method),
+            Attempt::Declined(request) => parts.answer(request, candidate.method),
+        }
     }
 }
 
 impl Parts {
-    /// Runs a call through the generated code.
+    /// Answers a request through the generated code.
+    fn answer<B>(&self, request: Request<B>, method: Method) -> ResponseFuture
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<tonic::codegen::StdError> + Send + 'static,
+    {
+        match protocol::refusal(&request) {
+            Some(response) => self.ready(response, method),
+            None => self.running(self.run(request), method),
+        }
+    }
+
+    fn ready(&self, response: Response<ResponseBody>, method: Method) -> ResponseFuture {
+        self.counts.count(method, call_counts::code_of(&response));
+        ResponseFuture(Stage::Ready(response))
+    }
+
+    fn running(&self, running: call::Running, method: Method) -> ResponseFuture {
+        ResponseFuture(Stage::Running {
+            running,
+            method,
+            counts: Arc::clone(&self.counts),
+        })
+    }
+
     fn run<B>(&self, request: Request<B>) -> call::Running
     where
         B: HttpBody<Data = Bytes> + Send + 'static,

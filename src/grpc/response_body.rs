@@ -1,6 +1,6 @@
 //! The body of a response, whichever way it was made.
 
-use super::fast_path::MessageBody;
+use super::{fast_path::MessageBody, protocol};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::{
@@ -45,7 +45,12 @@ impl HttpBody for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         match &mut self.0 {
             Kind::Empty => Poll::Ready(None),
-            Kind::Generated(body) => Pin::new(body).poll_frame(cx),
+            Kind::Generated(body) => Pin::new(body).poll_frame(cx).map_ok(|mut frame| {
+                if let Some(trailers) = frame.trailers_mut() {
+                    protocol::complete(trailers);
+                }
+                frame
+            }),
             Kind::Message(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),

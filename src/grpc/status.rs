@@ -59,12 +59,22 @@ fn meaning_of(reason: ErrorReason) -> (Code, &'static str) {
         ),
         ErrorReason::DeadlineExceeded => (Code::DeadlineExceeded, "the call took longer than its deadline"),
         ErrorReason::Raced => (Code::Aborted, "the user was changed meanwhile; try again"),
+        ErrorReason::MalformedRequest => (
+            Code::InvalidArgument,
+            "not a well-formed call of a method of this server",
+        ),
+        ErrorReason::MessageTooLarge => (Code::ResourceExhausted, "a message is larger than its limit"),
+        ErrorReason::UnknownMethod => (Code::Unimplemented, "no such method"),
+        ErrorReason::UnsupportedEncoding => {
+            (Code::Unimplemented, "messages compressed like this are not read")
+        }
+        ErrorReason::UnknownName => (Code::NotFound, "no such name"),
         ErrorReason::Internal | ErrorReason::Unspecified => (Code::Internal, "internal error"),
     }
 }
 
 /// The status with this reason in its `ErrorInfo`.
-fn status(reason: ErrorReason) -> Status {
+pub(super) fn status(reason: ErrorReason) -> Status {
     let (code, message) = meaning_of(reason);
     Status::with_error_details(code, message, error_details(reason))
 }

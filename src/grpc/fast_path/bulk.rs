@@ -6,13 +6,15 @@ use super::codec;
 use crate::{
     auth::Auth,
     contract::{BATCH_USER_ID_FOR_SESSION, MAX_BATCH_BYTES},
-    grpc::bulk::{Check, Responses, check_all, in_order},
-    pb,
+    grpc::{
+        bulk::{Check, Responses, check_all, in_order},
+        status,
+    },
+    pb::{self, ErrorReason},
 };
 use bytes::{Buf as _, Bytes};
 use http::{Request, Response};
 use http_body::Body as HttpBody;
-use prost::Message as _;
 use std::{convert::Infallible, future::Future, pin::Pin};
 use tokio::sync::watch as signal;
 use tonic::{
@@ -52,8 +54,8 @@ impl FastBulk {
             return Ok(check_all(&self.auth, &tokens).await?);
         }
         // The requests of both methods are spelled the same.
-        let request = pb::BatchUserIdForSessionRequest::decode(message)
-            .map_err(|error| Status::internal(error.to_string()))?;
+        let request: pb::BatchUserIdForSessionRequest =
+            pb::decode(&message).map_err(|_| status::status(ErrorReason::MalformedRequest))?;
         Ok(check_all(&self.auth, &request.session_tokens).await?)
     }
 }

@@ -1,6 +1,6 @@
 //! What no request may hold: refused by name, with nothing changed.
 
-use super::service::{PASSWORD, Service, bad_fields, by_user_id};
+use super::service::{PASSWORD, Service, bad_fields, by_user_id, reason};
 use sessiond::pb::{
     self, create_session_request::Credential, create_user_request::Credential as New,
     destroy_session_request::Session as Key, list_sessions_request::Owner,
@@ -302,17 +302,8 @@ pub(crate) async fn s_84_every_bad_field_of_a_user_call_is_named(service: Servic
 
 pub(crate) async fn s_83_a_message_is_bounded(service: Service) {
     let refused = service.here.check(&"x".repeat(17 * 1024)).await.unwrap_err();
-    assert_eq!(refused.code(), Code::OutOfRange);
-    let mut compressing = service.here.sessions.clone();
-    let mut request = tonic::Request::new(pb::UserIdForSessionRequest::default());
-    request
-        .metadata_mut()
-        .insert("grpc-encoding", "gzip".parse().unwrap());
-    // The encoding is announced and not used, which is allowed; a compressed message would be UNIMPLEMENTED.
-    assert_eq!(
-        compressing.user_id_for_session(request).await.unwrap_err().code(),
-        Code::Unimplemented
-    );
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(reason(&refused), "MESSAGE_TOO_LARGE");
     assert!(!service.here.is_alive("x").await, "the connection goes on");
 }
 

@@ -182,5 +182,6 @@ pub(crate) async fn an_unknown_method_is_unimplemented(service: Started) {
             .await
             .unwrap_err();
         assert_eq!(refused.code(), Code::Unimplemented);
+        assert_eq!(reason(&refused), "UNKNOWN_METHOD");
     }
 }

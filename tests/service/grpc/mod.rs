@@ -6,11 +6,13 @@
 mod bad_input;
 mod bulk;
 mod errors;
+mod frames;
 mod logging_in;
 #[path = "../../stores/contract/opened.rs"]
 #[allow(dead_code, reason = "shared with the store contract, which uses all of it")]
 mod opened;
 mod passwords;
+mod protocol;
 mod remote_store;
 #[path = "../../stores/contract/samples.rs"]
 #[allow(dead_code, reason = "shared with the store contract, which uses all of it")]
