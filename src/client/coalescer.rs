@@ -63,7 +63,7 @@ pub(super) struct Coalescer {
 struct PendingChecks {
     /// The queued tokens, in the order in which they came.
     queue: VecDeque<TokenDigest>,
-    queued: HashMap<TokenDigest, PendingCheck>,
+    queued: HashMap<TokenDigest, CoalescedCheck>,
     /// The tokens that calls in flight are about.
     in_flight: HashMap<TokenDigest, InFlight>,
     /// How many [`CallPermit`]s are held.
@@ -72,7 +72,7 @@ struct PendingChecks {
 }
 
 /// A token that is to be checked, and the checks that wait for the result.
-struct PendingCheck {
+struct CoalescedCheck {
     token: Zeroizing<String>,
     waiters: Vec<oneshot::Sender<SharedResult>>,
 }
@@ -130,7 +130,7 @@ impl Coalescer {
         pending.queue.push_back(digest);
         pending.queued.insert(
             digest,
-            PendingCheck {
+            CoalescedCheck {
                 token: Zeroizing::new(token.to_owned()),
                 waiters: vec![waiter],
             },
@@ -167,7 +167,7 @@ impl Coalescer {
             let waiters = Vec::new();
             Some((
                 TokenDigest::of_presented(&token)?,
-                PendingCheck { token, waiters },
+                CoalescedCheck { token, waiters },
             ))
         });
         let checks = checks.collect();
@@ -177,7 +177,11 @@ impl Coalescer {
 }
 
 impl PendingChecks {
-    fn start_call(&mut self, coalescer: &Arc<Coalescer>, checks: Vec<(TokenDigest, PendingCheck)>) -> Batch {
+    fn start_call(
+        &mut self,
+        coalescer: &Arc<Coalescer>,
+        checks: Vec<(TokenDigest, CoalescedCheck)>,
+    ) -> Batch {
         self.last_call += 1;
         let call = self.last_call;
         for (digest, _) in &checks {
@@ -267,7 +271,7 @@ impl Drop for CallPermit {
 struct Batch {
     coalescer: Arc<Coalescer>,
     call: u64,
-    checks: Vec<(TokenDigest, PendingCheck)>,
+    checks: Vec<(TokenDigest, CoalescedCheck)>,
 }
 
 impl Batch {

@@ -10,34 +10,36 @@ use password_hash::phc::{ParamsString, PasswordHash as Phc};
 use std::borrow::Cow;
 
 /// A scheme: what its hashes begin with, its name for people, and how the whole text is read.
-struct Scheme(&'static str, &'static str, fn(&str) -> Result<Imported, Flaw>);
+struct ImportScheme(&'static str, &'static str, fn(&str) -> Result<Imported, Flaw>);
 
 /// The first whose beginning fits. `$2x$` is not among them: it marks hashes of a faulty implementation.
-const SCHEMES: [Scheme; 19] = [
-    Scheme("$2a$", "bcrypt", bcrypt),
-    Scheme("$2b$", "bcrypt", bcrypt),
-    Scheme("$2y$", "bcrypt", bcrypt),
-    Scheme("$argon2id$", "argon2id", phc),
-    Scheme("$argon2i$", "argon2i", phc),
-    Scheme("$scrypt$", "scrypt", phc),
-    Scheme("$pbkdf2-sha256$", "pbkdf2-sha256", phc_or_passlib),
-    Scheme("$pbkdf2-sha512$", "pbkdf2-sha512", phc_or_passlib),
-    Scheme("$pbkdf2$", "passlib pbkdf2", passlib),
-    Scheme("pbkdf2_sha256$", "Django pbkdf2_sha256", django_pbkdf2),
-    Scheme("pbkdf2_sha1$", "Django pbkdf2_sha1", django_pbkdf2),
-    Scheme("bcrypt_sha256$", "Django bcrypt_sha256", django_bcrypt),
-    Scheme("bcrypt$", "Django bcrypt", django_bcrypt),
-    Scheme("argon2$", "Django argon2", django_argon2),
-    Scheme("scrypt$", "Django scrypt", django_scrypt),
-    Scheme("scrypt:", "Werkzeug scrypt", werkzeug_scrypt),
-    Scheme("pbkdf2:sha1:", "Werkzeug pbkdf2:sha1", werkzeug_pbkdf2),
-    Scheme("pbkdf2:sha256:", "Werkzeug pbkdf2:sha256", werkzeug_pbkdf2),
-    Scheme("pbkdf2:sha512:", "Werkzeug pbkdf2:sha512", werkzeug_pbkdf2),
+const SCHEMES: [ImportScheme; 19] = [
+    ImportScheme("$2a$", "bcrypt", bcrypt),
+    ImportScheme("$2b$", "bcrypt", bcrypt),
+    ImportScheme("$2y$", "bcrypt", bcrypt),
+    ImportScheme("$argon2id$", "argon2id", phc),
+    ImportScheme("$argon2i$", "argon2i", phc),
+    ImportScheme("$scrypt$", "scrypt", phc),
+    ImportScheme("$pbkdf2-sha256$", "pbkdf2-sha256", phc_or_passlib),
+    ImportScheme("$pbkdf2-sha512$", "pbkdf2-sha512", phc_or_passlib),
+    ImportScheme("$pbkdf2$", "passlib pbkdf2", passlib),
+    ImportScheme("pbkdf2_sha256$", "Django pbkdf2_sha256", django_pbkdf2),
+    ImportScheme("pbkdf2_sha1$", "Django pbkdf2_sha1", django_pbkdf2),
+    ImportScheme("bcrypt_sha256$", "Django bcrypt_sha256", django_bcrypt),
+    ImportScheme("bcrypt$", "Django bcrypt", django_bcrypt),
+    ImportScheme("argon2$", "Django argon2", django_argon2),
+    ImportScheme("scrypt$", "Django scrypt", django_scrypt),
+    ImportScheme("scrypt:", "Werkzeug scrypt", werkzeug_scrypt),
+    ImportScheme("pbkdf2:sha1:", "Werkzeug pbkdf2:sha1", werkzeug_pbkdf2),
+    ImportScheme("pbkdf2:sha256:", "Werkzeug pbkdf2:sha256", werkzeug_pbkdf2),
+    ImportScheme("pbkdf2:sha512:", "Werkzeug pbkdf2:sha512", werkzeug_pbkdf2),
 ];
 
 /// The scheme's name, and the hash; `None`: the text is of no scheme here.
 pub(super) fn parse(text: &str) -> Option<(&'static str, Result<Imported, Flaw>)> {
-    let Scheme(_, name, parse) = SCHEMES.iter().find(|Scheme(tag, ..)| text.starts_with(tag))?;
+    let ImportScheme(_, name, parse) = SCHEMES
+        .iter()
+        .find(|ImportScheme(tag, ..)| text.starts_with(tag))?;
     Some((name, parse(text)))
 }
 

@@ -325,7 +325,11 @@ pub(crate) async fn what_was_stored_with_a_session_comes_back(service: Service) 
 
 pub(crate) async fn an_email_is_one_however_it_is_spelled(service: Service) {
     service.here.user("Ann@Example.com").await;
-    let created = service.there.log_in("ann@EXAMPLE.com", PASSWORD).await.unwrap();
+    let created = service
+        .there
+        .log_in("ann@EXAMPLE\u{ff0e}com", PASSWORD)
+        .await
+        .unwrap();
     assert_eq!(created.user.unwrap().email, "Ann@Example.com");
     assert_eq!(created.session.unwrap().auth_method(), pb::AuthMethod::Password);
     let missing = pb::CreateSessionRequest {

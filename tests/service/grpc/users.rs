@@ -138,21 +138,30 @@ pub(crate) async fn s_15_a_half_disabled_users_session_is_dead_to_all_once_it_is
 pub(crate) async fn an_email_belongs_to_one_user(service: Service) {
     service.here.quick_user("ann@example.com").await;
     let bob = service.here.quick_user("bob@example.com").await;
-    let request = pb::CreateUserRequest {
-        email: "\u{ff21}NN@example.com".into(),
-        ..Default::default()
+    service.here.quick_user("νικος@münchen.example").await;
+    let create = async |email: &str| {
+        let request = pb::CreateUserRequest {
+            email: email.into(),
+            ..Default::default()
+        };
+        service.there.users.clone().create_user(request).await
     };
-    let taken = service
-        .there
-        .users
-        .clone()
-        .create_user(request)
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (taken.code(), reason(&taken).as_str()),
-        (Code::AlreadyExists, "EMAIL_TAKEN")
-    );
+    for email in [
+        "\u{ff21}NN@example.com",
+        "ann@example\u{3002}com",
+        "ΝΙΚΟΣ@xn--mnchen-3ya.example",
+    ] {
+        let taken = create(email).await.unwrap_err();
+        assert_eq!(
+            (taken.code(), reason(&taken).as_str()),
+            (Code::AlreadyExists, "EMAIL_TAKEN"),
+            "{email}"
+        );
+    }
+    for email in [".ann@example.com", "a..b@example.com", "an\u{200b}n@example.com"] {
+        let refused = create(email).await.unwrap_err();
+        assert_eq!(bad_fields(&refused), ["email"], "{email}");
+    }
     let taken = update(
         &service,
         pb::User {
