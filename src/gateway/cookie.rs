@@ -1,6 +1,6 @@
 //! The session cookie: read strictly, set and cleared with one set of attributes.
 
-use super::transport::Transport;
+use super::{problem::ProblemKind, transport::Transport};
 use crate::{contract::cookie_values, domain::TokenDigest};
 use http::{HeaderMap, HeaderValue};
 use std::{fmt, str::FromStr};
@@ -55,30 +55,49 @@ impl fmt::Display for CookieName {
 #[error("must be 1 to 64 characters out of letters, digits and !#$%&'*+-.^_`|~ without a reserved prefix")]
 pub struct InvalidCookieName;
 
-/// What a request's cookies say about its session. No `Debug`: it may hold a token.
+/// Different tokens in one request, at most. Browsers send several when the cookie's scope was changed, or when another host of the
+/// site planted one; more than a few are an attack.
+const MAX_TOKENS: usize = 8;
+
+/// The session cookies of a request. No `Debug`: they hold tokens.
 #[derive(PartialEq, Eq)]
-pub(super) enum Presented<'a> {
-    /// There is no session cookie.
-    Nothing,
-    /// One session cookie, whose value has the form of a session token.
-    Token(&'a str),
-    /// One session cookie, whose value cannot be a session token.
-    Malformed,
-    /// Several. Somebody else has planted one of them, and nothing shows which.
-    Several,
+pub(super) struct SessionCookies<'a> {
+    is_any: bool,
+    tokens: Vec<&'a str>,
 }
 
-/// Finds the session cookie among the request's cookies.
-pub(super) fn presented<'a>(headers: &'a HeaderMap, name: &str) -> Presented<'a> {
-    let mut values = cookie_values(headers, name);
-    match (values.next(), values.next()) {
-        (None, _) => Presented::Nothing,
-        (Some(_), Some(_)) => Presented::Several,
-        (Some(value), None) => match value {
-            // A text that cannot be a token saves the call, and may be longer than a call can carry.
-            Some(text) if TokenDigest::of_presented(text).is_some() => Presented::Token(text),
-            Some(_) | None => Presented::Malformed,
-        },
+impl<'a> SessionCookies<'a> {
+    /// Finds them among the request's cookies.
+    ///
+    /// # Errors
+    /// [`ProblemKind::SeveralCookies`] for more than [`MAX_TOKENS`] tokens.
+    pub(super) fn of(headers: &'a HeaderMap, name: &str) -> Result<Self, ProblemKind> {
+        let mut cookies = Self {
+            is_any: false,
+            tokens: Vec::new(),
+        };
+        for value in cookie_values(headers, name) {
+            cookies.is_any = true;
+            // What cannot be a token is not worth a call, and need not fit into one.
+            let token = value.filter(|value| TokenDigest::of_presented(value).is_some());
+            cookies
+                .tokens
+                .extend(token.filter(|token| !cookies.tokens.contains(token)));
+            if cookies.tokens.len() > MAX_TOKENS {
+                return Err(ProblemKind::SeveralCookies);
+            }
+        }
+        Ok(cookies)
+    }
+
+    /// Whether there is one at all.
+    pub(super) fn is_any(&self) -> bool {
+        self.is_any
+    }
+
+    /// The values that can be tokens, each once, in order.
+    pub(super) fn tokens(&self) -> &[&'a str] {
+        &self.tokens
     }
 }
 
@@ -123,7 +142,6 @@ mod tests {
     use super::*;
     use crate::domain::SessionToken;
     use http::header;
-    use proptest::prelude::*;
 
     fn token() -> String {
         SessionToken::from_random([7; 32]).expose().to_owned()
@@ -137,16 +155,21 @@ mod tests {
         headers
     }
 
+    fn found<'a>(headers: &'a HeaderMap) -> Result<(bool, Vec<&'a str>), ProblemKind> {
+        let cookies = SessionCookies::of(headers, "__Host-session")?;
+        Ok((cookies.is_any(), cookies.tokens().to_vec()))
+    }
+
     #[test]
-    fn s_24_two_session_cookies_are_told_however_they_come() {
-        let (good, other) = (token(), "x");
+    fn s_24_every_different_token_is_found_however_the_cookies_come() {
+        let (good, other) = (token(), SessionToken::from_random([8; 32]).expose().to_owned());
         let pairs = [
-            (good.as_str(), other),
-            (other, &good),
-            (&good, &good),
-            ("", &good),
+            (&*good, &*other, vec![&*good, &*other]),
+            (&good, &good, vec![&good]),
+            ("", &good, vec![&good]),
+            (&good, "x", vec![&good]),
         ];
-        for (first, second) in pairs {
+        for (first, second, tokens) in pairs {
             let joined = format!("__Host-session={first}; a=b; __Host-session={second}");
             let split = [
                 format!("__Host-session={first}"),
@@ -154,13 +177,26 @@ mod tests {
             ];
             let joined = cookies(&[joined.as_bytes()]);
             let split = cookies(&[split[0].as_bytes(), split[1].as_bytes()]);
-            assert!(presented(&joined, "__Host-session") == Presented::Several);
-            assert!(presented(&split, "__Host-session") == Presented::Several);
+            assert!(found(&joined) == Ok((true, tokens.clone())));
+            assert!(found(&split) == Ok((true, tokens)));
         }
     }
 
     #[test]
-    fn a_value_that_cannot_be_a_token_is_malformed() {
+    fn s_24_more_tokens_than_a_browser_has_reasons_for_are_refused() {
+        let line = |count: u8| {
+            let token = |number| SessionToken::from_random([number; 32]).expose().to_owned();
+            let pairs: Vec<_> = (0..count)
+                .map(|number| format!("__Host-session={}", token(number)))
+                .collect();
+            cookies(&[pairs.join("; ").as_bytes()])
+        };
+        assert_eq!(found(&line(8)).unwrap().1.len(), 8);
+        assert_eq!(found(&line(9)), Err(ProblemKind::SeveralCookies));
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_a_token_is_none() {
         let token = token();
         let values = [
             String::new(),
@@ -171,23 +207,10 @@ mod tests {
         ];
         for value in values {
             let headers = cookies(&[format!("__Host-session={value}").as_bytes()]);
-            assert!(
-                presented(&headers, "__Host-session") == Presented::Malformed,
-                "{value}"
-            );
+            assert_eq!(found(&headers), Ok((true, vec![])), "{value}");
         }
-        assert!(presented(&cookies(&[b"__Host-session=\xff\xfe"]), "__Host-session") == Presented::Malformed);
-    }
-
-    proptest! {
-        #[test]
-        fn no_cookie_header_makes_the_parser_panic_or_invent_a_token(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
-                let mut headers = HeaderMap::new();
-                headers.insert(header::COOKIE, value);
-                prop_assert!(!matches!(presented(&headers, "__Host-session"), Presented::Token(_)));
-            }
-        }
+        assert_eq!(found(&cookies(&[b"__Host-session=\xff\xfe"])), Ok((true, vec![])));
+        assert_eq!(found(&cookies(&[b"a=b"])), Ok((false, vec![])));
     }
 
     #[test]

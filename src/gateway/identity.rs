@@ -2,7 +2,7 @@
 
 use super::{
     Gateway,
-    cookie::{self, Presented},
+    cookie::SessionCookies,
     credentials,
     problem::{Problem, ProblemKind},
     request_context::RequestContext,
@@ -47,22 +47,16 @@ impl Identity {
 }
 
 impl Gateway {
-    /// The session cookie as this request carries it. The browser's word for the cookie depends on how it reached the gateway.
+    /// The session cookies that this request carries. The browser's word for the cookie depends on how it reached the gateway.
     ///
     /// # Errors
-    /// [`ProblemKind::SeveralCookies`]: nothing shows which of them is the user's.
-    pub(super) fn token_in_cookie<'a>(
+    /// As [`SessionCookies::of`].
+    pub(super) fn session_cookies<'a>(
         &self,
         context: &RequestContext,
         headers: &'a HeaderMap,
-    ) -> Result<TokenInCookie<'a>, Problem> {
-        let name = self.config.cookie_name.over(context.transport);
-        match cookie::presented(headers, &name) {
-            Presented::Nothing => Ok(TokenInCookie::NoCookie),
-            Presented::Token(token) => Ok(TokenInCookie::Token(token)),
-            Presented::Malformed => Ok(TokenInCookie::Malformed),
-            Presented::Several => Err(ProblemKind::SeveralCookies.into()),
-        }
+    ) -> Result<SessionCookies<'a>, ProblemKind> {
+        SessionCookies::of(headers, &self.config.cookie_name.over(context.transport))
     }
 
     /// The user of the request.
@@ -110,15 +104,47 @@ impl Gateway {
         headers: &HeaderMap,
         max_auth_age: Option<Duration>,
     ) -> Result<Identity, Problem> {
-        match self.token_in_cookie(context, headers)? {
-            TokenInCookie::Token(token) => self.check_session(context, token, max_auth_age).await,
-            TokenInCookie::Malformed => Err(ProblemKind::NoSession.into()),
-            TokenInCookie::NoCookie if self.config.basic_auth => match credentials::of_basic(headers) {
+        let cookies = self.session_cookies(context, headers)?;
+        match cookies.tokens() {
+            [] if !cookies.is_any() && self.config.basic_auth => match credentials::of_basic(headers) {
                 Some(credential) => self.check_once(context, credential).await,
                 None => Err(ProblemKind::NoSession.into()),
             },
-            TokenInCookie::NoCookie => Err(ProblemKind::NoSession.into()),
+            [] => Err(ProblemKind::NoSession.into()),
+            [token] => self.check_session(context, token, max_auth_age).await,
+            tokens => {
+                let token = self.one_live_among(context, tokens).await?;
+                self.check_session(context, token, max_auth_age).await
+            }
         }
+    }
+
+    /// The token that proves a session, if the others prove none or the same one.
+    ///
+    /// # Errors
+    /// [`ProblemKind::SeveralCookies`] if there are two live sessions: one of them was planted, and nothing shows which.
+    /// [`ProblemKind::NoSession`] if there is none. Whatever keeps one check from an answer.
+    async fn one_live_among<'a>(
+        &self,
+        context: &RequestContext,
+        tokens: &[&'a str],
+    ) -> Result<&'a str, Problem> {
+        let mut live: Option<(&str, String)> = None;
+        for token in tokens {
+            match self.check_session(context, token, None).await {
+                Ok(identity) => {
+                    let id = identity.session_id();
+                    if live.as_ref().is_some_and(|(_, other)| other != id) {
+                        return Err(ProblemKind::SeveralCookies.into());
+                    }
+                    live = Some((token, id.to_owned()));
+                }
+                Err(problem) if problem.kind() == ProblemKind::NoSession => {}
+                Err(problem) => return Err(problem),
+            }
+        }
+        live.map(|(token, _)| token)
+            .ok_or_else(|| ProblemKind::NoSession.into())
     }
 
     async fn check_session(
@@ -189,14 +215,4 @@ impl Gateway {
             ..Default::default()
         }
     }
-}
-
-/// The token that a request's cookie holds. No `Debug`: it is the secret.
-pub(super) enum TokenInCookie<'a> {
-    /// There is no session cookie.
-    NoCookie,
-    /// There is one, and its value cannot be a token.
-    Malformed,
-    /// There is one.
-    Token(&'a str),
 }

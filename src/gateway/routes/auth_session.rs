@@ -2,9 +2,9 @@
 
 use crate::{
     gateway::{
-        Gateway, cookie, credentials,
-        identity::TokenInCookie,
-        json_view,
+        Gateway,
+        cookie::{self, SessionCookies},
+        credentials, json_view,
         problem::{Problem, ProblemKind},
         request_context::RequestContext,
     },
@@ -30,40 +30,42 @@ pub(in crate::gateway) async fn log_in(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    // The session that the browser already has dies with this log-in: nobody keeps a token that was planted before it.
-    let replaced = match gateway.token_in_cookie(&context, &headers)? {
-        TokenInCookie::Token(token) => token.to_owned(),
-        TokenInCookie::NoCookie | TokenInCookie::Malformed => String::new(),
-    };
     let credential = credentials::of_login(&headers, body).await?;
+    // The sessions that the browser already has die with this log-in: nobody keeps a token that was planted before it. But no cookie
+    // can keep anybody from logging in.
+    let cookies = gateway.session_cookies(&context, &headers).ok();
+    let (replaced, others) = match cookies.as_ref().map(SessionCookies::tokens) {
+        Some([first, others @ ..]) => (*first, others),
+        Some([]) | None => ("", &[][..]),
+    };
     let request = pb::CreateSessionRequest {
-        replaces_session_token: replaced,
+        replaces_session_token: replaced.to_owned(),
         ..gateway.log_in_request(&context, credential)
     };
     let created = gateway.upstream.create_session(&context, request).await?;
+    for token in others {
+        // The user is logged in; a session that could not be ended is told as a second one by the next request.
+        let _ = gateway.end_session(&context, token).await;
+    }
     let user = created.user.ok_or(ProblemKind::ServiceFailed)?;
     let cookie = gateway.set_cookie(&context, &created.session_token)?;
     Ok(([(header::SET_COOKIE, cookie)], Json(json_view::user(&user))).into_response())
 }
 
-/// `DELETE …/logout`: ends the session and clears the cookie. 401 if there was no session to end; the cookie is cleared even so.
+/// `DELETE …/logout`: ends every session presented and clears the cookie. 401 if there was none to end; the cookie is cleared even so.
 pub(in crate::gateway) async fn log_out(
     State(gateway): State<Gateway>,
     Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let existed = match gateway.token_in_cookie(&context, &headers)? {
-        TokenInCookie::NoCookie => return Err(ProblemKind::NoSession.into()),
-        TokenInCookie::Malformed => false,
-        TokenInCookie::Token(token) => {
-            let request = pb::DestroySessionRequest {
-                session: Some(pb::destroy_session_request::Session::SessionToken(
-                    token.to_owned(),
-                )),
-            };
-            gateway.upstream.destroy_session(&context, request).await?.existed
-        }
-    };
+    let cookies = gateway.session_cookies(&context, &headers)?;
+    if !cookies.is_any() {
+        return Err(ProblemKind::NoSession.into());
+    }
+    let mut existed = false;
+    for token in cookies.tokens() {
+        existed |= gateway.end_session(&context, token).await?;
+    }
     let answer = match existed {
         true => Json(json!({})).into_response(),
         false => Problem::from(ProblemKind::NoSession).into_response(),
@@ -72,6 +74,16 @@ pub(in crate::gateway) async fn log_out(
 }
 
 impl Gateway {
+    /// Ends the session that a token proves, and says whether there was one.
+    async fn end_session(&self, context: &RequestContext, token: &str) -> Result<bool, Problem> {
+        let request = pb::DestroySessionRequest {
+            session: Some(pb::destroy_session_request::Session::SessionToken(
+                token.to_owned(),
+            )),
+        };
+        Ok(self.upstream.destroy_session(context, request).await?.existed)
+    }
+
     /// # Errors
     /// [`ProblemKind::ServiceFailed`] if the service gave something that is no token.
     pub(super) fn set_cookie(&self, context: &RequestContext, token: &str) -> Result<HeaderValue, Problem> {

@@ -2,7 +2,7 @@
 
 use super::{
     stage::{ADMIN_EMAIL, EMAIL, LOGIN, LOGOUT, ME, PASSWORD, SESSIONS, Stage, log_in_as, plain},
-    wire::{Jar, Reply, ask, delete, get, post},
+    wire::{Ask, Jar, Reply, ask, delete, get, post},
 };
 use serde_json::json;
 use sessiond::gateway::GatewayConfig;
@@ -147,38 +147,113 @@ async fn s_05_the_token_is_taken_from_the_cookie_only() {
 }
 
 #[tokio::test]
-async fn s_24_a_wrong_name_or_two_cookies_prove_nobody() {
+async fn s_24_a_cookie_of_another_name_proves_nobody() {
+    let stage = Stage::set().await;
+    let jar = stage.log_in(EMAIL).await;
+    for name in ["Session", "SESSION", "__Host-session", "__host-session"] {
+        let cookie = format!("{name}={}", jar.token());
+        stage.send(get(ME).header("Cookie", cookie)).await.expect(401);
+    }
+}
+
+/// The session cookies with these values, in one header and in two.
+fn with_cookies(ask: Ask, values: [&str; 2]) -> [Ask; 2] {
+    let [first, second] = values.map(|value| format!("session={value}"));
+    let joined = ask.clone().header("Cookie", format!("{first}; {second}"));
+    [joined, ask.header("Cookie", first).header("Cookie", second)]
+}
+
+const UNKNOWN: &str = "ses_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+#[tokio::test]
+async fn s_24_a_live_session_beside_dead_or_equal_cookies_is_used() {
+    let stage = Stage::set().await;
+    let jar = stage.log_in(EMAIL).await;
+    let live = jar.token();
+    for dead in [UNKNOWN, live, "x", ""] {
+        for values in [[live, dead], [dead, live]] {
+            for path in [ME, SESSIONS] {
+                for ask in with_cookies(get(path), values) {
+                    stage.send(ask).await.expect(200);
+                }
+            }
+        }
+    }
+    for ask in with_cookies(get(ME), [UNKNOWN, "x"]) {
+        stage.send(ask).await.expect(401);
+    }
+    // What asks for a recent log-in asks it of the live session.
+    stage.clock.advance(Duration::from_secs(16 * 60));
+    for ask in with_cookies(delete(SESSIONS), [UNKNOWN, live]) {
+        let reply = stage.send(ask).await.expect(403);
+        assert_eq!(
+            reply.json()["type"],
+            "urn:sessiond:problem:reauthentication-required"
+        );
+    }
+}
+
+#[tokio::test]
+async fn s_24_cookies_of_two_live_sessions_prove_nobody() {
     let stage = Stage::set().await;
     let (jar, other) = (stage.log_in(EMAIL).await, stage.log_in(ADMIN_EMAIL).await);
-    let (good, other) = (jar.token(), other.token());
-    for name in ["Session", "SESSION", "__Host-session", "__host-session"] {
-        stage
-            .send(get(ME).header("Cookie", format!("{name}={good}")))
-            .await
-            .expect(401);
-    }
-    for (first, second) in [
-        (good, other),
-        (other, good),
-        (good, good),
-        (good, "x"),
-        ("", good),
-    ] {
-        let joined = format!("session={first}; session={second}");
-        let split = [format!("session={first}"), format!("session={second}")];
-        for path in [ME, SESSIONS, "/api/v1/stats"] {
-            stage.send(get(path).header("Cookie", &joined)).await.expect(400);
-            stage
-                .send(get(path).header("Cookie", &split[0]).header("Cookie", &split[1]))
-                .await
-                .expect(400);
-        }
-        for change in [delete(LOGOUT), delete(SESSIONS), log_in_as(EMAIL, PASSWORD)] {
-            let reply = stage.send(change.header("Cookie", &joined)).await.expect(400);
-            assert_eq!(reply.header("set-cookie"), None);
+    let (one, other) = (jar.token(), other.token());
+    for values in [[one, other], [other, one]] {
+        for ask in [get(ME), get(SESSIONS), get("/api/v1/stats"), delete(SESSIONS)] {
+            for ask in with_cookies(ask, values) {
+                let reply = stage.send(ask).await.expect(400);
+                assert_eq!(reply.json()["type"], "urn:sessiond:problem:several-cookies");
+                assert_eq!(reply.header("set-cookie"), None);
+            }
         }
     }
-    assert!(stage.whose(good).await.is_some());
+    assert!(stage.whose(one).await.is_some() && stage.whose(other).await.is_some());
+}
+
+#[tokio::test]
+async fn s_22_a_logout_ends_every_session_that_is_presented() {
+    let stage = Stage::set().await;
+    for form in 0..2 {
+        let (jar, other) = (stage.log_in(EMAIL).await, stage.log_in(ADMIN_EMAIL).await);
+        let [.., ask] = match form {
+            0 => with_cookies(delete(LOGOUT), [jar.token(), other.token()]),
+            _ => with_cookies(delete(LOGOUT), [UNKNOWN, jar.token()]),
+        };
+        let reply = stage.send(ask).await.expect(200);
+        assert!(
+            reply
+                .header("set-cookie")
+                .unwrap()
+                .starts_with("session=; Max-Age=0")
+        );
+        assert_eq!(stage.whose(jar.token()).await, None);
+        assert_eq!(stage.whose(other.token()).await.is_none(), form == 0);
+    }
+    for ask in with_cookies(delete(LOGOUT), [UNKNOWN, "x"]) {
+        let reply = stage.send(ask).await.expect(401);
+        assert!(reply.header("set-cookie").is_some());
+    }
+}
+
+#[tokio::test]
+async fn s_07_no_cookie_keeps_anybody_from_logging_in() {
+    let stage = Stage::set().await;
+    let (jar, other) = (stage.log_in(EMAIL).await, stage.log_in(ADMIN_EMAIL).await);
+    for ask in with_cookies(log_in_as(EMAIL, PASSWORD), [jar.token(), other.token()]) {
+        let reply = stage.send(ask).await.expect(200);
+        assert!(reply.header("set-cookie").is_some());
+        assert_eq!(stage.whose(jar.token()).await, None);
+        assert_eq!(stage.whose(other.token()).await, None);
+    }
+    let many: Vec<_> = (b'A'..b'Z')
+        .map(|byte| format!("session=ses_{}", char::from(byte).to_string().repeat(43)))
+        .collect();
+    let ask = log_in_as(EMAIL, PASSWORD).header("Cookie", many.join("; "));
+    stage.send(ask).await.expect(200);
+    stage
+        .send(get(ME).header("Cookie", many.join("; ")))
+        .await
+        .expect(400);
 }
 
 #[tokio::test]
