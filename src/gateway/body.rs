@@ -1,12 +1,16 @@
 //! Reads a request's body: bounded in length and time, and only as what its content type says it is.
 
-use super::problem::{Problem, ProblemKind, Violation};
+use super::{
+    problem::{Problem, ProblemKind, Violation},
+    single_header::{SingleHeader, single_header},
+};
 use axum::body::Body;
 use http::{HeaderMap, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
-use std::{mem, time::Duration};
+use std::{fmt, mem, time::Duration};
 use zeroize::{Zeroize as _, Zeroizing};
 
 /// The longest body that the gateway takes.
@@ -17,8 +21,14 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// The whole body. It may hold a password, so it is wiped on drop.
 ///
 /// # Errors
-/// [`ProblemKind::BodyTooLarge`], [`ProblemKind::BodyTooSlow`], or [`ProblemKind::MalformedBody`] if it ended before its end.
-pub(super) async fn read(body: Body) -> Result<Zeroizing<Vec<u8>>, Problem> {
+/// [`ProblemKind::UnsupportedCoding`] for a compressed one, [`ProblemKind::BodyTooLarge`], [`ProblemKind::BodyTooSlow`], or
+/// [`ProblemKind::MalformedBody`] if it ended before its end.
+pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    match single_header(headers, &header::CONTENT_ENCODING) {
+        SingleHeader::Absent => {}
+        SingleHeader::Once(coding) if coding.eq_ignore_ascii_case("identity") => {}
+        SingleHeader::Once(_) | SingleHeader::Invalid => return Err(ProblemKind::UnsupportedCoding.into()),
+    }
     match tokio::time::timeout(READ_TIMEOUT, collect(body)).await {
         Ok(whole) => whole,
         Err(_) => Err(ProblemKind::BodyTooSlow.into()),
@@ -97,7 +107,7 @@ impl JsonFields {
     /// [`ProblemKind::UnsupportedMediaType`], or what [`read`] and [`JsonFields::parse`] give.
     pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
         match MediaType::of(headers) {
-            MediaType::Json => Self::parse(&read(body).await?),
+            MediaType::Json => Self::parse(&read(headers, body).await?),
             MediaType::Missing | MediaType::Form | MediaType::Other => {
                 Err(ProblemKind::UnsupportedMediaType.into())
             }
@@ -105,15 +115,10 @@ impl JsonFields {
     }
 
     /// # Errors
-    /// [`ProblemKind::MalformedBody`] if the text is not one JSON object.
+    /// [`ProblemKind::MalformedBody`] if the text is not one JSON object. A member that is given twice is told by
+    /// [`JsonFields::finish`]: which of them counts would be a guess, and programs guess differently.
     pub(super) fn parse(text: &[u8]) -> Result<Self, Problem> {
-        match serde_json::from_slice(text) {
-            Ok(Value::Object(members)) => Ok(Self {
-                members,
-                violations: Vec::new(),
-            }),
-            Ok(_) | Err(_) => Err(ProblemKind::MalformedBody.into()),
-        }
+        serde_json::from_slice(text).map_err(|_| ProblemKind::MalformedBody.into())
     }
 
     /// A text that may be left out; `null` counts as left out.
@@ -190,6 +195,49 @@ impl JsonFields {
             true => Ok(()),
             false => Err(Problem::invalid_fields(mem::take(&mut self.violations))),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for JsonFields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = JsonFields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonFields, A::Error> {
+                let mut fields = JsonFields {
+                    members: Map::new(),
+                    violations: Vec::new(),
+                };
+                while let Some((name, mut value)) = map.next_entry::<String, Value>()? {
+                    if fields.members.contains_key(&name) {
+                        wipe(&mut value);
+                        fields
+                            .violations
+                            .push(Violation::new(shown(&name), "must be given once"));
+                    } else {
+                        fields.members.insert(name, value);
+                    }
+                }
+                Ok(fields)
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// A member's name as a problem may show it: one that no route has is somebody else's text.
+fn shown(name: &str) -> &str {
+    let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    match (1..=32).contains(&name.len()) && name.bytes().all(is_name_byte) {
+        true => name,
+        false => "body",
     }
 }
 
@@ -274,6 +322,25 @@ mod tests {
     }
 
     #[test]
+    fn a_member_given_twice_is_refused_by_its_name() {
+        let twice = |text: &str| {
+            let mut fields = JsonFields::parse(text.as_bytes()).unwrap();
+            fields.ignore_rest();
+            fields.finish()
+        };
+        for (text, field) in [
+            (r#"{"email": "a", "email": "b"}"#, "email"),
+            (r#"{"email": "a", "email": "a"}"#, "email"),
+            (r#"{"email": null, "\u0065mail": "a"}"#, "email"),
+            (r#"{"a b": 1, "a b": 2}"#, "body"),
+        ] {
+            let expected = Problem::invalid_fields(vec![Violation::new(field, "must be given once")]);
+            assert_eq!(twice(text), Err(expected), "{text}");
+        }
+        assert_eq!(twice(r#"{"email": "a", "Email": "b"}"#), Ok(()));
+    }
+
+    #[test]
     fn what_is_no_object_is_malformed() {
         let deep = "[".repeat(16_000);
         for text in ["", "[]", "1", "\"a\"", "{", "{} {}", "{\"a\":\"\u{fffd}", &deep] {
@@ -289,11 +356,14 @@ mod tests {
     #[tokio::test]
     async fn a_body_over_the_limit_is_refused() {
         assert_eq!(
-            read(Body::from(vec![b'a'; MAX_BYTES])).await.unwrap().len(),
+            read(&HeaderMap::new(), Body::from(vec![b'a'; MAX_BYTES]))
+                .await
+                .unwrap()
+                .len(),
             MAX_BYTES
         );
         assert_eq!(
-            read(Body::from(vec![b'a'; MAX_BYTES + 1])).await,
+            read(&HeaderMap::new(), Body::from(vec![b'a'; MAX_BYTES + 1])).await,
             Err(ProblemKind::BodyTooLarge.into())
         );
     }
@@ -301,6 +371,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_comes_is_given_up() {
         let never = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
-        assert_eq!(read(never).await, Err(ProblemKind::BodyTooSlow.into()));
+        assert_eq!(
+            read(&HeaderMap::new(), never).await,
+            Err(ProblemKind::BodyTooSlow.into())
+        );
     }
 }

@@ -26,16 +26,16 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// body goes first because browsers add the header on their own once they know it.
 ///
 /// # Errors
-/// [`ProblemKind::InvalidField`] for what is missing, [`ProblemKind::MalformedBody`], [`ProblemKind::UnsupportedMediaType`], or
-/// what [`read`] gives.
+/// [`ProblemKind::InvalidField`] for what is missing, [`ProblemKind::MalformedBody`], [`ProblemKind::UnsupportedLogInMediaType`],
+/// or what [`read`] gives.
 pub(super) async fn of_login(headers: &HeaderMap, body: Body) -> Result<PasswordCredential, Problem> {
     let media_type = MediaType::of(headers);
-    let body = read(body).await?;
+    let body = read(headers, body).await?;
     let given = match media_type {
         MediaType::Form => of_form(&body)?,
         MediaType::Json => of_json(&body)?,
         MediaType::Missing | MediaType::Other if body.is_empty() => PasswordCredential::default(),
-        MediaType::Missing | MediaType::Other => return Err(ProblemKind::UnsupportedMediaType.into()),
+        MediaType::Missing | MediaType::Other => return Err(ProblemKind::UnsupportedLogInMediaType.into()),
     };
     let is_named = !given.email.is_empty() || !given.password.is_empty();
     complete(match of_basic(headers) {
@@ -210,11 +210,11 @@ mod tests {
         );
         assert_eq!(
             login("text/plain", "", b"email=a&password=b").await,
-            Err(ProblemKind::UnsupportedMediaType.into())
+            Err(ProblemKind::UnsupportedLogInMediaType.into())
         );
         assert_eq!(
             login("", "", b"email=a&password=b").await,
-            Err(ProblemKind::UnsupportedMediaType.into())
+            Err(ProblemKind::UnsupportedLogInMediaType.into())
         );
         assert_eq!(
             login("application/json", "", br#"{"email":["a"],"password":"b"}"#).await,

@@ -50,6 +50,12 @@ pub(super) async fn handle(State(gateway): State<Gateway>, request: Request, nex
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         *response.body_mut() = Body::from(body);
     }
+    let methods = response.headers().get(header::ALLOW).map(HeaderValue::as_bytes);
+    if let Some(methods) =
+        methods.and_then(|methods| HeaderValue::from_bytes(&[methods, b",OPTIONS"].concat()).ok())
+    {
+        response.headers_mut().insert(header::ALLOW, methods);
+    }
     let route = response.extensions_mut().remove::<Route>();
     let status = response.status();
     let headers = response.headers_mut();
@@ -141,7 +147,10 @@ pub(super) async fn no_route() -> Problem {
     ProblemKind::NotFound.into()
 }
 
-/// The route has no such method. The router adds the Allow header.
-pub(super) async fn no_method() -> Problem {
-    ProblemKind::MethodNotAllowed.into()
+/// The route has no such method, or is asked which it has. The router adds the Allow header.
+pub(super) async fn no_method(method: Method) -> Response {
+    match method == Method::OPTIONS {
+        true => StatusCode::NO_CONTENT.into_response(),
+        false => Problem::from(ProblemKind::MethodNotAllowed).into_response(),
+    }
 }

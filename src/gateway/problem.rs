@@ -1,7 +1,7 @@
 //! What the gateway answers when it cannot do what was asked (RFC 9457): a closed catalogue, without internals.
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(super) enum ProblemKind {
     MalformedQuery,
     /// No Host header, or several.
     BadHost,
-    /// Two session cookies in one request.
+    /// Cookies of several live sessions in one request, or more cookies than can be looked at.
     SeveralCookies,
     /// No live session, for whatever reason.
     NoSession,
@@ -46,8 +46,12 @@ pub(super) enum ProblemKind {
     Changed,
     /// The body is too long.
     BodyTooLarge,
-    /// The content type is not one that the route takes.
+    /// The content type is not JSON.
     UnsupportedMediaType,
+    /// The content type is not one that the log-in takes.
+    UnsupportedLogInMediaType,
+    /// The body is compressed.
+    UnsupportedCoding,
     /// Too much at once.
     TooMany,
     /// A defect of the gateway.
@@ -102,7 +106,7 @@ impl ProblemKind {
             Self::SeveralCookies => (
                 StatusCode::BAD_REQUEST,
                 "several-cookies",
-                "The request carries two session cookies; delete this site's cookies and log in again.",
+                "The request carries cookies of several live sessions, one of which somebody else has set: log out, then log in again.",
                 "Bad request",
             ),
             Self::NoSession => (
@@ -195,6 +199,18 @@ impl ProblemKind {
                 "The body must be application/json.",
                 "Unsupported media type",
             ),
+            Self::UnsupportedLogInMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "The body must be application/json or application/x-www-form-urlencoded; or send Authorization: Basic and no body.",
+                "Unsupported media type",
+            ),
+            Self::UnsupportedCoding => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-coding",
+                "The body must not be compressed: send it without Content-Encoding.",
+                "Unsupported media type",
+            ),
             Self::TooMany => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "too-many-requests",
@@ -243,6 +259,24 @@ impl ProblemKind {
             name,
             title,
             error,
+        }
+    }
+}
+
+impl ProblemKind {
+    /// The header that says what is taken in place of what was sent (RFC 9110 §15.5.16).
+    fn taken_instead(self) -> Option<(HeaderName, &'static str)> {
+        if self == Self::UnsupportedMediaType {
+            Some((header::ACCEPT, "application/json"))
+        } else if self == Self::UnsupportedLogInMediaType {
+            Some((
+                header::ACCEPT,
+                "application/json, application/x-www-form-urlencoded",
+            ))
+        } else if self == Self::UnsupportedCoding {
+            Some((header::ACCEPT_ENCODING, "identity"))
+        } else {
+            None
         }
     }
 }
@@ -357,8 +391,8 @@ impl IntoResponse for Problem {
                 .saturating_add(u64::from(delay.subsec_nanos() > 0));
             headers.insert(header::RETRY_AFTER, HeaderValue::from(secs.max(1)));
         }
-        if self.kind == ProblemKind::UnsupportedMediaType {
-            headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some((name, value)) = self.kind.taken_instead() {
+            headers.insert(name, HeaderValue::from_static(value));
         }
         response.extensions_mut().insert(self);
         response

@@ -177,3 +177,96 @@ async fn a_page_is_asked_for_in_numbers() {
             .expect(400);
     }
 }
+
+#[tokio::test]
+async fn a_json_member_given_twice_is_refused_on_every_route() {
+    let stage = Stage::set().await;
+    let jar = stage.log_in(ADMIN_EMAIL).await;
+    let id = stage.send(get(ME).cookies(&jar)).await.expect(200).json()["id"].clone();
+    let user = format!("{USERS}/{}", id.as_str().unwrap());
+    for (method, path, body, field) in [
+        (
+            "POST",
+            LOGIN,
+            r#""email":"a@b.c","password":"x","email":"admin@hbtn.io""#,
+            "email",
+        ),
+        (
+            "POST",
+            LOGIN,
+            r#""email":"a@b.c","password":"x","password":"x""#,
+            "password",
+        ),
+        (
+            "POST",
+            LOGIN,
+            r#""email":"a@b.c","password":"x","remember":1,"remember":2"#,
+            "remember",
+        ),
+        (
+            "POST",
+            USERS,
+            r#""email":"a@b.c","password":"x","roles":[],"roles":["admin"]"#,
+            "roles",
+        ),
+        ("PATCH", ME, r#""first_name":"a","first_name":"b""#, "first_name"),
+        ("PUT", &user, r#""last_name":"a","last_name":null"#, "last_name"),
+        (
+            "POST",
+            "/api/v1/users/me/password",
+            r#""current_password":"a","new_password":"b","new_password":"c""#,
+            "new_password",
+        ),
+    ] {
+        let ask = ask(method, path)
+            .cookies(&jar)
+            .body("application/json", format!("{{{body}}}"));
+        let reply = stage.send(ask).await.expect(400);
+        assert_eq!(reply.error(), format!("{field} must be given once"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_refused_with_the_coding_that_is_taken() {
+    let stage = Stage::set().await;
+    let jar = stage.log_in(EMAIL).await;
+    for (method, path) in [
+        ("POST", LOGIN),
+        ("POST", USERS),
+        ("PATCH", ME),
+        ("POST", "/api/v1/users/me/password"),
+    ] {
+        for coding in ["gzip", "br", "identity, gzip", "x"] {
+            let ask = ask(method, path)
+                .cookies(&jar)
+                .body("application/json", b"\x1f\x8b")
+                .header("Content-Encoding", coding);
+            let reply = stage.send(ask).await.expect(415);
+            assert_eq!(
+                reply.header("accept-encoding"),
+                Some("identity"),
+                "{path} {coding}"
+            );
+            assert_eq!(reply.json()["type"], "urn:sessiond:problem:unsupported-coding");
+        }
+    }
+    let plain = log_in_as(EMAIL, PASSWORD).header("Content-Encoding", "Identity");
+    stage.send(plain).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_refused_content_type_is_told_what_is_taken() {
+    let stage = Stage::set().await;
+    let reply = stage.send(post(LOGIN).body("text/plain", "x")).await.expect(415);
+    let taken = "application/json, application/x-www-form-urlencoded";
+    assert_eq!(reply.header("accept"), Some(taken));
+    assert!(
+        reply.json()["detail"]
+            .as_str()
+            .unwrap()
+            .contains("form-urlencoded")
+    );
+    let reply = stage.send(post(USERS).body("text/plain", "x")).await.expect(415);
+    assert_eq!(reply.header("accept"), Some("application/json"));
+    assert_eq!(reply.header("accept-encoding"), None);
+}
