@@ -27,6 +27,16 @@ pub struct GatewayParts {
 impl GatewayParts {
     pub(super) fn new(settings: &Settings, values: &mut Values) -> Self {
         listeners::check_address(&settings.gateway_listen, settings, values);
+        if settings
+            .public_origin
+            .as_ref()
+            .is_some_and(|origin| !origin.is_web())
+        {
+            values.reject(
+                &settings.public_origin,
+                "must begin with https:// or http://: browsers find no gateway elsewhere",
+            );
+        }
         Self {
             address: *settings.gateway_listen,
             listener: listeners::options(settings, Protocol::Web),

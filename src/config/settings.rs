@@ -218,7 +218,7 @@ settings! {
         /// Where browsers find the gateway, such as https://login.example.org. Needed behind a proxy that changes the host.
         public_origin: Option<Origin> = "";
 
-        /// Other origins, separated by commas, whose pages may use the gateway with the user's cookie.
+        /// Other origins, separated by commas, whose pages may use the gateway with the user's cookie. Exact ones, also of an app such as capacitor://localhost.
         allowed_origins: Vec<Origin> = "";
 
         /// Proxies whose X-Forwarded-For is believed: addresses or blocks such as 10.0.0.0/8, separated by commas.

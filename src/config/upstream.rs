@@ -1,7 +1,10 @@
 //! Which service a gateway asks, and how it gets there.
 
 use http::{Uri, uri::Scheme};
-use std::{net::IpAddr, str::FromStr};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
 use tonic::transport::{ClientTlsConfig, Endpoint};
 
 /// The service that a gateway or a command asks: `http://` or `https://`, a host and a port.
@@ -60,11 +63,25 @@ impl FromStr for Upstream {
             .authority()
             .is_some_and(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'));
         let has_path = uri.path_and_query().is_some_and(|path| path.as_str() != "/");
-        match has_scheme && has_host_only && !has_path {
+        // What is no host or no port would be looked up, or connected to, in vain.
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let is_host = match uri.host().and_then(|host| host.strip_prefix('[')) {
+            Some(address) => address
+                .strip_suffix(']')
+                .is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
+            None => uri.host().is_some_and(|host| host.bytes().all(is_host_byte)),
+        };
+        let has_port =
+            uri.port_u16().is_some_and(|port| port > 0) || authority == uri.host().unwrap_or_default();
+        match has_scheme && has_host_only && !has_path && is_host && has_port {
             true => Ok(Self(uri)),
             false => Err(InvalidUpstream),
         }
     }
+}
+
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._".contains(&byte)
 }
 
 #[cfg(test)]
@@ -101,6 +118,12 @@ mod tests {
             "http://x/path",
             "http://u:p@x",
             "http://x?q",
+            "http://x:0",
+            "http://x:99999",
+            "http://x:",
+            "http://*.example.com",
+            "http://[::1",
+            "http://[x]",
         ] {
             assert_eq!(text.parse::<Upstream>(), Err(InvalidUpstream), "{text}");
         }

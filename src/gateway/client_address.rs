@@ -9,6 +9,9 @@ use std::{
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// The prefix `::ffff:0:0/96`, which IPv4 addresses have in IPv6 (RFC 4291 §2.5.5.2).
+const MAPPED_PREFIX_BITS: u8 = 96;
+
 /// A block of addresses: `10.0.0.0/8`, `2001:db8::/32`, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddressBlock {
@@ -40,7 +43,10 @@ impl FromStr for AddressBlock {
 
     fn from_str(text: &str) -> Result<Self, InvalidAddressBlock> {
         let (base, prefix_bits) = match text.split_once('/') {
-            Some((base, bits)) => (base, Some(bits.parse::<u8>().map_err(|_| InvalidAddressBlock)?)),
+            Some((base, bits)) if bits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                (base, Some(bits.parse::<u8>().map_err(|_| InvalidAddressBlock)?))
+            }
+            Some(_) => return Err(InvalidAddressBlock),
             None => (text, None),
         };
         let base: IpAddr = base.parse().map_err(|_| InvalidAddressBlock)?;
@@ -49,10 +55,21 @@ impl FromStr for AddressBlock {
             IpAddr::V6(_) => 128,
         };
         let prefix_bits = prefix_bits.unwrap_or(all_bits);
-        match prefix_bits <= all_bits {
-            true => Ok(Self { base, prefix_bits }),
-            false => Err(InvalidAddressBlock),
+        if prefix_bits > all_bits {
+            return Err(InvalidAddressBlock);
         }
+        // An IPv4 address in IPv6 clothes means the IPv4 address, for a peer as well as here. A block that is wider than all of them is
+        // neither.
+        let (base, prefix_bits) = match (base, base.to_canonical()) {
+            (IpAddr::V6(_), base @ IpAddr::V4(_)) => {
+                let bits = prefix_bits
+                    .checked_sub(MAPPED_PREFIX_BITS)
+                    .ok_or(InvalidAddressBlock)?;
+                (base, bits)
+            }
+            (base, _) => (base, prefix_bits),
+        };
+        Ok(Self { base, prefix_bits })
     }
 }
 
@@ -174,6 +191,27 @@ mod tests {
     }
 
     #[test]
+    fn s_57_an_ipv4_block_in_ipv6_clothes_means_the_ipv4_block() {
+        for (written, meant) in [
+            ("::ffff:127.0.0.1", "127.0.0.1/32"),
+            ("::ffff:7f00:1", "127.0.0.1/32"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:0.0.0.0/96", "0.0.0.0/0"),
+            ("::1", "::1/128"),
+            ("::/0", "::/0"),
+        ] {
+            assert_eq!(written.parse::<AddressBlock>().unwrap().to_string(), meant);
+        }
+        let peer = "127.0.0.1".parse().unwrap();
+        let forwarded = HeaderMap::from_iter([(X_FORWARDED_FOR, "192.0.2.7".parse().unwrap())]);
+        let trusted = ["::ffff:127.0.0.1".parse().unwrap()];
+        assert_eq!(
+            client_address(peer, &forwarded, &trusted).to_string(),
+            "192.0.2.7"
+        );
+    }
+
+    #[test]
     fn what_is_no_block_is_refused() {
         for text in [
             "",
@@ -182,6 +220,11 @@ mod tests {
             "10.0.0/8",
             "10.0.0.0/",
             "10.0.0.0/-1",
+            "10.0.0.0/+8",
+            "::ffff:10.0.0.0/95",
+            "::ffff:10.0.0.0/8",
+            "fe80::1%eth0",
+            "10.0.0.*",
             "host/8",
         ] {
             assert_eq!(text.parse::<AddressBlock>(), Err(InvalidAddressBlock), "{text}");

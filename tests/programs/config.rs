@@ -429,6 +429,45 @@ fn a_session_may_be_configured_in_all_its_spans() {
 }
 
 #[test]
+fn what_no_browser_or_peer_can_match_is_refused_at_start() {
+    for (line, rule) in [
+        (
+            r#"public_origin = "capacitor://localhost""#,
+            "must begin with https:// or http://",
+        ),
+        (
+            r#"public_origin = "https://*.example.org""#,
+            "must be one exact origin",
+        ),
+        (
+            r#"public_origin = "https://example.org:99999""#,
+            "must be one exact origin",
+        ),
+        (
+            r#"allowed_origins = "https://*.example.org""#,
+            "must be one exact origin",
+        ),
+        (r#"allowed_origins = "null""#, "must be one exact origin"),
+        (r#"allowed_origins = "https://127.1""#, "must be one exact origin"),
+        (
+            r#"trusted_proxies = "::ffff:10.0.0.0/8""#,
+            "must be an address or a block",
+        ),
+        (r#"trusted_proxies = "10.0.0.*""#, "must be an address or a block"),
+    ] {
+        let refused = input().file(line).load().unwrap_err().to_string();
+        assert!(refused.contains(rule), "{line}: {refused}");
+    }
+    let config = input()
+        .file("allowed_origins = \"capacitor://localhost, tauri://localhost\"\ntrusted_proxies = \"::ffff:127.0.0.1\"")
+        .load()
+        .unwrap();
+    let gateway = config.gateway.unwrap().gateway;
+    assert!(gateway.trusted_proxies[0].contains([127, 0, 0, 1].into()));
+    assert_eq!(gateway.allowed_origins.len(), 2);
+}
+
+#[test]
 fn every_flag_is_in_the_help_with_its_variable_and_default() {
     for command_line in [CommandLine::Service, CommandLine::Command, CommandLine::Gateway] {
         let command = with_settings(clap::Command::new("sessiond"), command_line);

@@ -174,7 +174,9 @@ async fn s_30_no_origin_may_read_unless_it_is_named() {
         assert_eq!(reply.header("access-control-allow-origin"), None, "{origin}");
         assert_eq!(reply.header("access-control-allow-credentials"), None, "{origin}");
         assert_eq!(reply.header("vary"), Some("origin"));
-        stage.send(preflight(origin)).await.expect(405);
+        let reply = stage.send(preflight(origin)).await.expect(204);
+        assert_eq!(reply.header("access-control-allow-origin"), None, "{origin}");
+        assert_eq!(reply.header("access-control-allow-methods"), None, "{origin}");
         stage
             .send(with(log_in_as(EMAIL, PASSWORD), Some("cross-site"), Some(origin)))
             .await
@@ -200,6 +202,31 @@ async fn s_30_no_origin_may_read_unless_it_is_named() {
         .await
         .expect(401);
     assert_eq!(reply.header("access-control-allow-origin"), Some(origin));
+}
+
+#[tokio::test]
+async fn s_30_the_pages_of_a_named_app_may_use_the_gateway() {
+    let app = "capacitor://localhost";
+    let config = GatewayConfig {
+        allowed_origins: vec![app.parse().unwrap()],
+        ..plain()
+    };
+    let stage = Stage::set_with(config).await;
+    let reply = stage.send(preflight(app)).await.expect(204);
+    assert_eq!(reply.header("access-control-allow-origin"), Some(app));
+    let reply = stage
+        .send(with(log_in_as(EMAIL, PASSWORD), Some("cross-site"), Some(app)))
+        .await
+        .expect(200);
+    assert_eq!(reply.header("access-control-allow-origin"), Some(app));
+    // An app that is not named is not the gateway's own page, although it calls its host by the same name.
+    for (other, host) in [
+        ("tauri://localhost", "localhost"),
+        ("capacitor://localhost:80", "localhost:80"),
+    ] {
+        let ask = with(log_in_as(EMAIL, PASSWORD), None, Some(other)).header("Host", host);
+        stage.send(ask).await.expect(403);
+    }
 }
 
 fn preflight(origin: &str) -> Ask {
