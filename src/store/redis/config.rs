@@ -144,6 +144,18 @@ pub(super) fn tcp_settings() -> TcpSettings {
     TcpSettings::default().set_nodelay(true)
 }
 
+/// The addresses that the configuration names.
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses: Vec<_> = match self {
+            Self::Single(node) => vec![node.addr().to_string()],
+            Self::Sentinels { addrs, .. } => addrs.iter().map(ToString::to_string).collect(),
+            Self::Cluster(nodes) => nodes.iter().map(|node| node.addr().to_string()).collect(),
+        };
+        f.write_str(&addresses.join(", "))
+    }
+}
+
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut list = f.debug_list();

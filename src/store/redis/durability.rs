@@ -3,7 +3,7 @@
 use super::{
     ConnectError,
     config::{RedisConfig, Server},
-    connection::pool::ConnectionPool,
+    connection::{is_forbidden, pool::ConnectionPool},
 };
 use redis::RedisResult;
 use std::collections::HashMap;
@@ -52,12 +52,20 @@ impl Durability {
                 }
             }
             Err(_) => report.loses(
-                "Redis lets nobody read its configuration: what it keeps on disk, and whether it drops sessions when its \
+                "Redis does not allow CONFIG GET: what it keeps on disk, and whether it drops sessions when its \
                  memory is full, is not known."
                     .into(),
             ),
         }
-        let replicas = replicas(pool).await.unwrap_or(None);
+        let replicas = replicas(pool).await;
+        if replicas.as_ref().is_err_and(is_forbidden) {
+            report.loses(
+                "Redis does not allow INFO: a server that has started again or taken over is not noticed by itself. Whoever \
+                 remembers answers forgets them with every connection that breaks, and by another process than before."
+                    .into(),
+            );
+        }
+        let replicas = replicas.unwrap_or(None);
         report.about_replicas(replicas, settings.unwrap_or_default(), config);
         Ok(Self {
             sentences: report.sentences,

@@ -30,9 +30,8 @@
 //! keeps connections open and batches checks. Imports lead from [`operations`] to [`recovery`] to [`state`] and [`protocol`], and
 //! from there to [`connection`] and [`layout`].
 //!
-//! Tested with Redis 7.0; nothing newer than 6.2 is used. A user with an ACL needs `~<prefix>*`, `+@read +@write +@scripting
-//! +@connection +info +role +wait +time`, and for a Cluster `+cluster`; without `+config|get` the store works and says that it does
-//! not know what the server keeps.
+//! Tested with Redis 7.0; nothing newer than 6.2 is used. The rights that a user with an ACL needs are in docs/operations.md, and the
+//! store contract is tested with them; each is tried at the start.
 
 mod config;
 mod connection;
@@ -58,7 +57,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use config::Server;
-use connection::{check_batcher::CheckBatcher, failure, is_full, pool::ConnectionPool};
+use connection::{check_batcher::CheckBatcher, failure, is_forbidden, is_full, pool::ConnectionPool};
 use layout::keys::Keyspace;
 use operations::{
     Context, create, read,
@@ -78,14 +77,47 @@ pub enum ConnectError {
     /// The prefix would not be one in every key.
     #[error("the key prefix must be at most 64 characters out of a-z A-Z 0-9 . _ : / -")]
     Prefix,
-    /// It cannot be reached, does not answer, or refuses.
-    #[error("Redis cannot be reached")]
-    Unreachable(#[source] RedisError),
+    /// It cannot be reached, or does not answer as it should.
+    #[error("Redis at {server} cannot be reached")]
+    Unreachable {
+        /// The addresses of the configuration.
+        server: String,
+        /// Why.
+        source: RedisError,
+    },
+    /// It was reached, and does not let this user in.
+    #[error("Redis at {server} does not allow this user what is needed")]
+    Forbidden {
+        /// The addresses of the configuration.
+        server: String,
+        /// What it said.
+        source: RedisError,
+    },
+    /// It was reached, and does not allow some commands.
+    #[error(
+        "Redis at {server} does not allow this user to run {commands}; see the ACL in docs/operations.md"
+    )]
+    MissingRights {
+        /// The addresses of the configuration.
+        server: String,
+        /// The commands, with commas.
+        commands: String,
+    },
     /// It may drop sessions when its memory is full.
     #[error(
         "Redis may drop sessions when its memory is full (maxmemory-policy {0}); set it to noeviction, or accept eviction"
     )]
     Eviction(String),
+}
+
+impl ConnectError {
+    fn of(config: &RedisConfig, source: RedisError) -> Self {
+        let server = config.server.to_string();
+        match is_forbidden(&source) {
+            true => Self::Forbidden { server, source },
+            false => Self::Unreachable { server, source },
+        }
+    }
 }
 
 /// Sessions in Redis.
@@ -108,7 +140,7 @@ impl RedisStore {
             return Err(ConnectError::Prefix);
         }
         let pool = ConnectionPool::open(&config).await;
-        let pool = Arc::new(pool.map_err(ConnectError::Unreachable)?);
+        let pool = Arc::new(pool.map_err(|error| ConnectError::of(&config, error))?);
         let durability = Durability::of(&pool, &config).await?;
         let keys = Arc::new(Keyspace::new(&config.prefix));
         let checks = match config.server {
@@ -117,13 +149,21 @@ impl RedisStore {
                 CheckBatcher::of_server(&pool, &keys, config.connections)
             }
         };
+        let db = Arc::new(Database::new(Arc::clone(&keys), pool, checks));
+        let missing = db.missing_rights(config.strict_replicas.is_some()).await;
+        let missing = missing.map_err(|error| ConnectError::of(&config, error))?;
+        if !missing.is_empty() {
+            return Err(ConnectError::MissingRights {
+                server: config.server.to_string(),
+                commands: missing.into_iter().collect::<Vec<_>>().join(", "),
+            });
+        }
         let start = async {
             let mut follower = Follower::open(&config, &keys).await?;
             let head = follower.head().await?;
             RedisResult::Ok((follower, RevocationLog::following(head)))
         };
-        let (follower, log) = start.await.map_err(ConnectError::Unreachable)?;
-        let db = Arc::new(Database::new(keys, pool, checks));
+        let (follower, log) = start.await.map_err(|error| ConnectError::of(&config, error))?;
         let recovery = Arc::new(Recovery::new(Arc::clone(&db), config.timeout));
         let context = Context { db, recovery };
         let touches = Arc::new(Touches::default());

@@ -91,35 +91,51 @@ async fn a_server_whose_configuration_is_secret_is_used_and_that_is_said() {
     let url = server.url().replace("redis://", "redis://app:s3cret@");
     let store = store_at(&url).await;
     let said = store.durability().sentences().join(" ");
-    assert!(said.contains("nobody read its configuration"), "{said}");
+    assert!(said.contains("does not allow CONFIG GET"), "{said}");
     assert!(store.durability().is_lossy());
     log_in(&store, user_id(), start()).await;
 }
 
+/// A server's user with these rights, and the URL for it.
+fn url_of_user(server: &RedisServer, rights: &[&str]) -> String {
+    let user = ["ACL", "SETUSER", "app", "on", ">s3cret"];
+    server.ask::<()>(&[&user[..], rights].concat());
+    server.url().replace("redis://", "redis://app:s3cret@")
+}
+
 #[tokio::test]
-async fn the_rights_that_the_documentation_names_are_enough() {
+async fn a_server_that_keeps_info_to_itself_is_used_and_that_is_said() {
     let server = RedisServer::start();
-    server.ask::<()>(&[
-        "ACL",
-        "SETUSER",
-        "app",
-        "on",
-        ">s3cret",
-        "~sessiond:*",
-        "-@all",
-        "+@read",
-        "+@write",
-        "+@scripting",
-        "+@connection",
-        "+info",
-        "+role",
-        "+wait",
-        "+config|get",
-        "+time",
-    ]);
-    let url = server.url().replace("redis://", "redis://app:s3cret@");
-    let store = store_at(&url).await;
-    super::keys::every_verb(&store).await;
+    let url = url_of_user(&server, &["~*", "+@all", "-@dangerous", "-@admin"]);
+    let (said, is_lossy) = sentences(&url).await;
+    assert!(said.contains("does not allow INFO") && is_lossy, "{said}");
+    assert!(said.contains("does not allow CONFIG GET"), "{said}");
+    super::keys::every_verb(&store_at(&url).await).await;
+}
+
+#[tokio::test]
+async fn every_right_that_is_missing_is_named() {
+    let server = RedisServer::start();
+    let url = url_of_user(&server, &["~*", "+@all", "-zadd", "-xadd", "-mget"]);
+    let refused = refused(&url).await;
+    let ConnectError::MissingRights { commands, .. } = &refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(commands, "MGET, XADD, ZADD");
+    assert!(refused.to_string().contains("127.0.0.1"), "{refused}");
+    for (rights, named) in [
+        (["~*", "+@all", "-evalsha"], "evalsha"),
+        (["~*", "+@all", "-script"], "script"),
+        (["~other:*", "+@all", "-info"], "key"),
+    ] {
+        let refused = self::refused(&url_of_user(&server, &["reset"])).await;
+        assert!(matches!(refused, ConnectError::Forbidden { .. }), "{refused:?}");
+        let url = url_of_user(&server, &rights);
+        let ConnectError::Forbidden { source, .. } = self::refused(&url).await else {
+            panic!("{rights:?}");
+        };
+        assert!(source.to_string().contains(named), "{source}");
+    }
 }
 
 #[tokio::test]
@@ -154,6 +170,6 @@ async fn a_replica_is_no_server_to_write_to() {
     let (_primary, replica) = primary_and_replica();
     assert!(matches!(
         refused(&replica.url()).await,
-        ConnectError::Unreachable(_)
+        ConnectError::Unreachable { .. }
     ));
 }

@@ -194,6 +194,13 @@ fn is_master(role: &Value) -> bool {
     matches!(role, Value::BulkString(role) if role == b"master")
 }
 
+/// Whether the server was reached and does not let this user in, or not do that.
+pub(crate) fn is_forbidden(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::AuthenticationFailed
+        || error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm)
+        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
+}
+
 /// Whether the server refused a write because its memory is full.
 pub(crate) fn is_full(error: &RedisError) -> bool {
     // Before 7.0, the error of a script quotes that of the command.

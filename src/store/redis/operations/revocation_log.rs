@@ -8,7 +8,7 @@ use crate::store::{
         config::RedisConfig,
         connection::{Connection, failure},
         layout::{keys::Keyspace, log_entry},
-        protocol::read_head,
+        protocol::{new_log, read_head},
     },
 };
 use redis::{RedisError, RedisResult, Value};
@@ -24,6 +24,8 @@ pub(crate) struct Follower {
     config: RedisConfig,
     keys: Arc<Keyspace>,
     connection: Connection,
+    /// The log's number where the server does not tell which it is.
+    log_of_connection: u64,
 }
 
 impl Follower {
@@ -32,12 +34,13 @@ impl Follower {
             config: config.clone(),
             keys: Arc::clone(keys),
             connection: Connection::open(config).await?,
+            log_of_connection: new_log()?,
         })
     }
 
     /// Which log the stream is now, and its last entry.
     pub(crate) async fn head(&mut self) -> RedisResult<Cursor> {
-        read_head(&mut self.connection, &self.keys).await
+        read_head(&mut self.connection, &self.keys, self.log_of_connection).await
     }
 
     /// Up to [`READ_LIMIT`] entries, waited for a moment. Those of a later version are `None`: all that is known of them is that
@@ -88,6 +91,7 @@ impl SharedLog for Follower {
 
     async fn reconnect(&mut self) -> RedisResult<()> {
         self.connection = Connection::open(&self.config).await?;
+        self.log_of_connection = new_log()?;
         Ok(())
     }
 }

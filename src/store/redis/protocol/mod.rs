@@ -12,16 +12,17 @@ mod sessions;
 mod user_hints;
 
 pub(super) use index::IndexReply;
-pub(super) use revocations::{LastRevocation, read_head};
+pub(super) use revocations::{LastRevocation, new_log, read_head};
 pub(super) use sessions::{EndCondition, EndReply, EndedSession, Touched};
 
 use super::{
-    connection::{check_batcher::CheckBatcher, failure, is_full, pool::ConnectionPool},
+    connection::{check_batcher::CheckBatcher, failure, is_forbidden, is_full, pool::ConnectionPool},
     layout::keys::Keyspace,
 };
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, join_all, try_join_all};
 use redis::RedisResult;
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -64,6 +65,31 @@ impl Database {
         let is_full = |probed: &RedisResult<_>| probed.as_ref().is_err_and(is_full);
         self.is_full.store(probed.iter().any(is_full), Ordering::Relaxed);
         answer.map(drop)
+    }
+
+    /// The commands that every operation needs and that some primary does not let this user run. `WAIT` where changes wait for
+    /// replicas is tried as well.
+    pub(super) async fn missing_rights(&self, is_strict: bool) -> RedisResult<BTreeSet<String>> {
+        let tried = self.checks.shard_of_each_node().into_iter().map(async |shard| {
+            let cmd = scripts::FIND_MISSING_RIGHTS.on(&[self.keys.room_probe(shard)]);
+            RedisResult::Ok(redis::from_redis_value::<Vec<String>>(
+                self.pool.read(&cmd).await?,
+            )?)
+        });
+        let mut missing: BTreeSet<_> = try_join_all(tried).await?.into_iter().flatten().collect();
+        if is_strict {
+            let mut cmd = redis::cmd("WAIT");
+            cmd.arg(0).arg(1);
+            if self
+                .pool
+                .read_primaries(&cmd)
+                .await
+                .is_err_and(|error| is_forbidden(&error))
+            {
+                missing.insert("WAIT".to_owned());
+            }
+        }
+        Ok(missing)
     }
 
     /// Whether the memory was full, as of the last ping or creation.

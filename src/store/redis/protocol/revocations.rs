@@ -131,14 +131,25 @@ impl Database {
 }
 
 /// Which log the stream is now, and its last entry.
-pub(crate) async fn read_head(connection: &mut Connection, keys: &Keyspace) -> RedisResult<Cursor> {
-    // Clients get the number of a log as text; half of the bits are enough for a number that is new.
-    let fresh = getrandom::u32().map_err(|_| failure("no randomness"))?;
+///
+/// Where nobody may know which server it is, the log is `of_connection`: one that ends with the connection.
+pub(crate) async fn read_head(
+    connection: &mut Connection,
+    keys: &Keyspace,
+    of_connection: u64,
+) -> RedisResult<Cursor> {
+    let fresh = new_log()?;
     let mut cmd = scripts::READ_HEAD.on(&[keys.stream_id(), keys.stream_head()]);
     cmd.arg(fresh);
     let (log, head): (u64, Option<u64>) = redis::from_redis_value(connection.ask(&cmd).await?)?;
     Ok(Cursor {
-        log,
+        log: if log == 0 { of_connection } else { log },
         sequence: head.unwrap_or(0),
     })
+}
+
+/// A number that no other log has. Clients hold it as text; half of the bits are enough.
+pub(crate) fn new_log() -> RedisResult<u64> {
+    let fresh = getrandom::u32().map_err(|_| failure("no randomness"))?;
+    Ok(u64::from(fresh) + 1)
 }

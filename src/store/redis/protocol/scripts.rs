@@ -72,6 +72,7 @@ scripts! {
     DEPART: completes "record_functions" "depart";
     END: completes "record_functions" "end";
     EXTEND_LIFETIME: begins "extend_lifetime";
+    FIND_MISSING_RIGHTS: reads "find_missing_rights";
     FORGET_DISPLACED: completes "forget_displaced";
     FREE_EXPIRED: completes "free_expired";
     FREE_REVOKED: completes "record_functions" "free_revoked";

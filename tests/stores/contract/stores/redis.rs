@@ -11,20 +11,42 @@ use sessiond::store::{
 use std::sync::{Arc, LazyLock};
 use testkit::redis::{RedisCluster, RedisServer};
 
-static SINGLE: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
-static CLUSTER: LazyLock<RedisCluster> = LazyLock::new(RedisCluster::start);
+static SINGLE: LazyLock<RedisServer> = LazyLock::new(|| {
+    let server = RedisServer::start();
+    make_user(&server);
+    server
+});
+
+static CLUSTER: LazyLock<RedisCluster> = LazyLock::new(|| {
+    let cluster = RedisCluster::start();
+    cluster.nodes.iter().for_each(make_user);
+    cluster
+});
 
 pub(crate) async fn single() -> Opened<dyn SessionStore> {
-    open(&SINGLE.url()).await
+    open(&as_user(&SINGLE.url())).await
 }
 
 pub(crate) async fn cluster() -> Opened<dyn SessionStore> {
-    open(&CLUSTER.url()).await
+    open(&as_user(&CLUSTER.url())).await
+}
+
+/// Makes the user that the documentation describes, with exactly its rights.
+fn make_user(server: &RedisServer) {
+    let documentation = include_str!("../../../../docs/operations.md");
+    let mut lines = documentation.lines();
+    let line = lines.find(|line| line.starts_with("ACL SETUSER sessiond "));
+    let words: Vec<_> = line.unwrap().split_whitespace().collect();
+    server.ask::<()>(&words);
+}
+
+fn as_user(url: &str) -> String {
+    url.replace("://", "://sessiond:PASSWORD@")
 }
 
 async fn open(url: &str) -> Opened<dyn SessionStore> {
     let mut config = RedisConfig::new(url).unwrap();
-    config.prefix = format!("{}:", session_id(start()));
+    config.prefix = format!("sessiond:{}:", session_id(start()));
     config.connections = 2;
     // The tests run side by side on a busy machine.
     config.timeout = secs(10);

@@ -4,7 +4,8 @@
 --
 -- The sequence is the server's time in microseconds, or the next number if that is not greater. A server that has taken over, or
 -- started again, may have lost the last sequences, and its time may be behind that of the one before: it begins a minute ahead.
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+local info = redis.pcall('INFO', 'server')
+local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or 'unknown'
 local last, last_run = string.match(redis.call('GET', KEYS[1]) or '0 ', '^(%d+) (%w*)$')
 local time = redis.call('TIME')
 local n = time[1] * 1000000 + time[2]
