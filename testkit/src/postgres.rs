@@ -1,9 +1,9 @@
 //! A throw-away PostgreSQL server of the Debian package, for tests: started on a free port with data that is thrown away.
 
+use crate::waiting::{free_port, until};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::{
     fs,
-    net::TcpListener,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -11,7 +11,7 @@ use std::{
         LazyLock, Mutex,
         atomic::{AtomicU32, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// The account that tests connect as. It needs no password, unlike [`LOCKED_ACCOUNT`].
@@ -177,15 +177,10 @@ impl PostgresServer {
         self.start_again();
         primary.sql("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'");
         primary.sql("postgres", "SELECT pg_reload_conf()");
-        let asked_at = Instant::now();
-        let is_synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
-        while primary.sql("postgres", is_synchronous) != "1" {
-            assert!(
-                asked_at.elapsed() < Duration::from_secs(30),
-                "the standby does not follow"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let count = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        until("the standby to follow", || {
+            (primary.sql("postgres", count) == "1").then_some(())
+        });
     }
 
     /// Makes a primary of a standby whose primary is gone. It waits for no standby of its own.
@@ -213,23 +208,17 @@ impl PostgresServer {
     }
 
     fn wait_until_it_answers(&self) {
-        let asked_at = Instant::now();
-        let is_ready = || {
+        until("PostgreSQL to start", || {
             let mut ask = Command::new(program("pg_isready"));
-            ask.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()])
-                .status()
-                .unwrap()
-                .success()
-        };
-        while !is_ready() {
-            let log = || fs::read_to_string(self.directory.join("log")).unwrap_or_default();
-            assert!(
-                asked_at.elapsed() < Duration::from_secs(30),
-                "PostgreSQL does not start: {}",
-                log()
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            ask.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
+            if !ask.status().unwrap().success() {
+                let has_ended = self.process.lock().unwrap().try_wait().unwrap().is_some();
+                let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+                assert!(!has_ended, "PostgreSQL does not start: {log}");
+                return None;
+            }
+            Some(())
+        });
     }
 }
 
@@ -349,14 +338,6 @@ fn signal(name: &str, processes: &[u32]) {
         .args(processes.iter().map(u32::to_string));
     // A process may have ended meanwhile.
     kill.stderr(Stdio::null()).status().unwrap();
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 fn write_certificates(directory: &Path) {

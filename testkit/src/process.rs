@@ -1,5 +1,6 @@
 //! Starts programs, reads what they say, and sends them signals.
 
+use crate::waiting::PATIENCE;
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -10,9 +11,6 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-
-/// Longer than anything here may take on a busy machine; no test waits for it unless it fails.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program that knows nothing of this test run's environment.
 pub fn program(path: &str, dir: &Path) -> Command {

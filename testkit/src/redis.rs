@@ -1,39 +1,15 @@
 //! Redis servers for tests: Debian's `redis-server` on free ports, with throw-away directories, gone with the test.
 //!
 //! Each is stopped by its own pid when it is dropped; if the test process dies in any other way, the kernel stops it.
+use crate::waiting::{free_port, until};
 use redis::{Client, FromRedisValue};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
-    net::TcpListener,
     process::{Child, Command, Stdio},
     sync::mpsc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tempfile::TempDir;
-
-/// A free port.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-/// Asks again until the answer is there.
-///
-/// # Panics
-/// If it is not there within 20 seconds.
-pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(
-            started.elapsed() < Duration::from_secs(20),
-            "waited in vain for {what}"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// One running `redis-server`.
 pub struct RedisServer {

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 use testkit::{
-    process::PATIENCE,
+    waiting::PATIENCE,
     wall_clock::{HOUR, WallClock},
 };
 use tokio::{task::block_in_place, time::sleep};

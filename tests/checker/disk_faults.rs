@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
-use testkit::process::PATIENCE;
+use testkit::waiting::PATIENCE;
 use tokio::task::block_in_place;
 
 const SPAN: Span = Span {

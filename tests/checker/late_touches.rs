@@ -2,10 +2,7 @@
 
 use sessiond::{
     auth::{Auth, AuthError, AuthParts},
-    domain::{
-        Attributes, AuthMethod, Client, Clock, LiveSession, RandomTokens, Session, SessionId, SessionLimits,
-        SessionSpan, SystemClock, Timestamp, TokenSource as _, UserId,
-    },
+    domain::{Clock, RandomTokens, SessionLimits, SessionSpan, SystemClock, Timestamp, TokenSource as _},
     password::{HashingConfig, PasswordHasher},
     store::{
         Created, EmbeddedStore, MemoryStore, NewSession, PostgresConfig, PostgresStore, PostgresUrl,
@@ -20,37 +17,20 @@ use std::{
     },
     time::Duration,
 };
-use testkit::{postgres::PostgresServer, redis::RedisServer};
+use testkit::{
+    postgres::PostgresServer,
+    redis::RedisServer,
+    samples::{LIFETIME, bare_session, millis, span, user_id},
+};
 use tokio::{task::block_in_place, time::sleep};
 
 const IDLE: Duration = Duration::from_secs(2);
 
-fn millis(count: u64) -> Duration {
-    Duration::from_millis(count)
-}
-
 async fn new_session(store: &(impl SessionStore + ?Sized), now: Timestamp) -> NewSession {
-    let user_id = UserId::new(now, RandomTokens.id_bits().unwrap());
-    let live = LiveSession {
-        id: SessionId::new(now, RandomTokens.id_bits().unwrap()),
-        user_id,
-        last_seen_at: now,
-        authenticated_at: now,
-        auth_method: AuthMethod::Caller,
-        span: SessionSpan::from_secs(3600, u32::try_from(IDLE.as_secs()).unwrap()),
-        grace_ends_at: None,
-    };
-    NewSession {
-        digest: RandomTokens.session_token().unwrap().digest(),
-        session: Session {
-            live,
-            client: Client::default(),
-            attributes: Attributes::default(),
-        },
-        epoch: store.epoch(user_id).await.unwrap(),
-        replaces: None,
-        max_per_user: 10,
-    }
+    let user = user_id();
+    let mut new = bare_session(user, store.epoch(user).await.unwrap(), now);
+    new.session.live.span = span(LIFETIME, IDLE);
+    new
 }
 
 /// Time itself has to pass here: stores judge how late a touch is by their server's clock.

@@ -8,8 +8,9 @@ use std::{
 };
 use tempfile::TempDir;
 use testkit::{
-    process::{PATIENCE, Running, program},
+    process::{Running, program},
     proxy::{Conduct, Proxy},
+    waiting::PATIENCE,
     wall_clock::{Error, WallClock},
 };
 use tonic::transport::{Channel, Endpoint};

@@ -3,7 +3,7 @@
 
 use crate::{
     chance,
-    in_process::{CAP, InProcess, endpoint},
+    in_process::{CAP, serve},
     lying_store::{Bug, LyingStore},
     recorder::remembering_options,
     rules::{Bounds, Violation, violations},
@@ -14,7 +14,9 @@ use sessiond::{
     domain::{Clock, ManualClock, SystemClock},
     store::{MemoryStore, SessionStore},
 };
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
+use testkit::service::Served;
+use tonic::transport::{Channel, Endpoint};
 
 const BOUNDS: Bounds = Bounds {
     skew: Duration::from_millis(20),
@@ -29,7 +31,7 @@ async fn run(bug: Bug) -> Arc<crate::recorder::Recorder> {
     let liar = LyingStore::over(Arc::clone(&honest), bug);
     let truthful = LyingStore::over(honest, Bug::None);
     let views: Vec<Arc<dyn SessionStore>> = vec![liar.clone(), truthful];
-    let service = InProcess::over(views);
+    let served = serve(views);
     let workload = Workload {
         seed: chance::seed(&format!("{bug:?}")),
         clients: 8,
@@ -44,7 +46,12 @@ async fn run(bug: Bug) -> Arc<crate::recorder::Recorder> {
         liar.restart(now).await;
     });
     let healed = async { restart.await.unwrap() };
-    workload.run(service.channels.clone(), Vec::new(), healed).await.0
+    workload.run(channels(&served), Vec::new(), healed).await.0
+}
+
+fn channels(served: &[Served]) -> Vec<Channel> {
+    let lazily = |process: &Served| process.endpoint().connect_lazy();
+    served.iter().map(lazily).collect()
 }
 
 async fn found(bug: Bug) -> Vec<Violation> {
@@ -104,7 +111,7 @@ enum CacheBug {
 
 impl CacheBug {
     /// A client that has it.
-    fn client(self, to: SocketAddr) -> SessionClient {
+    fn client(self, to: Endpoint) -> SessionClient {
         let mut options = remembering_options();
         let mut clock: Arc<dyn Clock> = Arc::new(SystemClock::starting_at_wall_time(None));
         // Reports of use would reveal in time what the stream leaves out.
@@ -121,7 +128,7 @@ impl CacheBug {
             }
             Self::IgnoresExpiry => clock = Arc::new(ManualClock::standing_at(clock.now())),
         }
-        SessionClient::start_with_clock(endpoint(to), options, clock).unwrap()
+        SessionClient::start_with_clock(to, options, clock).unwrap()
     }
 }
 
@@ -133,8 +140,8 @@ async fn run_remembering(bug: CacheBug) -> Arc<crate::recorder::Recorder> {
         CacheBug::None | CacheBug::OutlivesItsStream | CacheBug::IgnoresExpiry => Bug::SilentLog,
     };
     let view = || -> Arc<dyn SessionStore> { LyingStore::over(Arc::clone(&honest), bug_of_stores) };
-    let service = InProcess::over(vec![view(), view()]);
-    let clients = service.addresses.iter().map(|address| bug.client(*address));
+    let served = serve(vec![view(), view()]);
+    let clients = served.iter().map(|process| bug.client(process.endpoint()));
     let workload = Workload {
         seed: chance::seed(&format!("cache: {bug:?}")),
         clients: 8,
@@ -143,12 +150,8 @@ async fn run_remembering(bug: CacheBug) -> Arc<crate::recorder::Recorder> {
         short_lived: 30,
         short_span: SHORT,
     };
-    let run = workload.run(
-        service.channels.clone(),
-        clients.collect(),
-        std::future::ready(()),
-    );
-    run.await.0
+    let healed = std::future::ready(());
+    workload.run(channels(&served), clients.collect(), healed).await.0
 }
 
 async fn found_of_cache(bug: CacheBug) -> Vec<Violation> {

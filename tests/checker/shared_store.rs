@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use testkit::{
     postgres::PostgresServer,
     proxy::Proxy,
-    redis::{RedisCluster, RedisServer, until},
+    redis::{RedisCluster, RedisServer},
+    waiting::until,
 };
 
 /// A store, kept by servers of its own. Everything here blocks.

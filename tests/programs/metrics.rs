@@ -14,7 +14,10 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
-use testkit::process::{PATIENCE, Running, shell};
+use testkit::{
+    process::{Running, shell},
+    waiting::PATIENCE,
+};
 use tonic::{Code, transport::Channel};
 
 const PASSWORD: &str = "blue lamp over the river";

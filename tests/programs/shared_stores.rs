@@ -86,7 +86,7 @@ async fn sessions_live_in_redis_and_users_in_the_data_directory() {
 #[test]
 fn a_store_that_cannot_be_reached_is_named_without_its_password() {
     let dir = tempfile::tempdir().unwrap();
-    let free = testkit::redis::free_port();
+    let free = testkit::waiting::free_port();
     for (flag, url) in [
         (
             "--store-url-file=url",

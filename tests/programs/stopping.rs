@@ -4,7 +4,7 @@ use crate::built::start_sessiond;
 use bytes::Bytes;
 use rustix::process::Signal;
 use std::{net::TcpStream, time::Duration};
-use testkit::process::{PATIENCE, Running};
+use testkit::{process::Running, waiting::PATIENCE};
 
 #[test]
 fn f_21_sigterm_drains_with_silent_connections_open() {

@@ -1,9 +1,6 @@
 //! The embedded store and its directory: what survives a restart, who may open it, and how it is copied and put back.
 use sessiond::{
-    domain::{
-        Attributes, AuthMethod, Client, Email, EmailKey, LiveSession, Names, PasswordHash, RandomTokens,
-        Roles, Session, SessionId, SessionSpan, Timestamp, TokenDigest, TokenSource as _, User, UserId,
-    },
+    domain::{Attributes, EmailKey, LiveSession, Session, Timestamp, TokenDigest},
     store::{
         Created, EmbeddedStore, ExistingData, Inserted, NewSession, OpenError, Rotation, SessionKey,
         SessionStore, UserRecord, UserStore,
@@ -18,19 +15,12 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
+use testkit::samples::{check, digest, email, log_in, session_to_create, user_id, user_record};
 
 const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
 
 fn at(secs: u64) -> Timestamp {
     START.after(Duration::from_secs(secs))
-}
-
-fn digest() -> TokenDigest {
-    RandomTokens.session_token().unwrap().digest()
-}
-
-fn user_id() -> UserId {
-    UserId::new(START, RandomTokens.id_bits().unwrap())
 }
 
 fn open(dir: &TempDir) -> EmbeddedStore {
@@ -45,61 +35,18 @@ fn database(dir: &TempDir) -> std::path::PathBuf {
     data_dir(dir).join("sessiond.db")
 }
 
-async fn new_session(store: &EmbeddedStore, user: UserId, now: Timestamp) -> NewSession {
-    NewSession {
-        digest: digest(),
-        session: Session {
-            live: LiveSession {
-                id: SessionId::new(now, RandomTokens.id_bits().unwrap()),
-                user_id: user,
-                last_seen_at: now,
-                authenticated_at: now,
-                auth_method: AuthMethod::Caller,
-                span: SessionSpan::from_secs(3600, 600),
-                grace_ends_at: None,
-            },
-            client: Client::new("192.0.2.7".into(), "curl/8.14".into(), "a laptop".into()).unwrap(),
-            attributes: Attributes::new(BTreeMap::from([("theme".into(), "dark".into())])).unwrap(),
-        },
-        epoch: store.epoch(user).await.unwrap(),
-        replaces: None,
-        max_per_user: 100,
-    }
-}
-
-async fn log_in(store: &EmbeddedStore, user: UserId, now: Timestamp) -> NewSession {
-    let new = new_session(store, user, now).await;
-    assert_eq!(store.create(new.clone(), now).await.unwrap(), Created::Yes);
-    new
-}
-
-async fn check(store: &EmbeddedStore, digest: &TokenDigest, now: Timestamp) -> Option<LiveSession> {
-    store.check(digest, now).wait().await.unwrap()
-}
-
 async fn get(store: &EmbeddedStore, digest: &TokenDigest, now: Timestamp) -> Option<Session> {
     store.get(digest, now).await.unwrap()
 }
 
-fn record(email: &str) -> UserRecord {
-    UserRecord {
-        user: User {
-            id: user_id(),
-            email: Email::new("email", email).unwrap(),
-            names: Names::new("Ada".into(), "Lovelace".into()).unwrap(),
-            roles: Roles::new(vec!["admin".into()]).unwrap(),
-            created_at: START,
-            updated_at: START,
-            disabled_at: None,
-            version: 1,
-        },
-        password_hash: Some(PasswordHash::from_stored("$a$hash".into())),
-        pending: None,
-    }
+fn record(address: &str) -> UserRecord {
+    let mut record = user_record();
+    record.user.email = email(address);
+    record
 }
 
-fn key(email: &str) -> EmailKey {
-    Email::new("email", email).unwrap().key().clone()
+fn key(address: &str) -> EmailKey {
+    email(address).key().clone()
 }
 
 fn sha256(path: &Path) -> Vec<u8> {
@@ -432,7 +379,7 @@ async fn f_24_a_backup_under_load_has_everything_acknowledged_before_it() {
         let store = std::sync::Arc::clone(&store);
         async move {
             for _ in 0..200 {
-                log_in(&store, user_id(), START).await;
+                log_in(&*store, user_id(), START).await;
             }
         }
     });
@@ -476,7 +423,7 @@ async fn a_closed_store_answers_checks_and_refuses_writes() {
     store.close();
     store.close();
     assert_eq!(check(&store, &new.digest, START).await, Some(new.session.live));
-    let late = new_session(&store, user_id(), START).await;
+    let late = session_to_create(&store, user_id(), START).await;
     assert!(store.create(late, START).await.is_err());
     assert!(SessionStore::ping(&store).await.is_err());
 }
@@ -491,7 +438,7 @@ async fn the_log_of_a_busy_file_stays_bounded() {
     // A single session is some two pages: in all, several times what is worth emptying.
     for _ in 0..60 {
         let creations = (0..500).map(|_| async {
-            let mut new = new_session(&store, user_id(), START).await;
+            let mut new = session_to_create(&store, user_id(), START).await;
             new.session.attributes = attributes.clone();
             store.create(new, START).await.unwrap();
         });

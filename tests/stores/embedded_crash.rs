@@ -1,9 +1,6 @@
 //! The embedded store, killed in the middle of its work again and again: what was acknowledged is what is found.
 use sessiond::{
-    domain::{
-        Attributes, AuthMethod, Client, LiveSession, RandomTokens, Session, SessionId, SessionSpan,
-        Timestamp, TokenDigest, TokenSource as _, UserId,
-    },
+    domain::{Timestamp, TokenDigest, UserId},
     store::{Created, EmbeddedStore, NewSession, Rotation, SessionKey, SessionStore},
 };
 use std::{
@@ -15,6 +12,7 @@ use std::{
     sync::Arc,
     time::Instant,
 };
+use testkit::samples::{bare_session, digest, user_id};
 
 const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
 
@@ -70,29 +68,10 @@ fn heard(line: &str) -> Option<(TokenDigest, Said)> {
     Some((TokenDigest::from_bytes(bytes), said))
 }
 
-fn digest() -> TokenDigest {
-    RandomTokens.session_token().unwrap().digest()
-}
-
 async fn log_in(store: &EmbeddedStore, user: UserId) -> TokenDigest {
     let new = NewSession {
-        digest: digest(),
-        session: Session {
-            live: LiveSession {
-                id: SessionId::new(START, RandomTokens.id_bits().unwrap()),
-                user_id: user,
-                last_seen_at: START,
-                authenticated_at: START,
-                auth_method: AuthMethod::Password,
-                span: SessionSpan::from_secs(3600, 600),
-                grace_ends_at: None,
-            },
-            client: Client::default(),
-            attributes: Attributes::default(),
-        },
-        epoch: store.epoch(user).await.unwrap(),
-        replaces: None,
         max_per_user: 1000,
+        ..bare_session(user, store.epoch(user).await.unwrap(), START)
     };
     let digest = new.digest;
     say(Said::Unknown, &digest);
@@ -142,10 +121,6 @@ async fn use_without_end(store: Arc<EmbeddedStore>) {
             }
         }
     }
-}
-
-fn user_id() -> UserId {
-    UserId::new(START, RandomTokens.id_bits().unwrap())
 }
 
 /// The life of the process that gets killed.

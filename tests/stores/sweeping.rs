@@ -1,15 +1,14 @@
 //! The sweeper over the memory store: when it sweeps, and when it had better not.
+
 use sessiond::{
-    domain::{
-        Attributes, AuthMethod, Client, Clock as _, LiveSession, ManualClock, Session, SessionId,
-        SessionSpan, SessionToken, Timestamp, UserId,
-    },
+    domain::{Clock as _, ManualClock, Timestamp, UserId},
     metrics::{Metrics, Sweeps},
     shutdown::{self, Trigger},
-    store::{Created, EmbeddedStore, MemoryStore, NewSession, SessionStore},
+    store::{Created, EmbeddedStore, MemoryStore, SessionStore},
     sweeper::{Options, sweep_on},
 };
 use std::{sync::Arc, time::Duration};
+use testkit::samples::{bare_session, span};
 use tokio::task::JoinHandle;
 
 const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
@@ -72,27 +71,9 @@ impl Swept {
 }
 
 async fn store_session(store: &MemoryStore, number: u8) {
-    let user_id = UserId::new(START, [number; 10]);
-    let live = LiveSession {
-        id: SessionId::new(START, [number; 10]),
-        user_id,
-        last_seen_at: START,
-        authenticated_at: START,
-        auth_method: AuthMethod::Password,
-        span: SessionSpan::from_secs(60, 60),
-        grace_ends_at: None,
-    };
-    let new = NewSession {
-        digest: SessionToken::from_random([number; 32]).digest(),
-        session: Session {
-            live,
-            client: Client::default(),
-            attributes: Attributes::default(),
-        },
-        epoch: store.epoch(user_id).await.unwrap(),
-        replaces: None,
-        max_per_user: 1,
-    };
+    let user = UserId::new(START, [number; 10]);
+    let mut new = bare_session(user, store.epoch(user).await.unwrap(), START);
+    new.session.live.span = span(MINUTE, MINUTE);
     assert_eq!(store.create(new, START).await.unwrap(), Created::Yes);
 }
 

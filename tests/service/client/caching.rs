@@ -1,8 +1,9 @@
 //! Which answers are remembered, and for how long.
 
-use super::scripted::{BOUND, ScriptedServer, eventually, session};
+use super::scripted::{BOUND, ScriptedServer, session};
 use sessiond::client::{CheckError, ClientOptions, SessionClient};
 use std::time::Duration;
+use testkit::waiting::eventually;
 
 async fn is_asked_for(server: &ScriptedServer, client: &SessionClient, token: &str) -> bool {
     let before = server.call_count();

@@ -37,7 +37,7 @@ async fn the_axum_example_tells_users_who_they_are() {
     let token = log_in(&client, &user).await.session_token;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let sessiond = format!("http://{}", service.address);
+    let sessiond = format!("http://{}", service.address());
     tokio::spawn(guarded_service_axum::serve(listener, sessiond));
 
     let cookie = format!("__Host-session={token}");
@@ -66,7 +66,7 @@ async fn the_tonic_example_tells_users_who_they_are() {
     let token = log_in(&client, &user).await.session_token;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let sessiond = format!("http://{}", service.address);
+    let sessiond = format!("http://{}", service.address());
     tokio::spawn(guarded_service_tonic::serve(listener, sessiond));
 
     let channel = Endpoint::from_shared(address).unwrap().connect_lazy();

@@ -1,87 +1,52 @@
 //! The client against the service itself, over the memory store.
 
-use super::scripted::eventually;
 use futures_util::future::join_all;
 use sessiond::{
     auth::{Auth, AuthParts},
     client::{CheckError, ClientOptions, SessionClient},
-    domain::{Clock, RandomTokens, SessionLimits, SessionSpan, SystemClock},
-    grpc::{Api, Options},
-    listener::{self, Listener, Protocol, Serving},
-    password::{HashingConfig, PasswordHasher},
+    domain::{RandomTokens, SessionLimits, SessionSpan, SystemClock},
+    password::PasswordHasher,
     pb,
-    shutdown::{self, Trigger},
     store::MemoryStore,
 };
 use std::{
     net::SocketAddr,
-    num::NonZeroUsize,
     sync::Arc,
     time::{Duration, Instant},
+};
+use testkit::{
+    service::{Served, cheap_hashing},
+    waiting::{PATIENCE, eventually},
 };
 use tokio::time::timeout;
 use tonic::transport::Endpoint;
 
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// One sessiond. Stopped when dropped.
-pub(crate) struct Service {
-    pub address: SocketAddr,
-    trigger: Trigger,
-    serving: Option<Serving>,
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.trigger.stop_now();
-    }
-}
+pub(crate) struct Service(Served);
 
 impl Service {
     pub(crate) fn start() -> Self {
-        let store = MemoryStore::new();
-        let hashing = HashingConfig {
-            cost: 10,
-            threads: 1,
-            ..HashingConfig::default()
-        };
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::starting_at_wall_time(None));
-        let store = Arc::new(store);
+        let store = Arc::new(MemoryStore::new());
         let auth = Auth::new(AuthParts {
             users: store.clone(),
             sessions: store,
-            passwords: PasswordHasher::start(hashing).unwrap(),
-            clock,
+            passwords: PasswordHasher::start(cheap_hashing()).unwrap(),
+            clock: Arc::new(SystemClock::starting_at_wall_time(None)),
             tokens: Arc::new(RandomTokens),
             limits: SessionLimits {
                 span: SessionSpan::from_secs(12 * 3600, 1800),
                 max_per_user: 10_000,
             },
         });
-        let api = Api::new(&auth, Options::default());
-        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = listener.local_address();
-        let mut options = listener::Options::new(Protocol::Rpc);
-        options.workers = NonZeroUsize::new(2).unwrap();
-        let (trigger, shutdown) = shutdown::channel();
-        let serving = listener.serve(options, shutdown, move || api.clone()).unwrap();
-        Self {
-            address,
-            trigger,
-            serving: Some(serving),
-        }
+        Self(Served::rpc(&auth, 2))
     }
 
-    /// Ends all calls and connections, and takes no more.
-    async fn stop(mut self) {
-        self.trigger.stop_now();
-        if let Some(serving) = self.serving.take() {
-            serving.drained().await;
-        }
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0.address
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {
-        Endpoint::from_shared(format!("http://{}", self.address)).unwrap()
+        self.0.endpoint()
     }
 
     pub(crate) fn client(&self, options: ClientOptions) -> SessionClient {
@@ -204,7 +169,7 @@ async fn s_96_a_service_that_is_gone_can_tell_nothing() {
     let user = user(&client, "ann@example.com").await;
     let token = log_in(&client, &user).await.session_token;
     client.check(&token).await.unwrap();
-    service.stop().await;
+    service.0.stopped().await;
     eventually("the stream has ended", || !client.is_cache_live()).await;
     let error = client.check(&token).await.unwrap_err();
     assert!(matches!(error, CheckError::CannotTell(_)), "{error:?}");

@@ -1,8 +1,9 @@
 //! A use of a cached answer is activity, and is reported to sessiond.
 
-use super::scripted::{ScriptedServer, eventually, unavailable};
+use super::scripted::{ScriptedServer, unavailable};
 use sessiond::client::{CheckError, ClientOptions};
 use std::{collections::BTreeSet, time::Duration};
+use testkit::waiting::eventually;
 
 fn often() -> ClientOptions {
     ClientOptions {

@@ -1,12 +1,13 @@
 //! A revocation that arrives drops cached answers and beats calls in flight.
 
-use super::scripted::{Held, ScriptedServer, Watcher, eventually, unavailable};
+use super::scripted::{Held, ScriptedServer, Watcher, unavailable};
 use sessiond::{
     client::{CheckError, ClientOptions, SessionClient},
     domain::Revocation,
     pb::{self, watch_revocations_response::Event},
 };
 use std::time::Duration;
+use testkit::waiting::eventually;
 use tonic::Code;
 
 #[tokio::test]

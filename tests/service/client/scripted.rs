@@ -16,11 +16,12 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use testkit::waiting::PATIENCE;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
     task::AbortHandle,
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_stream::{Stream, wrappers::UnboundedReceiverStream};
 use tonic::{
@@ -28,9 +29,6 @@ use tonic::{
     transport::{Endpoint, Server, server::TcpIncoming},
 };
 use tonic_types::{ErrorDetails, StatusExt as _};
-
-/// Long enough for anything that happens at once.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A session as the server knows it.
 #[derive(Clone)]
@@ -285,18 +283,6 @@ impl ScriptedServer {
 
 /// How long the clients of [`ScriptedServer::live_client`] trust a heartbeat.
 pub(crate) const BOUND: Duration = Duration::from_secs(60);
-
-/// Waits for what happens soon but gives no sign of its own.
-pub(crate) async fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
-    let wait = async {
-        while !happened() {
-            sleep(Duration::from_millis(1)).await;
-        }
-    };
-    timeout(PATIENCE, wait)
-        .await
-        .unwrap_or_else(|_| panic!("never: {what}"));
-}
 
 pub(crate) fn unavailable() -> Status {
     Status::unavailable("the store cannot be asked now")

@@ -1,9 +1,10 @@
 //! Checks that come together share calls.
 
-use super::scripted::{Held, ScriptedServer, eventually};
+use super::scripted::{Held, ScriptedServer};
 use futures_util::future::join_all;
 use sessiond::client::{CheckError, CheckedSession, ClientOptions, SessionClient};
 use std::time::Duration;
+use testkit::waiting::eventually;
 use tokio::task::JoinHandle;
 
 fn check(client: &SessionClient, held: &Held) -> JoinHandle<Result<CheckedSession, CheckError>> {

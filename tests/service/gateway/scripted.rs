@@ -1,12 +1,13 @@
 //! A service that gives one prepared answer to every call: what a defect, a proxy or a newer release might say.
 
-use super::stage::{Served, channel_to, plain, serve, serve_gateway};
+use super::stage::{channel_to, plain, serve_gateway};
 use http::{Request, Response};
 use sessiond::{
     gateway::GatewayConfig,
     listener::{Protocol, RequestBody},
 };
 use std::{convert::Infallible, future::ready, sync::Arc, time::Duration};
+use testkit::service::Served;
 use tokio::sync::Semaphore;
 use tonic::{Code, Status, body::Body};
 
@@ -19,7 +20,7 @@ pub(crate) struct Scripted {
 impl Scripted {
     pub(crate) fn answering(status: impl Fn() -> Status + Send + Sync + 'static) -> Self {
         let status: Arc<dyn Fn() -> Status + Send + Sync> = Arc::new(status);
-        let service = serve(Protocol::Rpc, move || {
+        let service = Served::start(Protocol::Rpc, 1, move || {
             let status = Arc::clone(&status);
             tower::service_fn(move |_: Request<RequestBody>| {
                 let response: Response<Body> = status().into_http();
@@ -34,7 +35,7 @@ impl Scripted {
 
     /// A service that never answers, behind a gateway that does not wait long.
     pub(crate) fn silent() -> Self {
-        let service = serve(Protocol::Rpc, || {
+        let service = Served::start(Protocol::Rpc, 1, || {
             tower::service_fn(|_: Request<RequestBody>| {
                 std::future::pending::<Result<Response<Body>, Infallible>>()
             })
@@ -62,7 +63,7 @@ impl SlowLogIns {
     pub(crate) fn start() -> Self {
         let begun = Arc::new(Semaphore::new(0));
         let of_service = Arc::clone(&begun);
-        let service = serve(Protocol::Rpc, move || {
+        let service = Served::start(Protocol::Rpc, 1, move || {
             let begun = Arc::clone(&of_service);
             tower::service_fn(move |request: Request<RequestBody>| {
                 let is_log_in = request.uri().path().ends_with("/CreateSession");

@@ -8,23 +8,21 @@ use sessiond::{
     auth::{Auth, AuthParts},
     domain::{ManualClock, RandomTokens, SessionLimits, Timestamp},
     gateway::{GatewayConfig, connect, router},
-    grpc::{Api, Options},
-    listener::{self, Listener, Protocol, Serve},
-    password::{HashingConfig, PasswordHasher},
+    listener::Protocol,
+    password::PasswordHasher,
     pb::{self, auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
-    shutdown::{self, Trigger},
     store::MemoryStore,
 };
 use std::{
     net::SocketAddr,
-    num::NonZeroUsize,
     sync::{Arc, LazyLock},
     time::Duration,
 };
+use testkit::{
+    service::{Served, cheap_hashing},
+    waiting::{PATIENCE, in_time},
+};
 use tonic::transport::{Channel, Endpoint};
-
-/// How long a call may take: many tests hash passwords at the same time, on a machine that may be busy.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) const EMAIL: &str = "bobsession@hbtn.io";
 pub(crate) const PASSWORD: &str = "a quiet harbour at dawn";
@@ -37,38 +35,7 @@ pub(crate) const USERS: &str = "/api/v1/users";
 pub(crate) const SESSIONS: &str = "/api/v1/sessions";
 
 /// One for all tests: it owns threads.
-static HASHER: LazyLock<PasswordHasher> = LazyLock::new(|| {
-    let config = HashingConfig {
-        cost: 10,
-        queue: 1000,
-        ..HashingConfig::default()
-    };
-    PasswordHasher::start(config).unwrap()
-});
-
-/// A listener that stops when the test ends.
-pub(crate) struct Served {
-    pub(crate) address: SocketAddr,
-    trigger: Trigger,
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.trigger.stop_now();
-    }
-}
-
-pub(crate) fn serve<S: Serve>(protocol: Protocol, make: impl Fn() -> S + Clone + Send + 'static) -> Served {
-    let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let address = listener.local_address();
-    let (trigger, shutdown) = shutdown::channel();
-    let options = listener::Options {
-        workers: NonZeroUsize::MIN,
-        ..listener::Options::new(protocol)
-    };
-    listener.serve(options, shutdown, make).unwrap();
-    Served { address, trigger }
-}
+static HASHER: LazyLock<PasswordHasher> = LazyLock::new(|| PasswordHasher::start(cheap_hashing()).unwrap());
 
 pub(crate) fn channel_to(address: SocketAddr) -> Channel {
     connect(Endpoint::from_shared(format!("http://{address}")).unwrap())
@@ -77,7 +44,7 @@ pub(crate) fn channel_to(address: SocketAddr) -> Channel {
 /// A gateway in front of whatever answers at an address.
 pub(crate) fn serve_gateway(config: GatewayConfig, channel: Channel) -> Served {
     let routes = router(config, channel);
-    serve(Protocol::Web, move || routes.clone())
+    Served::start(Protocol::Web, 1, move || routes.clone())
 }
 
 /// The service with its gateway.
@@ -122,14 +89,7 @@ impl Stage {
             tokens: Arc::new(RandomTokens),
             limits,
         });
-        let options = Options {
-            // Many tests hash at the same time.
-            call_timeout: PATIENCE,
-            ..Options::default()
-        };
-        let api = Api::new(&auth, options);
-        tokio::spawn(api.keep_readiness(auth.clone()));
-        let service = serve(Protocol::Rpc, move || api.clone());
+        let service = Served::rpc(&auth, 1);
         let channel = channel_to(service.address);
         let stage = Self {
             clock,
@@ -216,7 +176,7 @@ impl Stage {
 
     /// Cuts the service off, as a crash would.
     pub(crate) async fn stop_service(&self) {
-        self.service.trigger.stop_now();
+        self.service.stop_now();
         while tokio::net::TcpStream::connect(self.service.address).await.is_ok() {
             tokio::task::yield_now().await;
         }
@@ -224,9 +184,7 @@ impl Stage {
 
     /// Waits until the service says that it serves: it asks its store first.
     pub(crate) async fn ready(&self) {
-        let patience = Duration::from_secs(30);
-        let serving = async { while self.send(get("/api/v1/status")).await.status != 200 {} };
-        tokio::time::timeout(patience, serving).await.unwrap();
+        in_time(async { while self.send(get("/api/v1/status")).await.status != 200 {} }).await;
     }
 }
 

@@ -2,14 +2,12 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr};
+use testkit::waiting::in_time;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-
-/// Longer than anything here may take on a busy machine; no test waits for it unless it fails.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A request to be sent.
 #[derive(Clone)]
@@ -77,9 +75,7 @@ impl Ask {
 
     /// Sends it and reads the answer to its end.
     pub(crate) async fn send(&self, address: SocketAddr) -> Reply {
-        tokio::time::timeout(PATIENCE, self.exchange(address))
-            .await
-            .expect("an answer in time")
+        in_time(self.exchange(address)).await
     }
 
     async fn exchange(&self, address: SocketAddr) -> Reply {

@@ -1,11 +1,11 @@
 //! What no request may hold: refused by name, with nothing changed.
 
-use super::service::{PASSWORD, Service, bad_fields, by_user_id, reason};
 use sessiond::pb::{
     self, create_session_request::Credential, create_user_request::Credential as New,
     destroy_session_request::Session as Key, list_sessions_request::Owner,
 };
 use std::collections::HashMap;
+use testkit::service::{PASSWORD, Service, bad_fields, by_user_id, reason};
 use tonic::Code;
 
 pub(crate) async fn s_84_every_bad_field_of_a_session_call_is_named(service: Service) {

@@ -1,7 +1,7 @@
 //! Many checks at once.
 
-use super::service::{Service, bad_fields};
 use sessiond::pb::{self, ErrorReason, session_check::Result as Checked};
+use testkit::service::{Service, bad_fields};
 
 fn owners(checks: Vec<pb::SessionCheck>) -> Vec<Result<String, ErrorReason>> {
     let owner = |check: pb::SessionCheck| match check.result.unwrap() {

@@ -1,11 +1,11 @@
 //! Deadlines, health, reflection, and what every error looks like.
 
-use super::service::{Process, Service as Started, by_password, by_user_id, reason};
 use http::Uri;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use sessiond::pb::{self, ErrorReason, auth_service_client::AuthServiceClient};
 use std::time::Duration;
+use testkit::service::{Process, Service as Started, by_password, by_user_id, reason};
 use tonic::{Code, Request, body::Body};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -15,7 +15,7 @@ use tower::Service;
 pub(crate) async fn s_86_a_deadline_that_has_passed_is_answered_as_such(service: Started) {
     service.here.user("ann@example.com").await;
     let log_in = async |timeout: &str| {
-        let mut request = Request::new(by_password("ann@example.com", super::service::PASSWORD));
+        let mut request = Request::new(by_password("ann@example.com", testkit::service::PASSWORD));
         request
             .metadata_mut()
             .insert("grpc-timeout", timeout.parse().unwrap());

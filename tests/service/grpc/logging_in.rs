@@ -1,8 +1,8 @@
 //! Log in.
 
-use super::service::{PASSWORD, Service, bad_fields, by_password, by_user_id, reason, visible};
 use sessiond::pb::{self, create_session_request::Credential};
 use std::collections::{BTreeSet, HashMap};
+use testkit::service::{PASSWORD, Service, bad_fields, by_password, by_user_id, reason, visible};
 use tonic::Code;
 
 pub(crate) async fn s_01_every_log_in_has_a_token_of_its_own(service: Service) {

@@ -1,6 +1,6 @@
 //! The service end to end: real gRPC over real sockets, two processes' worth of it over one store, for every store.
 //!
-//! Each test is written once, as a function of a freshly started [`service::Service`], and runs for each store that a line at the
+//! Each test is written once, as a function of a freshly started [`testkit::service::Service`], and runs for each store that a line at the
 //! end of this file names.
 
 mod bad_input;
@@ -8,20 +8,10 @@ mod bulk;
 mod errors;
 mod frames;
 mod logging_in;
-#[path = "../../stores/contract/opened.rs"]
-#[allow(dead_code, reason = "shared with the store contract, which uses all of it")]
-mod opened;
 mod passwords;
 mod protocol;
 mod remote_store;
-#[path = "../../stores/contract/samples.rs"]
-#[allow(dead_code, reason = "shared with the store contract, which uses all of it")]
-mod samples;
-mod service;
 mod sessions;
-#[path = "../../stores/contract/stores/mod.rs"]
-#[allow(dead_code, reason = "shared with the store contract, which uses all of it")]
-mod stores;
 mod users;
 mod waiting;
 mod watching;
@@ -124,19 +114,19 @@ macro_rules! service_over {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
                 let (users, sessions) = ($users().await, $sessions().await);
-                let service = super::service::Service::start(users, sessions, $has_fast_path).await;
+                let service = testkit::service::Service::start(users, sessions, $has_fast_path).await;
                 super::$file::$test(service).await;
             }
         )*)*
     };
 }
 
-service_over!(memory, users: super::stores::memory::users, sessions: super::stores::memory::sessions);
-service_over!(embedded, users: super::stores::embedded::users, sessions: super::stores::embedded::sessions);
-service_over!(postgres, users: super::stores::postgres::users, sessions: super::stores::postgres::sessions);
-service_over!(redis, users: super::stores::memory::users, sessions: super::stores::redis::single);
-service_over!(redis_cluster, users: super::stores::memory::users, sessions: super::stores::redis::cluster);
+service_over!(memory, users: testkit::stores::memory::users, sessions: testkit::stores::memory::sessions);
+service_over!(embedded, users: testkit::stores::embedded::users, sessions: testkit::stores::embedded::sessions);
+service_over!(postgres, users: testkit::stores::postgres::users, sessions: testkit::stores::postgres::sessions);
+service_over!(redis, users: testkit::stores::memory::users, sessions: testkit::stores::redis::single);
+service_over!(redis_cluster, users: testkit::stores::memory::users, sessions: testkit::stores::redis::cluster);
 
 // Without the fast path, over one store that answers at once and one that has to be waited for: it knows no other difference.
-service_over!(memory_by_generated_code, users: super::stores::memory::users, sessions: super::stores::memory::sessions, has_fast_path: false);
-service_over!(redis_by_generated_code, users: super::stores::memory::users, sessions: super::stores::redis::single, has_fast_path: false);
+service_over!(memory_by_generated_code, users: testkit::stores::memory::users, sessions: testkit::stores::memory::sessions, has_fast_path: false);
+service_over!(redis_by_generated_code, users: testkit::stores::memory::users, sessions: testkit::stores::redis::single, has_fast_path: false);

@@ -1,10 +1,10 @@
 //! Passwords: the rules, the changes, and what a change ends.
 
-use super::service::{PASSWORD, Process, Service, bad_fields, reason};
 use sessiond::pb::{
     self, change_password_request::Subject, create_user_request::Credential as New,
     set_password_request::Credential as Set,
 };
+use testkit::service::{PASSWORD, Process, Service, bad_fields, reason};
 use tonic::{Code, Status};
 
 const OTHER_PASSWORD: &str = "a zebra that eats batteries";

@@ -3,13 +3,9 @@
 //! <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>. Its parts on PING, GOAWAY and the end of a connection are
 //! the listener's: `tests/service/listener`.
 
-use super::{
-    frames::{
-        CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, RST_STREAM, RawConnection, Recorder,
-        Tap, header_block,
-    },
-    service::{Service, reason},
-    stores,
+use super::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, RST_STREAM, RawConnection, Recorder, Tap,
+    header_block,
 };
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
@@ -17,6 +13,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use prost::Message as _;
 use sessiond::pb::{self, ErrorReason, session_check::Result as Found};
 use std::io::Write as _;
+use testkit::{
+    service::{Service, reason},
+    stores,
+};
 use tonic::{Code, Status};
 
 const CHECK: &str = "/auth.v1.AuthService/UserIdForSession";

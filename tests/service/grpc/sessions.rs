@@ -1,9 +1,9 @@
 //! Check, end, list and rotate sessions.
 
-use super::service::{PASSWORD, Process, Service, bad_fields, by_user_id, reason, visible};
 use prost::Message as _;
 use sessiond::pb::{self, destroy_session_request::Session as Key, list_sessions_request::Owner};
 use std::{collections::BTreeSet, time::Duration};
+use testkit::service::{PASSWORD, Process, Service, bad_fields, by_user_id, reason, visible};
 use tonic::Code;
 
 async fn destroy_by_id(process: &Process, id: &str) -> bool {
@@ -228,7 +228,7 @@ pub(crate) async fn s_21_callers_can_demand_a_recent_log_in(service: Service) {
         ["max_auth_age"]
     );
 
-    let mut again = super::service::by_password("ann@example.com", PASSWORD);
+    let mut again = testkit::service::by_password("ann@example.com", PASSWORD);
     again.replaces_session_token = created.session_token.clone();
     let again = service.here.create(again).await.unwrap();
     let fresh = current(&again.session_token, 1).await.unwrap().into_inner();

@@ -1,10 +1,10 @@
 //! Manage users.
 
-use super::service::{PASSWORD, Service, bad_fields, reason};
 use sessiond::{
     pb::{self, get_user_request::Key},
     store::Updated,
 };
+use testkit::service::{PASSWORD, Service, bad_fields, reason};
 use tonic::{Code, Status};
 
 async fn get(service: &Service, key: Key) -> Result<pb::User, Status> {

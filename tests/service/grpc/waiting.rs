@@ -1,14 +1,13 @@
 //! Checks over a store that has to be waited for, with the fast path and without it.
 
-use super::{
-    opened::Opened,
-    remote_store::{CAUSE, RemoteStore},
-    service::Service,
-    stores,
-};
+use super::remote_store::{CAUSE, RemoteStore};
 use crate::gateway::logs;
 use sessiond::pb::{self, ErrorReason, session_check::Result as Found};
 use std::sync::Arc;
+use testkit::{
+    service::Service,
+    stores::{self, Opened},
+};
 use tonic::{Code, Request};
 
 async fn service_over(store: &Arc<RemoteStore>, has_fast_path: bool) -> Service {

@@ -1,8 +1,8 @@
 //! Watch what is revoked.
 
-use super::service::{Process, Service, bad_fields, by_user_id};
 use sessiond::pb::{self, watch_revocations_response::Event};
 use std::time::Duration;
+use testkit::service::{Process, Service, bad_fields, by_user_id};
 use tonic::Streaming;
 
 type Watching = Streaming<pb::WatchRevocationsResponse>;

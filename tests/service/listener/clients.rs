@@ -1,10 +1,10 @@
 //! Clients that see what the wire shows: GOAWAY, SETTINGS, refused streams, closed sockets.
 
-use super::in_time;
 use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
 use http::{Request, StatusCode};
 use std::{io, net::SocketAddr};
+use testkit::waiting::in_time;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},

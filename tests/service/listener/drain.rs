@@ -3,10 +3,11 @@
 use super::{
     Server,
     clients::{Http2, closed},
-    in_time, options,
+    options,
 };
 use sessiond::listener::{Options, Protocol};
 use std::time::{Duration, Instant};
+use testkit::waiting::in_time;
 use tokio::net::TcpStream;
 
 #[tokio::test]

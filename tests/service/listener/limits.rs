@@ -1,13 +1,14 @@
 //! What a connection may do, and for how long.
 
 use super::{
-    PATIENCE, Server,
+    Server,
     clients::{Http2, closed, connect_from, exchange, handshake, request},
-    in_time, options,
+    options,
 };
 use http::StatusCode;
 use sessiond::listener::{Options, Protocol};
 use std::time::{Duration, Instant};
+use testkit::waiting::{PATIENCE, in_time};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";

@@ -17,10 +17,8 @@ use sessiond::{
     shutdown::{self, Trigger},
 };
 use std::{convert::Infallible, net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
+use testkit::waiting::{PATIENCE, in_time};
 use tokio::sync::{Semaphore, mpsc};
-
-/// Longer than anything here may take on a busy machine; no test waits for it unless it fails.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
@@ -172,10 +170,4 @@ fn options(protocol: Protocol) -> Options {
         linger_timeout: Duration::from_millis(100),
         ..Options::new(protocol)
     }
-}
-
-async fn in_time<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .expect("it takes too long")
 }

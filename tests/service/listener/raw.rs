@@ -1,7 +1,7 @@
 //! A client that sends and reads single HTTP/2 frames, for what a well-behaved one would not do.
 
-use super::in_time;
 use std::net::SocketAddr;
+use testkit::waiting::in_time;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,

@@ -3,7 +3,7 @@
 use super::{
     Server,
     clients::{Http2, closed, request},
-    in_time, options,
+    options,
     raw::{Frame, Raw},
 };
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use h2::Reason;
 use http::{HeaderMap, Method, Request, StatusCode};
 use sessiond::listener::{Options, Protocol};
 use std::time::{Duration, Instant};
+use testkit::waiting::{PATIENCE, in_time};
 use tokio::net::TcpStream;
 
 fn post(path: &str) -> Request<()> {
@@ -233,7 +234,7 @@ async fn a_client_without_a_sign_of_life_is_given_up() {
 async fn a_client_that_gives_signs_of_life_stays() {
     let server = Server::start(Options {
         keepalive_interval: Duration::from_millis(20),
-        keepalive_timeout: super::PATIENCE,
+        keepalive_timeout: PATIENCE,
         ..options(Protocol::Rpc)
     });
     let mut client = Raw::connect(server.address).await;

@@ -3,6 +3,7 @@
 use super::{Server, clients::Http2, options};
 use sessiond::listener::{Options, Protocol};
 use std::{collections::HashMap, num::NonZeroUsize};
+use testkit::waiting::in_time;
 
 async fn worker_of(client: &Http2) -> String {
     let answer = client.get("/").await.unwrap();
@@ -35,9 +36,9 @@ async fn the_worker_that_lost_its_connection_gets_the_next() {
     let second = Http2::connect(server.address).await;
     assert_ne!(worker_of(&second).await, of_first);
     drop(first.requests);
-    super::in_time(first.connection).await.unwrap().unwrap();
+    in_time(first.connection).await.unwrap().unwrap();
     // The server may notice the close after it has accepted the next connection, but not for ever.
-    super::in_time(async {
+    in_time(async {
         loop {
             let next = Http2::connect(server.address).await;
             if worker_of(&next).await == of_first {

@@ -1,17 +1,17 @@
 //! What a check finds, and when it stops finding it.
 
-use super::{
-    opened::Opened,
-    samples::{
-        IDLE_TIMEOUT, LIFETIME, check, digest, lives, log_in, log_in_with, millis, secs, start, user_id,
-        within,
-    },
-};
 use sessiond::{
     domain::{Attributes, AuthMethod, Client},
     store::SessionStore,
 };
 use std::collections::BTreeMap;
+use testkit::{
+    samples::{
+        IDLE_TIMEOUT, LIFETIME, check, digest, lives, log_in, log_in_with, millis, secs, start, user_id,
+    },
+    stores::Opened,
+    waiting::within,
+};
 
 type Sessions = Opened<dyn SessionStore>;
 
@@ -51,7 +51,7 @@ pub(crate) async fn s_08_a_session_ends_at_the_instant_of_its_idle_expiry(store:
 pub(crate) async fn s_09_a_session_ends_at_the_instant_of_its_absolute_expiry(store: Sessions) {
     let now = start();
     let new = log_in_with(&*store.here, user_id(), now, |new| {
-        new.session.live.span = super::samples::span(secs(300), IDLE_TIMEOUT);
+        new.session.live.span = testkit::samples::span(secs(300), IDLE_TIMEOUT);
     })
     .await;
     let end = now.after(secs(300));
@@ -62,7 +62,7 @@ pub(crate) async fn s_09_a_session_ends_at_the_instant_of_its_absolute_expiry(st
 pub(crate) async fn s_09_touches_do_not_move_the_absolute_expiry(store: Sessions) {
     let now = start();
     let new = log_in_with(&*store.here, user_id(), now, |new| {
-        new.session.live.span = super::samples::span(secs(500), secs(400));
+        new.session.live.span = testkit::samples::span(secs(500), secs(400));
     })
     .await;
     let seen_at = now.after(secs(300));
@@ -84,7 +84,7 @@ pub(crate) async fn a_get_returns_every_field(store: Sessions) {
         new.session.live.last_seen_at = now.after(millis(1));
         new.session.live.authenticated_at = now.before(secs(77));
         new.session.live.auth_method = AuthMethod::Caller;
-        new.session.live.span = super::samples::span(secs(4321), secs(321));
+        new.session.live.span = testkit::samples::span(secs(4321), secs(321));
     })
     .await;
     assert_eq!(

@@ -1,12 +1,12 @@
 //! Copies from store to store.
 
-use super::{
-    samples::{listed, log_in, start, user_id, user_record},
-    stores,
-};
 use sessiond::{
     domain::TokenDigest,
     store::{Created, NewSession, ReplacedHash, SessionKey, copy_sessions, copy_users},
+};
+use testkit::{
+    samples::{listed, log_in, start, user_id, user_record},
+    stores,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -84,7 +84,7 @@ async fn a_copy_that_is_started_again_goes_on_and_revives_nothing() {
 
 /// Another session of the same user.
 fn log_in_of(session: &NewSession, now: sessiond::domain::Timestamp) -> NewSession {
-    super::samples::new_session(session.session.live.user_id, session.epoch, now)
+    testkit::samples::new_session(session.session.live.user_id, session.epoch, now)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,18 +1,19 @@
 //! How sessions come to life: what they replace, what makes room for them, and when they are refused.
 
-use super::{
-    opened::Opened,
-    samples::{
-        IDLE_TIMEOUT, digest, listed, lives, living, log_in, log_in_with, millis, new_session, secs, start,
-        user_id, within,
-    },
-};
 use futures_util::future::join_all;
 use sessiond::{
     domain::{SessionId, Timestamp, UserId},
     store::{Created, NewSession, Rotation, SessionStore},
 };
 use std::{sync::Arc, time::Duration};
+use testkit::{
+    samples::{
+        IDLE_TIMEOUT, digest, listed, lives, living, log_in, log_in_with, millis, new_session, secs, start,
+        user_id,
+    },
+    stores::Opened,
+    waiting::within,
+};
 
 type Sessions = Opened<dyn SessionStore>;
 
@@ -184,7 +185,7 @@ pub(crate) async fn s_19_expired_sessions_do_not_count_against_the_cap(store: Se
     let user = user_id();
     let long = log_in_with(&*store.here, user, now, |new| {
         new.max_per_user = 3;
-        new.session.live.span = super::samples::span(secs(7200), secs(7200));
+        new.session.live.span = testkit::samples::span(secs(7200), secs(7200));
     })
     .await;
     let short = log_in_times(&*store.here, user, now.after(millis(1)), 2, 3).await;

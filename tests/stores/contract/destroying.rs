@@ -1,13 +1,13 @@
 //! How one session ends.
 
-use super::{
-    opened::Opened,
+use futures_util::future::join_all;
+use sessiond::store::{Rotation, SessionKey, SessionStore};
+use testkit::{
     samples::{
         IDLE_TIMEOUT, digest, listed, lives, living, log_in, log_in_with, secs, session_id, start, user_id,
     },
+    stores::Opened,
 };
-use futures_util::future::join_all;
-use sessiond::store::{Rotation, SessionKey, SessionStore};
 
 type Sessions = Opened<dyn SessionStore>;
 

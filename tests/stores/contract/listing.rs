@@ -1,18 +1,18 @@
 //! Lists, counts, and the freeing of space.
 
-use super::{
-    opened::Opened,
-    samples::{
-        IDLE_TIMEOUT, LIFETIME, listed, lives, living, log_in, log_in_with, millis, new_session, secs, span,
-        start, user_id,
-    },
-};
 use futures_util::future::join_all;
 use sessiond::{
     domain::{SessionId, Timestamp, TokenDigest},
     store::{Created, NewSession, ScanCursor, SessionKey, SessionStore},
 };
 use std::collections::BTreeSet;
+use testkit::{
+    samples::{
+        IDLE_TIMEOUT, LIFETIME, listed, lives, living, log_in, log_in_with, millis, new_session, secs, span,
+        start, user_id,
+    },
+    stores::Opened,
+};
 
 type Sessions = Opened<dyn SessionStore>;
 
@@ -61,7 +61,7 @@ pub(crate) async fn s_18_a_list_continues_before_an_id(store: Sessions) {
         store.here.destroy(SessionKey::Id(paged[0]), now).await.unwrap();
     }
     assert_eq!(paged, ids(&sessions));
-    let unknown = super::samples::session_id(now.before(secs(60)));
+    let unknown = testkit::samples::session_id(now.before(secs(60)));
     assert_eq!(store.there.list(user, Some(unknown), 3, now).await.unwrap(), []);
 }
 

@@ -10,13 +10,10 @@ mod creating;
 mod destroying;
 mod listing;
 mod model;
-mod opened;
 mod pending;
 mod publishing;
 mod revoking;
 mod rotating;
-mod samples;
-mod stores;
 mod touching;
 mod users;
 
@@ -207,8 +204,8 @@ macro_rules! store_contract {
     };
 }
 
-store_contract!(memory, users: super::stores::memory::users, sessions: super::stores::memory::sessions);
-store_contract!(embedded, users: super::stores::embedded::users, sessions: super::stores::embedded::sessions);
-store_contract!(postgres, users: super::stores::postgres::users, sessions: super::stores::postgres::sessions);
-store_contract!(redis, sessions: super::stores::redis::single);
-store_contract!(redis_cluster, sessions: super::stores::redis::cluster);
+store_contract!(memory, users: testkit::stores::memory::users, sessions: testkit::stores::memory::sessions);
+store_contract!(embedded, users: testkit::stores::embedded::users, sessions: testkit::stores::embedded::sessions);
+store_contract!(postgres, users: testkit::stores::postgres::users, sessions: testkit::stores::postgres::sessions);
+store_contract!(redis, sessions: testkit::stores::redis::single);
+store_contract!(redis_cluster, sessions: testkit::stores::redis::cluster);

@@ -1,10 +1,6 @@
 //! Random histories: a store and a model of it that is too simple to be wrong are asked the same, and must answer the same.
 
-use super::{
-    opened::Opened,
-    samples::{check, digest, millis, new_session, secs, span, start, user_id},
-    touching::touch_and_wait,
-};
+use super::touching::touch_and_wait;
 use proptest::{
     collection::vec,
     prelude::*,
@@ -15,6 +11,10 @@ use sessiond::{
     store::{Created, Epoch, Rotation, SessionKey, SessionStore},
 };
 use std::collections::BTreeMap;
+use testkit::{
+    samples::{check, digest, millis, new_session, secs, span, start, user_id},
+    stores::Opened,
+};
 
 type Sessions = Opened<dyn SessionStore>;
 

@@ -1,13 +1,13 @@
 //! What is promised about changes of users that are recorded before they are applied.
 
-use super::{
-    opened::Opened,
-    samples::{hash, secs, user_record},
-};
 use futures_util::future::join_all;
 use sessiond::{
     domain::{ChangeId, Timestamp},
     store::{Inserted, PendingChange, ReplacedHash, Updated, UserChange, UserRecord, UserStore},
+};
+use testkit::{
+    samples::{hash, secs, user_record},
+    stores::Opened,
 };
 
 type Users = Opened<dyn UserStore>;

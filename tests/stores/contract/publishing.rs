@@ -1,16 +1,16 @@
 //! What the log of revocations publishes, in each process, for every operation that ends sessions.
 
-use super::{
-    opened::Opened,
-    samples::{
-        IDLE_TIMEOUT, digest, log_in, log_in_with, millis, new_session, secs, session_id, start, user_id,
-        within,
-    },
-};
 use futures_util::{FutureExt as _, future::join_all};
 use sessiond::{
     domain::Revocation,
     store::{Created, NewSession, RevocationEvent, Revocations, Rotation, SessionKey, SessionStore},
+};
+use testkit::{
+    samples::{
+        IDLE_TIMEOUT, digest, log_in, log_in_with, millis, new_session, secs, session_id, start, user_id,
+    },
+    stores::Opened,
+    waiting::within,
 };
 
 type Sessions = Opened<dyn SessionStore>;

@@ -1,17 +1,17 @@
 //! How many sessions end at once, and how epochs move.
 
-use super::{
-    opened::Opened,
-    samples::{
-        IDLE_TIMEOUT, check, digest, listed, lives, living, log_in, log_in_with, new_session, secs,
-        session_id, start, user_id,
-    },
-};
 use futures_util::future::join_all;
 use sessiond::store::{Created, Rotation, SessionKey, SessionStore};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
+};
+use testkit::{
+    samples::{
+        IDLE_TIMEOUT, check, digest, listed, lives, living, log_in, log_in_with, new_session, secs,
+        session_id, start, user_id,
+    },
+    stores::Opened,
 };
 
 type Sessions = Opened<dyn SessionStore>;

@@ -1,16 +1,16 @@
 //! How a session gets a new token, and what becomes of the old one.
 
-use super::{
-    opened::Opened,
-    samples::{
-        IDLE_TIMEOUT, check, digest, listed, lives, log_in, log_in_with, millis, new_session, secs, start,
-        user_id,
-    },
-};
 use futures_util::future::join_all;
 use sessiond::{
     domain::{LiveSession, Session, Timestamp, TokenDigest},
     store::{Created, NewSession, Rotation, SessionKey, SessionStore},
+};
+use testkit::{
+    samples::{
+        IDLE_TIMEOUT, check, digest, listed, lives, log_in, log_in_with, millis, new_session, secs, start,
+        user_id,
+    },
+    stores::Opened,
 };
 
 type Sessions = Opened<dyn SessionStore>;

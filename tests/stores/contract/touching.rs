@@ -1,15 +1,15 @@
 //! What a touch does, and what it must never do.
 
-use super::{
-    opened::Opened,
-    samples::{
-        IDLE_TIMEOUT, LIFETIME, check, digest, lives, log_in, log_in_with, millis, secs, span, start,
-        user_id, within,
-    },
-};
 use sessiond::{
     domain::{LiveSession, Timestamp, TokenDigest, last_seen_slack},
     store::{Rotation, SessionKey, SessionStore},
+};
+use testkit::{
+    samples::{
+        IDLE_TIMEOUT, LIFETIME, check, digest, lives, log_in, log_in_with, millis, secs, span, start, user_id,
+    },
+    stores::Opened,
+    waiting::within,
 };
 
 type Sessions = Opened<dyn SessionStore>;
@@ -146,7 +146,7 @@ pub(crate) async fn s_08_a_touch_revives_no_expired_session(store: Sessions) {
 pub(crate) async fn a_touch_inserts_nothing(store: Sessions) {
     let now = start();
     let never_stored =
-        super::samples::new_session(user_id(), store.here.epoch(user_id()).await.unwrap(), now);
+        testkit::samples::new_session(user_id(), store.here.epoch(user_id()).await.unwrap(), now);
     let live = never_stored.session.live;
     store.here.touch(&live, &never_stored.digest, now.after(secs(60)));
     let kept = log_in(&*store.here, user_id(), now).await;

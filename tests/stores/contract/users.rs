@@ -1,13 +1,13 @@
 //! What is promised about users.
 
-use super::{
-    opened::Opened,
-    samples::{email, hash, secs, user_id, user_record},
-};
 use futures_util::future::join_all;
 use sessiond::{
     domain::{Email, Names, Roles, User},
     store::{Inserted, ReplacedHash, Updated, UserRecord, UserStore},
+};
+use testkit::{
+    samples::{email, hash, secs, user_id, user_record},
+    stores::Opened,
 };
 
 type Users = Opened<dyn UserStore>;

@@ -68,7 +68,7 @@ async fn a_process_that_was_cut_off_is_told_what_it_missed_and_need_not_forget()
                      WHERE datname = current_database() AND application_name = 'sessiond'";
     assert_ne!(server.sql(database(&url), listeners), "0");
     let live = new.session.live;
-    let (ended, _) = super::samples::within(Duration::from_secs(5), "reconnecting", async || {
+    let ended = super::samples::within(Duration::from_secs(5), "reconnecting", async || {
         here.destroy(SessionKey::Id(live.id), now).await.ok()
     })
     .await;

@@ -105,7 +105,7 @@ async fn f_13_a_lost_reply_is_an_error_and_trying_again_converges() {
     );
 
     proxy.set(Conduct::Pass);
-    let (again, _) = within(Duration::from_secs(5), "destroying again", async || {
+    let again = within(Duration::from_secs(5), "destroying again", async || {
         store.destroy(SessionKey::Token(ended.digest), now).await.ok()
     })
     .await;

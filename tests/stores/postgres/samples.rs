@@ -1,15 +1,17 @@
 //! Stores on the tests' server, and sessions to put into them.
 
 use sessiond::{
-    domain::{
-        Attributes, AuthMethod, Client, LiveSession, RandomTokens, Session, SessionId, SessionSpan,
-        Timestamp, TokenDigest, TokenSource as _, UserId,
+    domain::{LiveSession, SessionSpan, Timestamp, TokenDigest, UserId},
+    store::{
+        Created, Epoch, NewSession, PostgresConfig, PostgresStore, PostgresUrl, SessionStore, StoreError,
     },
-    store::{Created, NewSession, PostgresConfig, PostgresStore, PostgresUrl, SessionStore, StoreError},
 };
-use std::time::{Duration, Instant, SystemTime};
 use testkit::postgres::PostgresServer;
-pub(crate) use testkit::postgres::database;
+pub(crate) use testkit::{
+    postgres::database,
+    samples::{start, user_id},
+    waiting::within,
+};
 
 pub(crate) fn config(url: &str) -> PostgresConfig {
     PostgresConfig::new(PostgresUrl::new(url.to_owned()))
@@ -28,35 +30,10 @@ pub(crate) async fn client(url: &str) -> tokio_postgres::Client {
     client
 }
 
-pub(crate) fn start() -> Timestamp {
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    Timestamp::default().after(since_1970)
-}
-
-pub(crate) fn user_id() -> UserId {
-    UserId::new(start(), RandomTokens.id_bits().unwrap())
-}
-
 pub(crate) fn new_session(user: UserId, at: Timestamp, idle_timeout_secs: u32) -> NewSession {
-    NewSession {
-        digest: RandomTokens.session_token().unwrap().digest(),
-        session: Session {
-            live: LiveSession {
-                id: SessionId::new(at, RandomTokens.id_bits().unwrap()),
-                user_id: user,
-                last_seen_at: at,
-                authenticated_at: at,
-                auth_method: AuthMethod::Password,
-                span: SessionSpan::from_secs(3600, idle_timeout_secs),
-                grace_ends_at: None,
-            },
-            client: Client::default(),
-            attributes: Attributes::default(),
-        },
-        epoch: sessiond::store::Epoch::from_count(0),
-        replaces: None,
-        max_per_user: 100,
-    }
+    let mut new = testkit::samples::bare_session(user, Epoch::from_count(0), at);
+    new.session.live.span = SessionSpan::from_secs(3600, idle_timeout_secs);
+    new
 }
 
 /// Creates a session of a new user.
@@ -73,20 +50,4 @@ pub(crate) async fn check(
     now: Timestamp,
 ) -> Result<Option<LiveSession>, StoreError> {
     store.check(digest, now).wait().await
-}
-
-/// Asks again until the answer is there, and says how long that took.
-pub(crate) async fn within<T>(
-    bound: Duration,
-    what: &str,
-    mut ask: impl AsyncFnMut() -> Option<T>,
-) -> (T, Duration) {
-    let asked_at = Instant::now();
-    loop {
-        if let Some(answer) = ask().await {
-            return (answer, asked_at.elapsed());
-        }
-        assert!(asked_at.elapsed() < bound, "{what}: not within {bound:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }

@@ -84,7 +84,7 @@ async fn touches_survive_a_short_absence_of_the_server() {
     server.kill();
     store.touch(&new.session.live, &new.digest, seen_at);
     server.start_again();
-    let ((), _) = within(Duration::from_secs(5), "the touch", async || {
+    within(Duration::from_secs(5), "the touch", async || {
         let live = check(&store, &new.digest, seen_at).await.ok()??;
         assert_eq!(
             LiveSession {

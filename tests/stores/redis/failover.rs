@@ -3,7 +3,10 @@
 use super::samples::{TIMEOUT, check, config, lives, log_in, start, store_at, try_log_in, user_id, within};
 use sessiond::store::{SessionKey, SessionStore, redis::RedisStore};
 use std::time::{Duration, Instant};
-use testkit::redis::{RedisSentinel, RedisServer, primary_and_replica, until};
+use testkit::{
+    redis::{RedisSentinel, RedisServer, primary_and_replica},
+    waiting::until,
+};
 
 async fn strict_store(server: &RedisServer) -> RedisStore {
     let mut config = config(&server.url());
@@ -13,7 +16,7 @@ async fn strict_store(server: &RedisServer) -> RedisStore {
 
 /// What is asked until it is acknowledged: a replica on a busy machine may take longer than a call waits for it.
 async fn acknowledged<T>(ask: impl AsyncFnMut() -> Option<T>) -> T {
-    within(Duration::from_secs(15), "an acknowledgement", ask).await.0
+    within(Duration::from_secs(15), "an acknowledgement", ask).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -101,12 +104,11 @@ async fn a_store_follows_its_sentinels_to_the_new_primary() {
     servers.primary.until_replicated();
     servers.primary.kill();
     check(&store, &new.digest, now).await.unwrap_err();
-    let (_, took) = within(Duration::from_secs(20), "the new primary", async || {
+    within(Duration::from_secs(20), "the new primary", async || {
         try_log_in(&store, user_id(), now).await.ok()
     })
     .await;
     assert!(lives(&store, &new.digest, now).await);
-    assert!(took < Duration::from_secs(20));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

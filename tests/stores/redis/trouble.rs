@@ -54,15 +54,14 @@ async fn slowest_failure(store: &RedisStore, new: &NewSession, now: Timestamp) -
 /// Waits until the store answers everything again, and checks that it answers right.
 async fn recovers(store: &RedisStore) -> NewSession {
     let now = start();
-    let (new, _) = within(RECOVERY, "the store's recovery", async || {
+    within(RECOVERY, "the store's recovery", async || {
         store.ping().await.ok()?;
         let new = try_log_in(store, user_id(), now).await.ok()?;
         let found = check(store, &new.digest, now).await.ok()?;
         assert_eq!(found, Some(new.session.live));
         Some(new)
     })
-    .await;
-    new
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -164,7 +163,7 @@ async fn f_10_a_cluster_that_was_killed_comes_back_by_itself() {
     assert!(slowest_failure(&store, &new, now).await < TIMEOUT * 2);
     cluster.nodes.iter_mut().for_each(RedisServer::run);
     for node in &cluster.nodes {
-        testkit::redis::until("the Cluster to agree again", || {
+        testkit::waiting::until("the Cluster to agree again", || {
             let info: String = node.try_ask(&["CLUSTER", "INFO"])?;
             info.contains("cluster_state:ok").then_some(())
         });

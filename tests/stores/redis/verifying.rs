@@ -4,7 +4,7 @@ use super::samples::{config, lives, log_in, start, user_id};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use sessiond::store::redis::{ConnectError, RedisStore};
 use std::{fs, path::Path};
-use testkit::redis::{RedisServer, free_port};
+use testkit::{redis::RedisServer, waiting::free_port};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 

@@ -1,9 +1,9 @@
 //! PostgreSQL: a database of its own for each test, and two stores on it.
 
-use super::super::opened::Opened;
+use super::Opened;
+use crate::postgres::PostgresServer;
 use sessiond::store::{PostgresConfig, PostgresStore, PostgresUrl, SessionStore, UserStore};
 use std::{sync::Arc, time::Duration};
-use testkit::postgres::PostgresServer;
 
 /// Frees the database of a test that is over.
 struct Database(String);
@@ -31,7 +31,8 @@ async fn two_processes() -> ([Arc<PostgresStore>; 2], Database) {
     ([here, there].map(Arc::new), Database(url))
 }
 
-pub(crate) async fn sessions() -> Opened<dyn SessionStore> {
+/// A store of sessions.
+pub async fn sessions() -> Opened<dyn SessionStore> {
     let ([here, there], database) = two_processes().await;
     Opened {
         here,
@@ -41,7 +42,8 @@ pub(crate) async fn sessions() -> Opened<dyn SessionStore> {
     }
 }
 
-pub(crate) async fn users() -> Opened<dyn UserStore> {
+/// A store of users.
+pub async fn users() -> Opened<dyn UserStore> {
     let ([here, there], database) = two_processes().await;
     Opened {
         here,

@@ -1,4 +1,4 @@
-//! Users, sessions and instants for the promises, and the short way to ask a store about them.
+//! Users, sessions and instants, and the short way to ask a store about them.
 
 use sessiond::{
     domain::{
@@ -9,46 +9,57 @@ use sessiond::{
 };
 use std::{
     collections::BTreeMap,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 /// How long a session of [`new_session`] lives without a check.
-pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long a session of [`new_session`] lives at all.
-pub(crate) const LIFETIME: Duration = Duration::from_secs(3600);
+pub const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// The instant at which a test starts: now, because a store may use the clock of its server to free space.
-pub(crate) fn start() -> Timestamp {
+pub fn start() -> Timestamp {
     let since_1970 = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .expect("the clock stands after 1970");
     Timestamp::default().after(since_1970)
 }
 
-pub(crate) fn secs(secs: u64) -> Duration {
+/// So many seconds.
+pub fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-pub(crate) fn millis(millis: u64) -> Duration {
+/// So many milliseconds.
+pub fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-pub(crate) fn user_id() -> UserId {
+/// The id of a user that nobody else has.
+pub fn user_id() -> UserId {
     UserId::new(start(), RandomTokens.id_bits().unwrap())
 }
 
-pub(crate) fn session_id(at: Timestamp) -> SessionId {
+/// The id of a session that was made at `at`.
+pub fn session_id(at: Timestamp) -> SessionId {
     SessionId::new(at, RandomTokens.id_bits().unwrap())
 }
 
-pub(crate) fn digest() -> TokenDigest {
+/// The digest of a token that nobody else has.
+pub fn digest() -> TokenDigest {
     RandomTokens.session_token().unwrap().digest()
 }
 
 /// A session of `user` made at `at`, with a client and attributes, that replaces none and meets a cap of 100.
-pub(crate) fn new_session(user: UserId, epoch: Epoch, at: Timestamp) -> NewSession {
-    let client = Client::new("192.0.2.7".into(), "curl/8.14".into(), "a laptop".into()).unwrap();
-    let attributes = Attributes::new(BTreeMap::from([("theme".into(), "dark".into())])).unwrap();
+pub fn new_session(user: UserId, epoch: Epoch, at: Timestamp) -> NewSession {
+    let mut new = bare_session(user, epoch, at);
+    new.session.client = Client::new("192.0.2.7".into(), "curl/8.14".into(), "a laptop".into()).unwrap();
+    new.session.attributes = Attributes::new(BTreeMap::from([("theme".into(), "dark".into())])).unwrap();
+    new
+}
+
+/// [`new_session`] with nothing that callers may leave out.
+pub fn bare_session(user: UserId, epoch: Epoch, at: Timestamp) -> NewSession {
     NewSession {
         digest: digest(),
         session: Session {
@@ -61,8 +72,8 @@ pub(crate) fn new_session(user: UserId, epoch: Epoch, at: Timestamp) -> NewSessi
                 span: span(LIFETIME, IDLE_TIMEOUT),
                 grace_ends_at: None,
             },
-            client,
-            attributes,
+            client: Client::default(),
+            attributes: Attributes::default(),
         },
         epoch,
         replaces: None,
@@ -70,40 +81,42 @@ pub(crate) fn new_session(user: UserId, epoch: Epoch, at: Timestamp) -> NewSessi
     }
 }
 
-pub(crate) fn span(lifetime: Duration, idle_timeout: Duration) -> SessionSpan {
+/// How long a session lives.
+pub fn span(lifetime: Duration, idle_timeout: Duration) -> SessionSpan {
     let secs = |span: Duration| u32::try_from(span.as_secs()).unwrap();
     SessionSpan::from_secs(secs(lifetime), secs(idle_timeout))
 }
 
+/// A [`new_session`] of `user` under their present epoch.
+pub async fn session_to_create(store: &dyn SessionStore, user: UserId, at: Timestamp) -> NewSession {
+    new_session(user, store.epoch(user).await.unwrap(), at)
+}
+
 /// Creates a session of `user` under their present epoch, as `change` would have it.
-pub(crate) async fn log_in_with(
+pub async fn log_in_with(
     store: &dyn SessionStore,
     user: UserId,
     at: Timestamp,
     change: impl FnOnce(&mut NewSession),
 ) -> NewSession {
-    let mut new = new_session(user, store.epoch(user).await.unwrap(), at);
+    let mut new = session_to_create(store, user, at).await;
     change(&mut new);
     assert_eq!(store.create(new.clone(), at).await.unwrap(), Created::Yes);
     new
 }
 
 /// Creates a session of `user` under their present epoch.
-pub(crate) async fn log_in(store: &dyn SessionStore, user: UserId, at: Timestamp) -> NewSession {
+pub async fn log_in(store: &dyn SessionStore, user: UserId, at: Timestamp) -> NewSession {
     log_in_with(store, user, at, |_| ()).await
 }
 
 /// What a check answers.
-pub(crate) async fn check(
-    store: &dyn SessionStore,
-    digest: &TokenDigest,
-    now: Timestamp,
-) -> Option<LiveSession> {
+pub async fn check(store: &dyn SessionStore, digest: &TokenDigest, now: Timestamp) -> Option<LiveSession> {
     store.check(digest, now).wait().await.unwrap()
 }
 
 /// Whether a token proves a session, which both reads have to agree about.
-pub(crate) async fn lives(store: &dyn SessionStore, digest: &TokenDigest, now: Timestamp) -> bool {
+pub async fn lives(store: &dyn SessionStore, digest: &TokenDigest, now: Timestamp) -> bool {
     let live = check(store, digest, now).await;
     let whole = store.get(digest, now).await.unwrap();
     assert_eq!(live.map(|live| live.id), whole.map(|whole| whole.live.id));
@@ -111,11 +124,7 @@ pub(crate) async fn lives(store: &dyn SessionStore, digest: &TokenDigest, now: T
 }
 
 /// Which of these tokens prove a session.
-pub(crate) async fn living(
-    store: &dyn SessionStore,
-    sessions: &[NewSession],
-    now: Timestamp,
-) -> Vec<SessionId> {
+pub async fn living(store: &dyn SessionStore, sessions: &[NewSession], now: Timestamp) -> Vec<SessionId> {
     let mut ids = Vec::new();
     for new in sessions {
         if lives(store, &new.digest, now).await {
@@ -126,28 +135,13 @@ pub(crate) async fn living(
 }
 
 /// The ids of the user's sessions, as a list says.
-pub(crate) async fn listed(store: &dyn SessionStore, user: UserId, now: Timestamp) -> Vec<SessionId> {
+pub async fn listed(store: &dyn SessionStore, user: UserId, now: Timestamp) -> Vec<SessionId> {
     let sessions = store.list(user, None, 1000, now).await.unwrap();
     sessions.iter().map(|session| session.live.id).collect()
 }
 
-/// Asks again until the answer is there, for at most `bound`.
-///
-/// # Panics
-/// If it is not there by then.
-pub(crate) async fn within<T>(bound: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let asked_at = Instant::now();
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(asked_at.elapsed() < bound, "{what}: not within {bound:?}");
-        tokio::time::sleep(millis(5)).await;
-    }
-}
-
 /// A user with an email of their own and a password.
-pub(crate) fn user_record() -> UserRecord {
+pub fn user_record() -> UserRecord {
     let id = user_id();
     let created_at = id.created_at();
     UserRecord {
@@ -166,10 +160,12 @@ pub(crate) fn user_record() -> UserRecord {
     }
 }
 
-pub(crate) fn email(text: &str) -> Email {
+/// An address that is well formed.
+pub fn email(text: &str) -> Email {
     Email::new("email", text).unwrap()
 }
 
-pub(crate) fn hash(text: &str) -> PasswordHash {
+/// What stands for the hash of a password where nobody verifies it.
+pub fn hash(text: &str) -> PasswordHash {
     PasswordHash::from_stored(format!("$test${text}"))
 }

@@ -1,13 +1,15 @@
 //! The memory store.
 
-use super::super::opened::Opened;
+use super::Opened;
 use sessiond::store::{MemoryStore, SessionStore, UserStore};
 use std::sync::Arc;
 
-pub(crate) async fn users() -> Opened<dyn UserStore> {
+/// A store of users.
+pub async fn users() -> Opened<dyn UserStore> {
     Opened::alone(Arc::new(MemoryStore::new()))
 }
 
-pub(crate) async fn sessions() -> Opened<dyn SessionStore> {
+/// A store of sessions.
+pub async fn sessions() -> Opened<dyn SessionStore> {
     Opened::alone(Arc::new(MemoryStore::new()))
 }

@@ -1,12 +1,12 @@
-//! A service started for one test: two processes' worth of it over one store, on real sockets.
+//! The service inside the test's own process, on real sockets: one listener, or two processes' worth of it over one store.
 
-use super::opened::Opened;
+use crate::{stores::Opened, waiting::PATIENCE};
 use sessiond::{
     auth::{Auth, AuthParts},
     contract::ERROR_DOMAIN,
     domain::{Clock as _, ManualClock, RandomTokens, SessionLimits, SessionSpan, Timestamp},
     grpc::{Api, Options},
-    listener::{self, Listener, Protocol},
+    listener::{self, Listener, Protocol, Serve, Serving},
     password::{HashingConfig, PasswordHasher},
     pb::{
         self, auth_service_client::AuthServiceClient, create_session_request::Credential,
@@ -16,37 +16,49 @@ use sessiond::{
     store::{SessionStore, UserStore},
 };
 use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
-use tonic::{Code, Status, transport::Channel};
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
 use tonic_types::StatusExt as _;
 
 /// A password that the rules allow.
-pub(crate) const PASSWORD: &str = "a horse that eats batteries";
+pub const PASSWORD: &str = "a horse that eats batteries";
 
 /// One process of the service.
 #[derive(Clone)]
-pub(crate) struct Process {
+pub struct Process {
+    /// For calls about sessions.
     pub sessions: AuthServiceClient<Channel>,
+    /// For calls about users.
     pub users: UserServiceClient<Channel>,
+    /// The connection of both.
     pub channel: Channel,
+    /// Where it listens.
     pub address: SocketAddr,
+    /// What hashes its passwords.
     pub hasher: PasswordHasher,
 }
 
 /// The service.
-pub(crate) struct Service {
+pub struct Service {
+    /// One process.
     pub here: Process,
     /// The same store through another process.
     pub there: Process,
+    /// What time it is for both processes.
     pub clock: Arc<ManualClock>,
+    /// The limits of both processes.
     pub limits: SessionLimits,
     /// The stores themselves, for what no call shows.
     pub user_store: Arc<dyn UserStore>,
     stores: (Opened<dyn UserStore>, Opened<dyn SessionStore>),
-    _running: Vec<Trigger>,
+    _served: [Served; 2],
 }
 
 impl Service {
-    pub(crate) async fn start(
+    /// Two processes over these stores, with the fast path of checks or without.
+    pub async fn start(
         users: Opened<dyn UserStore>,
         sessions: Opened<dyn SessionStore>,
         has_fast_path: bool,
@@ -61,7 +73,7 @@ impl Service {
             max_per_user: 20,
         };
         let process = |users, sessions| {
-            let hasher = PasswordHasher::start(hashing()).unwrap();
+            let hasher = PasswordHasher::start(cheap_hashing()).unwrap();
             let auth = Auth::new(AuthParts {
                 users,
                 sessions,
@@ -70,7 +82,8 @@ impl Service {
                 tokens: Arc::new(RandomTokens),
                 limits,
             });
-            serve(&auth, hasher, has_fast_path)
+            let served = Served::rpc_with(&auth, 2, has_fast_path);
+            (Process::at(&served, hasher), served)
         };
         let (here, first) = process(users.here.clone(), sessions.here.clone());
         let (there, second) = process(users.there.clone(), sessions.there.clone());
@@ -81,21 +94,22 @@ impl Service {
             limits,
             user_store: users.here.clone(),
             stores: (users, sessions),
-            _running: vec![first, second],
+            _served: [first, second],
         }
     }
 
     /// How late another process's end of a session may be published here.
-    pub(crate) fn telling_lag(&self) -> Duration {
+    pub fn telling_lag(&self) -> Duration {
         self.stores.1.telling_lag + Duration::from_secs(2)
     }
 
-    pub(crate) fn advance(&self, secs: u64) {
+    /// Lets time go by.
+    pub fn advance(&self, secs: u64) {
         self.clock.advance(Duration::from_secs(secs));
     }
 
     /// Waits until the other process knows that the user's sessions were seen just now.
-    pub(crate) async fn activity_is_written(&self, user_id: &str) {
+    pub async fn activity_is_written(&self, user_id: &str) {
         let owner = Some(pb::list_sessions_request::Owner::UserId(user_id.into()));
         let request = pb::ListSessionsRequest {
             owner,
@@ -118,13 +132,14 @@ impl Service {
         panic!("the activity was not written in time");
     }
 
-    pub(crate) fn now_secs(&self) -> i64 {
+    /// The seconds since 1970 on its clock.
+    pub fn now_secs(&self) -> i64 {
         self.clock.now().as_millis().div_euclid(1000)
     }
 }
 
 /// As cheap as the rules allow, with room for as many log-ins as a test starts at once.
-fn hashing() -> HashingConfig {
+pub fn cheap_hashing() -> HashingConfig {
     HashingConfig {
         cost: 10,
         threads: 2,
@@ -133,39 +148,90 @@ fn hashing() -> HashingConfig {
     }
 }
 
-fn serve(auth: &Auth, hasher: PasswordHasher, has_fast_path: bool) -> (Process, Trigger) {
-    let options = Options {
-        has_fast_path,
-        // A hundred log-ins at once take longer than the default on a busy machine.
-        call_timeout: Duration::from_secs(60),
-        ..Options::default()
-    };
-    let api = Api::new(auth, options);
-    tokio::spawn(api.keep_readiness(auth.clone()));
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = listener.local_address();
-    let mut options = listener::Options::new(Protocol::Rpc);
-    options.workers = NonZeroUsize::new(2).unwrap();
-    let (trigger, shutdown) = shutdown::channel();
-    listener
-        .serve(options, shutdown, move || api.for_thread())
-        .unwrap();
-    let channel = Channel::from_shared(format!("http://{address}"))
-        .unwrap()
-        .connect_lazy();
-    let process = Process {
-        sessions: AuthServiceClient::new(channel.clone()),
-        users: UserServiceClient::new(channel.clone()),
-        channel,
-        address,
-        hasher,
-    };
-    (process, trigger)
+/// A listener on a free port. It stops when it is dropped.
+pub struct Served {
+    /// Where it listens.
+    pub address: SocketAddr,
+    trigger: Trigger,
+    serving: Option<Serving>,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.stop_now();
+    }
+}
+
+impl Served {
+    /// Serves what `make` makes for each of the threads.
+    pub fn start<S: Serve>(
+        protocol: Protocol,
+        workers: usize,
+        make: impl Fn() -> S + Clone + Send + 'static,
+    ) -> Self {
+        let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = listener.local_address();
+        let mut options = listener::Options::new(protocol);
+        options.workers = NonZeroUsize::new(workers).unwrap();
+        let (trigger, shutdown) = shutdown::channel();
+        Self {
+            address,
+            trigger,
+            serving: Some(listener.serve(options, shutdown, make).unwrap()),
+        }
+    }
+
+    /// Serves the gRPC contract.
+    pub fn rpc(auth: &Auth, workers: usize) -> Self {
+        Self::rpc_with(auth, workers, true)
+    }
+
+    /// Serves the gRPC contract, with the fast path of checks or without.
+    pub fn rpc_with(auth: &Auth, workers: usize, has_fast_path: bool) -> Self {
+        let options = Options {
+            has_fast_path,
+            // A hundred log-ins at once take longer than the default on a busy machine.
+            call_timeout: PATIENCE,
+            ..Options::default()
+        };
+        let api = Api::new(auth, options);
+        tokio::spawn(api.keep_readiness(auth.clone()));
+        Self::start(Protocol::Rpc, workers, move || api.for_thread())
+    }
+
+    /// How a client gets there.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::from_shared(format!("http://{}", self.address)).unwrap()
+    }
+
+    /// Cuts all calls and connections off, as a crash would.
+    pub fn stop_now(&self) {
+        self.trigger.stop_now();
+    }
+
+    /// Ends all calls and connections, and waits until no more are taken.
+    pub async fn stopped(mut self) {
+        self.stop_now();
+        if let Some(serving) = self.serving.take() {
+            serving.drained().await;
+        }
+    }
 }
 
 impl Process {
+    fn at(served: &Served, hasher: PasswordHasher) -> Self {
+        let channel = served.endpoint().connect_lazy();
+        Self {
+            sessions: AuthServiceClient::new(channel.clone()),
+            users: UserServiceClient::new(channel.clone()),
+            channel,
+            address: served.address,
+            hasher,
+        }
+    }
+
     /// A user with [`PASSWORD`].
-    pub(crate) async fn user(&self, email: &str) -> pb::User {
+    pub async fn user(&self, email: &str) -> pb::User {
         let request = pb::CreateUserRequest {
             email: email.into(),
             credential: Some(pb::create_user_request::Credential::Password(PASSWORD.into())),
@@ -182,7 +248,7 @@ impl Process {
     }
 
     /// A user without a password: no hash to wait for.
-    pub(crate) async fn quick_user(&self, email: &str) -> pb::User {
+    pub async fn quick_user(&self, email: &str) -> pb::User {
         let request = pb::CreateUserRequest {
             email: email.into(),
             ..Default::default()
@@ -197,27 +263,26 @@ impl Process {
             .unwrap()
     }
 
-    pub(crate) async fn create(
+    /// Creates a session.
+    pub async fn create(
         &self,
         request: pb::CreateSessionRequest,
     ) -> Result<pb::CreateSessionResponse, Status> {
         Ok(self.sessions.clone().create_session(request).await?.into_inner())
     }
 
-    pub(crate) async fn log_in(
-        &self,
-        email: &str,
-        password: &str,
-    ) -> Result<pb::CreateSessionResponse, Status> {
+    /// Creates a session by email and password.
+    pub async fn log_in(&self, email: &str, password: &str) -> Result<pb::CreateSessionResponse, Status> {
         self.create(by_password(email, password)).await
     }
 
     /// A session by the caller's word.
-    pub(crate) async fn session_of(&self, user: &pb::User) -> pb::CreateSessionResponse {
+    pub async fn session_of(&self, user: &pb::User) -> pb::CreateSessionResponse {
         self.create(by_user_id(&user.id)).await.unwrap()
     }
 
-    pub(crate) async fn check(&self, token: &str) -> Result<pb::UserIdForSessionResponse, Status> {
+    /// Whose session a token proves.
+    pub async fn check(&self, token: &str) -> Result<pb::UserIdForSessionResponse, Status> {
         let request = pb::UserIdForSessionRequest {
             session_token: token.into(),
         };
@@ -229,7 +294,8 @@ impl Process {
             .into_inner())
     }
 
-    pub(crate) async fn is_alive(&self, token: &str) -> bool {
+    /// Whether a token proves a session.
+    pub async fn is_alive(&self, token: &str) -> bool {
         match self.check(token).await {
             Ok(_) => true,
             Err(status) if status.code() == Code::Unauthenticated => false,
@@ -237,7 +303,8 @@ impl Process {
         }
     }
 
-    pub(crate) async fn destroy(&self, token: &str) -> bool {
+    /// Ends a session by its token, and says whether there was one.
+    pub async fn destroy(&self, token: &str) -> bool {
         let session = pb::destroy_session_request::Session::SessionToken(token.into());
         let request = pb::DestroySessionRequest {
             session: Some(session),
@@ -251,7 +318,8 @@ impl Process {
             .existed
     }
 
-    pub(crate) async fn revoke_user(&self, user: &str, except: &str) -> i64 {
+    /// Ends the sessions of a user but for one, and says how many there were.
+    pub async fn revoke_user(&self, user: &str, except: &str) -> i64 {
         let request = pb::RevokeSessionsRequest {
             target: Some(pb::revoke_sessions_request::Target::UserId(user.into())),
             except_session_id: except.into(),
@@ -266,7 +334,8 @@ impl Process {
     }
 }
 
-pub(crate) fn by_password(email: &str, password: &str) -> pb::CreateSessionRequest {
+/// A log-in by email and password.
+pub fn by_password(email: &str, password: &str) -> pb::CreateSessionRequest {
     let credential = pb::PasswordCredential {
         email: email.into(),
         password: password.into(),
@@ -277,7 +346,8 @@ pub(crate) fn by_password(email: &str, password: &str) -> pb::CreateSessionReque
     }
 }
 
-pub(crate) fn by_user_id(id: &str) -> pb::CreateSessionRequest {
+/// A log-in by the caller's word.
+pub fn by_user_id(id: &str) -> pb::CreateSessionRequest {
     pb::CreateSessionRequest {
         credential: Some(Credential::UserId(id.into())),
         ..Default::default()
@@ -285,7 +355,7 @@ pub(crate) fn by_user_id(id: &str) -> pb::CreateSessionRequest {
 }
 
 /// The reason in a status's `ErrorInfo`, which must be of our domain.
-pub(crate) fn reason(status: &Status) -> String {
+pub fn reason(status: &Status) -> String {
     let details = status.get_error_details();
     let info = details
         .error_info()
@@ -295,7 +365,7 @@ pub(crate) fn reason(status: &Status) -> String {
 }
 
 /// The fields that a status's `BadRequest` names.
-pub(crate) fn bad_fields(status: &Status) -> Vec<String> {
+pub fn bad_fields(status: &Status) -> Vec<String> {
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     assert_eq!(reason(status), "INVALID_FIELD");
     let details = status.get_error_details();
@@ -307,7 +377,7 @@ pub(crate) fn bad_fields(status: &Status) -> Vec<String> {
 }
 
 /// Everything of a status that a caller sees.
-pub(crate) fn visible(status: &Status) -> (Code, String, Vec<u8>, String) {
+pub fn visible(status: &Status) -> (Code, String, Vec<u8>, String) {
     let mut headers: Vec<String> = status
         .metadata()
         .clone()

@@ -1,7 +1,8 @@
 //! Sessions in Redis: one server, and one Cluster, for all tests, with a key prefix for each.
 
-use super::super::{
-    opened::Opened,
+use super::Opened;
+use crate::{
+    redis::{RedisCluster, RedisServer},
     samples::{secs, session_id, start},
 };
 use sessiond::store::{
@@ -9,7 +10,6 @@ use sessiond::store::{
     redis::{RedisConfig, RedisStore},
 };
 use std::sync::{Arc, LazyLock};
-use testkit::redis::{RedisCluster, RedisServer};
 
 static SINGLE: LazyLock<RedisServer> = LazyLock::new(|| {
     let server = RedisServer::start();
@@ -23,17 +23,19 @@ static CLUSTER: LazyLock<RedisCluster> = LazyLock::new(|| {
     cluster
 });
 
-pub(crate) async fn single() -> Opened<dyn SessionStore> {
+/// Sessions on the one server.
+pub async fn single() -> Opened<dyn SessionStore> {
     open(&as_user(&SINGLE.url())).await
 }
 
-pub(crate) async fn cluster() -> Opened<dyn SessionStore> {
+/// Sessions in the Cluster.
+pub async fn cluster() -> Opened<dyn SessionStore> {
     open(&as_user(&CLUSTER.url())).await
 }
 
 /// Makes the user that the documentation describes, with exactly its rights.
 fn make_user(server: &RedisServer) {
-    let documentation = include_str!("../../../../docs/operations.md");
+    let documentation = include_str!("../../../docs/operations.md");
     let mut lines = documentation.lines();
     let line = lines.find(|line| line.starts_with("ACL SETUSER sessiond "));
     let words: Vec<_> = line.unwrap().split_whitespace().collect();

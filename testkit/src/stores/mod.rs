@@ -1,9 +1,14 @@
-//! A store opened for one test: twice, as two processes would have it.
+//! Stores opened for one test: twice, as two processes would have them.
+
+pub mod embedded;
+pub mod memory;
+pub mod postgres;
+pub mod redis;
 
 use std::{any::Any, sync::Arc, time::Duration};
 
 /// A store that no other test uses, empty.
-pub(crate) struct Opened<S: ?Sized> {
+pub struct Opened<S: ?Sized> {
     /// The store as the process under test has it.
     pub here: Arc<S>,
     /// The same store as another process has it. For a store that belongs to one process: the same again.
@@ -16,7 +21,7 @@ pub(crate) struct Opened<S: ?Sized> {
 
 impl<S: ?Sized> Opened<S> {
     /// A store that belongs to one process.
-    pub(crate) fn alone(store: Arc<S>) -> Self {
+    pub fn alone(store: Arc<S>) -> Self {
         Self {
             here: Arc::clone(&store),
             there: store,
@@ -26,7 +31,7 @@ impl<S: ?Sized> Opened<S> {
     }
 
     /// Either process, in turn.
-    pub(crate) fn process(&self, turn: usize) -> Arc<S> {
+    pub fn process(&self, turn: usize) -> Arc<S> {
         match turn.is_multiple_of(2) {
             true => Arc::clone(&self.here),
             false => Arc::clone(&self.there),

@@ -1,6 +1,6 @@
 //! The embedded store, in a directory of its own.
 
-use super::super::opened::Opened;
+use super::Opened;
 use sessiond::store::{EmbeddedStore, SessionStore, UserStore};
 use std::sync::Arc;
 
@@ -9,14 +9,16 @@ fn open() -> (Arc<EmbeddedStore>, tempfile::TempDir) {
     (Arc::new(EmbeddedStore::open(data_dir.path()).unwrap()), data_dir)
 }
 
-pub(crate) async fn users() -> Opened<dyn UserStore> {
+/// A store of users.
+pub async fn users() -> Opened<dyn UserStore> {
     let (store, data_dir) = open();
     let mut opened = Opened::<dyn UserStore>::alone(store);
     opened._keeps.push(Box::new(data_dir));
     opened
 }
 
-pub(crate) async fn sessions() -> Opened<dyn SessionStore> {
+/// A store of sessions.
+pub async fn sessions() -> Opened<dyn SessionStore> {
     let (store, data_dir) = open();
     let mut opened = Opened::<dyn SessionStore>::alone(store);
     opened._keeps.push(Box::new(data_dir));
