@@ -35,13 +35,14 @@ mod tests {
         headers
     }
 
-    fn values<'a>(headers: &'a HeaderMap) -> Vec<Option<&'a str>> {
+    fn values(headers: &HeaderMap) -> Vec<Option<&str>> {
         cookie_values(headers, NAME).collect()
     }
 
     #[test]
     fn s_24_a_cookie_is_found_by_its_exact_name() {
-        let cases: [(&[&[u8]], &[Option<&str>]); 13] = [
+        type Case<'a> = (&'a [&'a [u8]], &'a [Option<&'a str>]);
+        let cases: [Case<'_>; 13] = [
             (&[], &[]),
             (&[b"__Host-session=t"], &[Some("t")]),
             (&[b"a=b; __Host-session=t;c=d"], &[Some("t")]),

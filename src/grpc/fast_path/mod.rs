@@ -68,6 +68,10 @@ pub(super) struct Candidate<'a> {
 }
 
 /// What the fast path makes of a request.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is made; a box would cost the declined request an allocation"
+)]
 pub(super) enum Attempt<B: Body<Data = Bytes>> {
     /// The response, made without waiting.
     Ready(Response<ResponseBody>),

@@ -12,17 +12,21 @@ use redis::{RedisResult, Value};
 
 /// A record and the two marks that concern it, as a check reads them; `None` if there is no record.
 pub(super) fn snapshot([record, everyone, user]: [Value; 3]) -> RedisResult<Option<Snapshot>> {
-    match record {
-        Value::BulkString(record) => existing_snapshot(record, everyone, user).map(Some),
-        Value::Nil => Ok(None),
-        _ => Err(failure("a reply of another form")),
+    if let Value::BulkString(record) = record {
+        existing_snapshot(record, everyone, user).map(Some)
+    } else if record == Value::Nil {
+        Ok(None)
+    } else {
+        Err(failure("a reply of another form"))
     }
 }
 
 pub(super) fn existing_snapshot(bytes: Vec<u8>, everyone: Value, user: Value) -> RedisResult<Snapshot> {
-    let mark = |value: Value| match value {
-        Value::BulkString(mark) => Some(mark),
-        _ => None,
+    let mark = |value: Value| {
+        let Value::BulkString(mark) = value else {
+            return None;
+        };
+        Some(mark)
     };
     let marks = RevocationMarks::from_stored(mark(everyone).as_deref(), mark(user).as_deref());
     Ok(Snapshot {
