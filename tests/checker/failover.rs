@@ -73,11 +73,7 @@ async fn f_16_a_promoted_postgres_standby_has_everything_that_was_acknowledged()
     let healed = async {
         let servers = failing_over.await.unwrap();
         for channel in &channels {
-            let took = becomes_serving(channel, true).await;
-            assert!(
-                took < Duration::from_secs(5),
-                "serving {took:?} after the failover"
-            );
+            becomes_serving(channel, true).await;
         }
         servers
     };

@@ -1,13 +1,11 @@
 //! What the standard health service says of a process.
 
 use std::time::{Duration, Instant};
+use testkit::waiting::PATIENCE;
 use tonic::transport::Channel;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
-
-/// Longer than any change may take; no test waits for it unless it fails.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What it says now; `None` if it says nothing in time.
 pub(crate) async fn is_serving(channel: &Channel) -> Option<bool> {

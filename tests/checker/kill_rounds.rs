@@ -147,5 +147,4 @@ async fn f_01_what_was_acknowledged_before_a_kill_holds_after_it() {
         cap: CAP,
     };
     assert_clean("kill rounds", &recorder, &bounds);
-    assert!(slowest_start < Duration::from_secs(5), "{slowest_start:?}");
 }

@@ -8,7 +8,7 @@ use crate::{
     recorder::{Recorder, remembering_options},
     rules::Bounds,
     shared_store::SharedStore,
-    workload::{SHORT, Workload, assert_clean},
+    workload::{SHORT, Workload, assert_clean, run_length},
 };
 use sessiond::client::SessionClient;
 use std::time::{Duration, Instant};
@@ -43,15 +43,6 @@ const SHORT_FOR_WRONG_CLOCKS: Span = Span {
 /// What happened last may have been over before the health service, which asks the store every second, has noticed it; connections
 /// that ended with it are there again a moment later.
 const NOTICED_WITHIN: Duration = Duration::from_secs(2);
-
-/// How long each run lasts: `SESSIOND_NEMESIS_SECS`, or so little that all twelve together take a minute.
-fn lasts() -> Duration {
-    let secs = match std::env::var("SESSIOND_NEMESIS_SECS") {
-        Ok(text) => text.parse().expect("SESSIOND_NEMESIS_SECS is a number"),
-        Err(_) => 5,
-    };
-    Duration::from_secs(secs)
-}
 
 /// Something that the nemesis did.
 struct Deed {
@@ -256,7 +247,8 @@ async fn run(of: &str, stage: fn(&mut Starter) -> Stage, clients: Clients, clock
     let workload = Workload {
         seed,
         clients: CLIENTS,
-        lasts: lasts(),
+        // So little that all twelve together take a minute.
+        lasts: run_length(5),
         patience: Duration::from_secs(3),
         short_lived: 20,
         short_span: match clock_error.is_zero() {

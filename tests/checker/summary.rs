@@ -14,46 +14,39 @@ pub(crate) struct Summary {
     unknown: usize,
 }
 
-pub(crate) fn of(history: &[Operation]) -> Summary {
-    let mut summary = Summary {
-        calls: history.len(),
-        ..Summary::default()
-    };
-    for operation in history {
-        let completion = match &operation.event {
-            Event::Create { completion, .. } => completion.clone().map(|_| &mut summary.created),
-            Event::Check { completion, .. } => completion.clone().map(|found| match found {
-                Some(_) => &mut summary.alive,
-                None => &mut summary.dead,
-            }),
-            Event::Rotate { completion, .. } => completion.clone().map(|_| &mut summary.ended),
-            Event::Destroy { completion, .. } => completion.clone().map(|_| &mut summary.ended),
-            Event::EndUser { completion, .. } | Event::EndEveryone { completion } => {
-                completion.clone().map(|()| &mut summary.ended)
-            }
-            Event::List { completion, .. } => completion.clone().map(|_| &mut summary.alive),
-            Event::Count { completion } => completion.clone().map(|_| &mut summary.alive),
-        };
-        match completion {
-            Completion::Answer(count) => *count += 1,
-            Completion::Unknown => summary.unknown += 1,
-            Completion::Refused | Completion::OutOfContract(_) => {}
-        }
-    }
-    summary
-}
-
 impl Summary {
-    pub(crate) fn assert_enough(&self, of: &str) {
-        let Self {
-            alive,
-            dead,
-            created,
-            ended,
-            ..
-        } = *self;
-        let is_enough = alive >= 40 && dead >= 20 && created >= 20 && ended >= 10;
-        assert!(is_enough, "{of}: too little was answered to judge: {self}");
+    pub(crate) fn of(history: &[Operation]) -> Self {
+        let mut summary = Self {
+            calls: history.len(),
+            ..Self::default()
+        };
+        for operation in history {
+            let completion = match &operation.event {
+                Event::Create { completion, .. } => completion.clone().map(|_| &mut summary.created),
+                Event::Check { completion, .. } => completion.clone().map(|found| match found {
+                    Some(_) => &mut summary.alive,
+                    None => &mut summary.dead,
+                }),
+                Event::Rotate { completion, .. } => completion.clone().map(|_| &mut summary.ended),
+                Event::Destroy { completion, .. } => completion.clone().map(|_| &mut summary.ended),
+                Event::EndUser { completion, .. } | Event::EndEveryone { completion } => {
+                    completion.clone().map(|()| &mut summary.ended)
+                }
+                Event::List { completion, .. } => completion.clone().map(|_| &mut summary.alive),
+                Event::Count { completion } => completion.clone().map(|_| &mut summary.alive),
+            };
+            match completion {
+                Completion::Answer(count) => *count += 1,
+                Completion::Unknown => summary.unknown += 1,
+                Completion::Refused | Completion::OutOfContract(_) => {}
+            }
+        }
+        summary
+    }
+
+    /// Whether there is something to judge.
+    pub(crate) fn is_enough(&self) -> bool {
+        self.alive >= 40 && self.dead >= 20 && self.created >= 20 && self.ended >= 10
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{
     history::{Completion, IssuedToken, Key, Span, Token},
     recorder::{Caller, Recorder},
     rules::{Bounds, violations},
+    summary::Summary,
 };
 use parking_lot::Mutex;
 use sessiond::{
@@ -12,7 +13,10 @@ use sessiond::{
     domain::{SessionId, SessionToken, UserId},
 };
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tonic::transport::Channel;
@@ -34,10 +38,23 @@ const USERS: usize = 24;
 /// Tokens to use again: of sessions that should live, and of those that should not.
 const REMEMBERED: usize = 600;
 
+/// How much longer than it is told to a run may go on until enough was answered to judge it.
+const AT_MOST_LONGER: Duration = Duration::from_secs(180);
+
+/// How long a run lasts: `SESSIOND_NEMESIS_SECS`, or else so many seconds.
+pub(crate) fn run_length(secs: u64) -> Duration {
+    let secs = match std::env::var("SESSIOND_NEMESIS_SECS") {
+        Ok(text) => text.parse().expect("SESSIOND_NEMESIS_SECS is a number"),
+        Err(_) => secs,
+    };
+    Duration::from_secs(secs)
+}
+
 /// A run of many clients at once.
 pub(crate) struct Workload {
     pub seed: u64,
     pub clients: usize,
+    /// How long it lasts at least.
     pub lasts: Duration,
     pub patience: Duration,
     /// How many of a hundred sessions last a few seconds only.
@@ -55,8 +72,8 @@ struct Known {
 }
 
 impl Workload {
-    /// Does it all, asks about everything when nothing is wrong any more, ends everything and asks again, and leaves the history
-    /// with the recorder.
+    /// Does it all until enough was answered, asks about everything when nothing is wrong any more, ends everything and asks
+    /// again, and leaves the history with the recorder.
     ///
     /// With libraries that cache answers, most checks go through them. `heal` is run in between: when it is over, every process
     /// must answer.
@@ -80,7 +97,7 @@ impl Workload {
             living: Mutex::default(),
             over: Mutex::default(),
         });
-        let ends_at = Instant::now() + self.lasts;
+        let is_over = Arc::new(AtomicBool::new(false));
         let clients: Vec<_> = (0..self.clients)
             .map(|number| {
                 let mut client = Client {
@@ -91,8 +108,9 @@ impl Workload {
                     short_span: self.short_span,
                     users_made: 0,
                 };
+                let is_over = Arc::clone(&is_over);
                 tokio::spawn(async move {
-                    while Instant::now() < ends_at {
+                    while !is_over.load(Ordering::Relaxed) {
                         client.step().await;
                         let pause = client.chance.below(3) as u64;
                         tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -100,6 +118,8 @@ impl Workload {
                 })
             })
             .collect();
+        self.until_enough_was_answered(&recorder).await;
+        is_over.store(true, Ordering::Relaxed);
         for client in clients {
             client.await.unwrap();
         }
@@ -110,12 +130,20 @@ impl Workload {
         known.look_at_everything(&caller).await;
         (recorder, healed)
     }
+
+    async fn until_enough_was_answered(&self, recorder: &Recorder) {
+        tokio::time::sleep(self.lasts).await;
+        let longer_since = Instant::now();
+        while !recorder.summary().is_enough() && longer_since.elapsed() < AT_MOST_LONGER {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
 }
 
 /// Asserts that a history breaks no rule, and that enough was answered for that to mean something.
 pub(crate) fn assert_clean(of: &str, recorder: &Recorder, bounds: &Bounds) {
     let history = recorder.history();
-    let answered = crate::summary::of(&history);
+    let answered = Summary::of(&history);
     println!("{of}: {answered}");
     let broken = violations(&history, bounds);
     let first: Vec<_> = broken.iter().take(10).map(ToString::to_string).collect();
@@ -124,7 +152,10 @@ pub(crate) fn assert_clean(of: &str, recorder: &Recorder, bounds: &Bounds) {
         "{of}: {} broken rules, such as {first:#?}",
         broken.len()
     );
-    answered.assert_enough(of);
+    assert!(
+        answered.is_enough(),
+        "{of}: too little was answered to judge: {answered}"
+    );
 }
 
 impl Known {

@@ -1,7 +1,7 @@
 //! PostgreSQL: a database of its own for each test, and two stores on it.
 
 use super::Opened;
-use crate::postgres::PostgresServer;
+use crate::{postgres::PostgresServer, waiting::PATIENCE};
 use sessiond::store::{PostgresConfig, PostgresStore, PostgresUrl, SessionStore, UserStore};
 use std::{sync::Arc, time::Duration};
 
@@ -37,7 +37,7 @@ pub async fn sessions() -> Opened<dyn SessionStore> {
     Opened {
         here,
         there,
-        telling_lag: Duration::from_secs(5),
+        telling_lag: PATIENCE,
         _keeps: vec![Box::new(database)],
     }
 }

@@ -4,6 +4,7 @@ use super::Opened;
 use crate::{
     redis::{RedisCluster, RedisServer},
     samples::{secs, session_id, start},
+    waiting::PATIENCE,
 };
 use sessiond::store::{
     SessionStore,
@@ -56,7 +57,7 @@ async fn open(url: &str) -> Opened<dyn SessionStore> {
     Opened {
         here: Arc::new(connect().await.unwrap()),
         there: Arc::new(connect().await.unwrap()),
-        telling_lag: secs(5),
+        telling_lag: PATIENCE,
         _keeps: Vec::new(),
     }
 }

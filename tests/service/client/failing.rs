@@ -3,6 +3,7 @@
 use super::scripted::{ScriptedServer, invalid_session, unavailable};
 use sessiond::client::{CallerCredential, CannotTell, CheckError, ClientOptions, SessionClient};
 use std::time::Duration;
+use testkit::waiting::in_time;
 use tokio::net::TcpListener;
 use tonic::{Code, Status, transport::Endpoint};
 
@@ -102,10 +103,8 @@ async fn s_96_a_server_that_does_not_answer_is_no_no() {
         ..ClientOptions::default()
     });
     server.hold_back();
-    let before = std::time::Instant::now();
-    let error = client.check(&held.token).await;
+    let error = in_time(client.check(&held.token)).await;
     assert_eq!(error, Err(CheckError::CannotTell(CannotTell::DeadlinePassed)));
-    assert!(before.elapsed() < Duration::from_secs(2));
 }
 
 #[tokio::test]

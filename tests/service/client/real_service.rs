@@ -9,11 +9,7 @@ use sessiond::{
     pb,
     store::MemoryStore,
 };
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use testkit::{
     service::{Served, cheap_hashing},
     waiting::{PATIENCE, eventually},
@@ -181,6 +177,8 @@ async fn a_hundred_clients_refuse_within_moments_of_a_log_out() {
     let options = ClientOptions {
         max_entries: 64,
         connections: 1,
+        // So long that no trust lapses while the test waits.
+        staleness_bound: PATIENCE * 10,
         ..ClientOptions::default()
     };
     let clients: Vec<_> = (0..100).map(|_| service.client(options.clone())).collect();
@@ -194,16 +192,10 @@ async fn a_hundred_clients_refuse_within_moments_of_a_log_out() {
         assert!(client.try_cached(&token).is_some());
     }
     clients[0].destroy_session(&token).await.unwrap();
-    let ended_at = Instant::now();
     for client in &clients {
         eventually("the end is heard", || client.try_cached(&token).is_none()).await;
     }
-    // Far below the bound: it came as an event, not by the trust's lapse.
-    assert!(
-        ended_at.elapsed() < Duration::from_millis(1_500),
-        "{:?}",
-        ended_at.elapsed()
-    );
+    // It came as an event, not by the trust's lapse.
     assert!(clients.iter().all(SessionClient::is_cache_live));
 }
 

@@ -2,7 +2,10 @@
 
 use sessiond::pb::{self, watch_revocations_response::Event};
 use std::time::Duration;
-use testkit::service::{Process, Service, bad_fields, by_user_id};
+use testkit::{
+    service::{Process, Service, bad_fields, by_user_id},
+    waiting::in_time,
+};
 use tonic::Streaming;
 
 type Watching = Streaming<pb::WatchRevocationsResponse>;
@@ -151,8 +154,8 @@ pub(crate) async fn heartbeats_say_how_far_the_stream_is_complete(service: Servi
     let mut last = Duration::ZERO;
     let mut heartbeats = 0;
     while heartbeats < 4 {
-        let next = tokio::time::timeout(Duration::from_secs(3), watching.message()).await;
-        let message = next.expect("no heartbeat in time").unwrap().unwrap();
+        let next = in_time(watching.message()).await;
+        let message = next.unwrap().unwrap();
         if let Some(Event::Heartbeat(pb::Heartbeat {
             complete_until: Some(complete_until),
         })) = message.event

@@ -10,7 +10,7 @@ use testkit::{
         IDLE_TIMEOUT, LIFETIME, check, digest, lives, log_in, log_in_with, millis, secs, start, user_id,
     },
     stores::Opened,
-    waiting::within,
+    waiting::{PATIENCE, within},
 };
 
 type Sessions = Opened<dyn SessionStore>;
@@ -68,7 +68,7 @@ pub(crate) async fn s_09_touches_do_not_move_the_absolute_expiry(store: Sessions
     let seen_at = now.after(secs(300));
     let live = check(&*store.here, &new.digest, seen_at).await.unwrap();
     store.here.touch(&live, &new.digest, seen_at);
-    within(secs(20), "the touch", async || {
+    within(PATIENCE, "the touch", async || {
         let live = check(&*store.there, &new.digest, seen_at).await?;
         (live.last_seen_at == seen_at).then_some(())
     })

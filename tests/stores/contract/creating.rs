@@ -12,7 +12,7 @@ use testkit::{
         user_id,
     },
     stores::Opened,
-    waiting::within,
+    waiting::{PATIENCE, within},
 };
 
 type Sessions = Opened<dyn SessionStore>;
@@ -275,7 +275,7 @@ pub(crate) async fn s_15_revoking_wins_against_a_hundred_parallel_logins(store: 
         .collect();
     let revoke = async {
         // Somewhere among the creations: once the first ones are there.
-        within(secs(20), "a first session", async || {
+        within(PATIENCE, "a first session", async || {
             (!listed(&*store.there, user, now).await.is_empty()).then_some(())
         })
         .await;

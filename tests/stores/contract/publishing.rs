@@ -6,11 +6,9 @@ use sessiond::{
     store::{Created, NewSession, RevocationEvent, Revocations, Rotation, SessionKey, SessionStore},
 };
 use testkit::{
-    samples::{
-        IDLE_TIMEOUT, digest, log_in, log_in_with, millis, new_session, secs, session_id, start, user_id,
-    },
+    samples::{IDLE_TIMEOUT, digest, log_in, log_in_with, millis, new_session, session_id, start, user_id},
     stores::Opened,
-    waiting::within,
+    waiting::{PATIENCE, within},
 };
 
 type Sessions = Opened<dyn SessionStore>;
@@ -183,7 +181,7 @@ pub(crate) async fn a_refused_creation_is_not_told(store: Sessions) {
     // Had the refusal been published, it would be first.
     store.here.revoke_everyone(now).await.unwrap();
     for reader in &mut readers {
-        let told = tokio::time::timeout(secs(5), reader.next(1)).await.unwrap();
+        let told = tokio::time::timeout(PATIENCE, reader.next(1)).await.unwrap();
         assert_eq!(told[0].1, RevocationEvent::Revoked(Revocation::Everyone));
     }
 }
@@ -259,13 +257,13 @@ pub(crate) async fn a_cursor_is_worth_the_same_in_every_process(store: Sessions)
 pub(crate) async fn the_log_goes_on_being_complete(store: Sessions) {
     for process in [&store.here, &store.there] {
         let log = process.revocations();
-        within(secs(5), "a log that knows how far it is complete", async || {
+        within(PATIENCE, "a log that knows how far it is complete", async || {
             (log.complete_until() != i64::MIN).then_some(())
         })
         .await;
         for _ in 0..3 {
             let known = log.complete_until();
-            within(secs(1), "a log that is complete further on", async || {
+            within(PATIENCE, "a log that is complete further on", async || {
                 (log.complete_until() > known).then_some(())
             })
             .await;

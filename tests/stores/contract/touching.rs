@@ -9,7 +9,7 @@ use testkit::{
         IDLE_TIMEOUT, LIFETIME, check, digest, lives, log_in, log_in_with, millis, secs, span, start, user_id,
     },
     stores::Opened,
-    waiting::within,
+    waiting::{PATIENCE, within},
 };
 
 type Sessions = Opened<dyn SessionStore>;
@@ -196,7 +196,7 @@ pub(crate) async fn many_touches_are_all_written(store: Sessions) {
     }
     for (n, new) in sessions.iter().enumerate() {
         let last = now.after(secs(62)).after(millis(n as u64));
-        within(secs(30), "every touch", async || {
+        within(PATIENCE, "every touch", async || {
             (check(&*store.there, &new.digest, last).await?.last_seen_at == last).then_some(())
         })
         .await;

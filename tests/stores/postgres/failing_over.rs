@@ -1,8 +1,7 @@
 //! A primary that is lost, and the standby that takes its place.
 
-use super::samples::{check, config, database, log_in, start, within};
+use super::samples::{PATIENCE, check, config, database, log_in, start, within};
 use sessiond::store::{PostgresStore, RevocationEvent, SessionKey, SessionStore as _};
-use std::time::Duration;
 use testkit::postgres::PostgresServer;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,11 +42,9 @@ async fn f_16_the_standby_is_never_asked_and_takes_over_reviving_nothing() {
     primary.kill();
     check(&store, &kept[0].digest, now).await.unwrap_err();
     standby.promote();
-    within(
-        Duration::from_secs(5),
-        "the store on the new primary",
-        async || check(&store, &kept[0].digest, now).await.ok(),
-    )
+    within(PATIENCE, "the store on the new primary", async || {
+        check(&store, &kept[0].digest, now).await.ok()
+    })
     .await;
     for new in &kept {
         assert_eq!(
@@ -59,14 +56,14 @@ async fn f_16_the_standby_is_never_asked_and_takes_over_reviving_nothing() {
         assert_eq!(check(&store, &new.digest, now).await.unwrap(), None, "revived");
     }
     // Not every standby is synchronous: what the old primary published may be lost, so no reader goes on from there.
-    within(Duration::from_secs(5), "the log's restart", async || {
+    within(PATIENCE, "the log's restart", async || {
         let told = reader.ready(1000);
         told.iter()
             .any(|(_, told)| *told == RevocationEvent::Forget)
             .then_some(())
     })
     .await;
-    within(Duration::from_secs(5), "a log-in", async || {
+    within(PATIENCE, "a log-in", async || {
         let user = kept[0].session.live.user_id;
         store.revoke_user(user, None, now).await.ok()
     })

@@ -1,11 +1,10 @@
 //! How the log of revocations stays complete, whichever process dies and in whatever order commits come.
 
-use super::samples::{client, config, database, log_in, start, store_on, user_id};
+use super::samples::{PATIENCE, client, config, database, log_in, start, store_on, user_id, within};
 use sessiond::{
     domain::{Revocation, UserId},
     store::{PostgresStore, RevocationEvent, Revocations, SessionKey, SessionStore as _},
 };
-use std::time::Duration;
 use testkit::postgres::PostgresServer;
 
 fn reader(store: &PostgresStore) -> Revocations {
@@ -14,7 +13,7 @@ fn reader(store: &PostgresStore) -> Revocations {
 }
 
 async fn next(reader: &mut Revocations) -> RevocationEvent {
-    let told = tokio::time::timeout(Duration::from_secs(5), reader.next(1)).await;
+    let told = tokio::time::timeout(PATIENCE, reader.next(1)).await;
     told.expect("something is told in time")[0].1
 }
 
@@ -68,7 +67,7 @@ async fn a_process_that_was_cut_off_is_told_what_it_missed_and_need_not_forget()
                      WHERE datname = current_database() AND application_name = 'sessiond'";
     assert_ne!(server.sql(database(&url), listeners), "0");
     let live = new.session.live;
-    let ended = super::samples::within(Duration::from_secs(5), "reconnecting", async || {
+    let ended = within(PATIENCE, "reconnecting", async || {
         here.destroy(SessionKey::Id(live.id), now).await.ok()
     })
     .await;
@@ -134,9 +133,7 @@ async fn more_than_fits_one_read_is_told_in_order_and_completely() {
     );
     let mut expected = 1_u128;
     while expected <= 12_000 {
-        let told = tokio::time::timeout(Duration::from_secs(5), reader.next(1000))
-            .await
-            .unwrap();
+        let told = tokio::time::timeout(PATIENCE, reader.next(1000)).await.unwrap();
         for (_, told) in told {
             assert_eq!(told, of_user(UserId::from_bytes(expected.to_be_bytes())));
             expected += 1;

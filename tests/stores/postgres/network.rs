@@ -1,6 +1,8 @@
 //! A network between the store and its server that delays, hangs, cuts, and loses replies.
 
-use super::samples::{check, config, database, log_in, new_session, start, user_id, within};
+use super::samples::{
+    FAILED_WITHIN, PATIENCE, check, config, database, log_in, new_session, start, user_id, within,
+};
 use futures_util::future::join_all;
 use sessiond::{
     domain::Timestamp,
@@ -29,7 +31,7 @@ async fn behind_proxy() -> (PostgresStore, Proxy, PostgresStore) {
 }
 
 async fn recovers(store: &PostgresStore, new: &NewSession, now: Timestamp) {
-    within(Duration::from_secs(5), "the store's recovery", async || {
+    within(PATIENCE, "the store's recovery", async || {
         let found = check(store, &new.digest, now).await.ok()?;
         assert_eq!(found, Some(new.session.live));
         store.epoch(new.session.live.user_id).await.ok()
@@ -44,7 +46,7 @@ async fn f_10_a_cut_network_is_an_error_at_once_and_never_an_answer() {
     let new = log_in(&store, now, 600).await;
     for _ in 0..5 {
         proxy.set(Conduct::Refuse);
-        within(Duration::from_secs(1), "noticing", async || {
+        within(PATIENCE, "noticing", async || {
             match check(&store, &new.digest, now).await {
                 Ok(found) => assert_eq!(found, Some(new.session.live)),
                 Err(_) => return Some(()),
@@ -55,7 +57,7 @@ async fn f_10_a_cut_network_is_an_error_at_once_and_never_an_answer() {
         let asked_at = Instant::now();
         check(&store, &new.digest, now).await.unwrap_err();
         store.epoch(new.session.live.user_id).await.unwrap_err();
-        assert!(asked_at.elapsed() < 200 * MILLI);
+        assert!(asked_at.elapsed() < FAILED_WITHIN);
         proxy.set(Conduct::Pass);
         recovers(&store, &new, now).await;
     }
@@ -74,7 +76,7 @@ async fn f_17_a_half_open_connection_is_an_error_in_time() {
     );
     checked.unwrap_err();
     created.unwrap_err();
-    assert!(asked_at.elapsed() < Duration::from_secs(2));
+    assert!(asked_at.elapsed() < FAILED_WITHIN);
     proxy.set(Conduct::Pass);
     recovers(&store, &new, now).await;
 }
@@ -105,7 +107,7 @@ async fn f_13_a_lost_reply_is_an_error_and_trying_again_converges() {
     );
 
     proxy.set(Conduct::Pass);
-    let again = within(Duration::from_secs(5), "destroying again", async || {
+    let again = within(PATIENCE, "destroying again", async || {
         store.destroy(SessionKey::Token(ended.digest), now).await.ok()
     })
     .await;
@@ -148,7 +150,7 @@ async fn f_12_calls_that_are_cut_off_behind_a_slow_network_mix_up_no_answers() {
         answered += caller.unwrap();
     }
     assert!(
-        (100..3700).contains(&answered),
+        (1..3840).contains(&answered),
         "{answered} of 3840 were answered: not a mixture"
     );
 }
@@ -168,7 +170,7 @@ async fn what_is_told_while_a_process_is_cut_off_reaches_it_afterwards() {
         .unwrap();
     let ended_at = Instant::now();
     let confirmed_at = store.revocations().complete_until();
-    within(Duration::from_secs(3), "time for a heartbeat", async || {
+    within(PATIENCE, "time for a heartbeat", async || {
         (ended_at.elapsed() > 700 * MILLI).then_some(())
     })
     .await;
@@ -178,9 +180,7 @@ async fn what_is_told_while_a_process_is_cut_off_reaches_it_afterwards() {
         "the log claims to know what it cannot know"
     );
     proxy.set(Conduct::Pass);
-    let told = tokio::time::timeout(Duration::from_secs(5), reader.next(1))
-        .await
-        .unwrap();
+    let told = tokio::time::timeout(PATIENCE, reader.next(1)).await.unwrap();
     let ended = sessiond::domain::Revocation::Session {
         session: live.id,
         user: live.user_id,

@@ -1,8 +1,7 @@
 //! What a check costs the server.
 
-use super::samples::{check, database, start, store_on, within};
+use super::samples::{PATIENCE, check, database, start, store_on, within};
 use sessiond::domain::TokenDigest;
-use std::time::Duration;
 use testkit::postgres::PostgresServer;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,14 +44,10 @@ async fn a_check_is_one_read_by_the_primary_key() {
         assert_eq!(found.unwrap().id.to_bytes()[15], n);
     }
     // The server counts with a delay.
-    within(
-        Duration::from_secs(20),
-        "two hundred reads by the primary key",
-        async || {
-            let after = tokio::task::block_in_place(scans);
-            assert_eq!(after[1..], before[1..], "a check read something else");
-            (after[0] == before[0] + 200).then_some(())
-        },
-    )
+    within(PATIENCE, "two hundred reads by the primary key", async || {
+        let after = tokio::task::block_in_place(scans);
+        assert_eq!(after[1..], before[1..], "a check read something else");
+        (after[0] == before[0] + 200).then_some(())
+    })
     .await;
 }

@@ -6,12 +6,20 @@ use sessiond::{
         Created, Epoch, NewSession, PostgresConfig, PostgresStore, PostgresUrl, SessionStore, StoreError,
     },
 };
+use std::time::Duration;
 use testkit::postgres::PostgresServer;
 pub(crate) use testkit::{
     postgres::database,
     samples::{start, user_id},
-    waiting::within,
+    waiting::{PATIENCE, within},
 };
+
+/// How soon many calls at once have failed where the server is silent: each waits for the store's time limits, all at the same time,
+/// on a machine with other things to do.
+pub(crate) const FAILED_WITHIN: Duration = Duration::from_secs(8);
+
+/// Sooner than whoever waits for the store's time limits.
+pub(crate) const AT_ONCE: Duration = Duration::from_millis(500);
 
 pub(crate) fn config(url: &str) -> PostgresConfig {
     PostgresConfig::new(PostgresUrl::new(url.to_owned()))

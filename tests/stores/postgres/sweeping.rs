@@ -1,6 +1,6 @@
 //! Sweeping beside everything else.
 
-use super::samples::{check, client, database, log_in, start, store_on};
+use super::samples::{PATIENCE, check, client, database, log_in, start, store_on, within};
 use sessiond::store::SessionStore;
 use std::time::Duration;
 use testkit::postgres::PostgresServer;
@@ -83,7 +83,7 @@ async fn a_session_that_was_touched_is_looked_at_again_when_it_may_have_ended() 
     let new = log_in(&store, now, 60).await;
     let after = |secs| now.after(Duration::from_secs(secs));
     store.touch(&new.session.live, &new.digest, after(40));
-    super::samples::within(Duration::from_secs(5), "the touch", async || {
+    within(PATIENCE, "the touch", async || {
         let live = check(&store, &new.digest, after(40)).await.unwrap()?;
         (live.last_seen_at == after(40)).then_some(())
     })
@@ -109,7 +109,7 @@ async fn sessions_that_live_on_do_not_hide_those_that_have_ended() {
     log_in(&store, after(10), 60).await;
     for new in &touched {
         store.touch(&new.session.live, &new.digest, after(40));
-        super::samples::within(Duration::from_secs(5), "the touch", async || {
+        within(PATIENCE, "the touch", async || {
             let live = check(&store, &new.digest, after(40)).await.unwrap()?;
             (live.last_seen_at == after(40)).then_some(())
         })

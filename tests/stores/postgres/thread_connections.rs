@@ -1,6 +1,8 @@
 //! Checks from threads with a runtime of their own, as the service has them: each such thread has a connection of its own.
 
-use super::samples::{check, database, log_in, new_session, start, store_on, user_id, within};
+use super::samples::{
+    AT_ONCE, FAILED_WITHIN, PATIENCE, check, database, log_in, new_session, start, store_on, user_id, within,
+};
 use futures_util::future::join_all;
 use sessiond::store::{NewSession, PostgresStore, Rotation, SessionKey, SessionStore};
 use std::{
@@ -9,8 +11,6 @@ use std::{
 };
 use testkit::postgres::PostgresServer;
 use tokio::runtime::{Builder, Handle};
-
-const RECOVERY: Duration = Duration::from_secs(5);
 
 /// Runs on a thread with a runtime of its own, and says what came of it.
 async fn on_a_worker<T: Send + 'static>(work: impl AsyncFnOnce() -> T + Send + 'static) -> T {
@@ -57,14 +57,14 @@ async fn a_thread_with_its_own_runtime_has_one_connection_until_it_is_closed() {
     let before = connections(server, &url);
     let (checked, of) = (Arc::clone(&store), url.clone());
     on_a_worker(async move || {
-        let more = within(RECOVERY, "a connection of its own", async || {
+        let more = within(PATIENCE, "a connection of its own", async || {
             find(&checked, &sessions).await.unwrap();
             let more = connections(server, &of) - before;
             (more > 0).then_some(more)
         });
         assert_eq!(more.await, 1);
         checked.close_thread_connections();
-        within(RECOVERY, "an end of all tasks", async || {
+        within(PATIENCE, "an end of all tasks", async || {
             (Handle::current().metrics().num_alive_tasks() == 0).then_some(())
         })
         .await;
@@ -72,7 +72,7 @@ async fn a_thread_with_its_own_runtime_has_one_connection_until_it_is_closed() {
         assert_eq!(Handle::current().metrics().num_alive_tasks(), 0);
     })
     .await;
-    within(RECOVERY, "one connection less", async || {
+    within(PATIENCE, "one connection less", async || {
         (connections(server, &url) == before).then_some(())
     })
     .await;
@@ -95,24 +95,24 @@ async fn f_10_f_11_a_dead_or_hung_server_is_an_error_on_a_threads_connection() {
             asked_at.elapsed()
         };
         let recovers = async || {
-            within(RECOVERY, "the store's recovery", async || {
+            within(PATIENCE, "the store's recovery", async || {
                 find(&store, &sessions).await
             })
             .await;
             // The thread's own connection is there again as well.
-            within(RECOVERY, "all connections", async || {
+            within(PATIENCE, "all connections", async || {
                 (connections(&server, &url) > shared).then_some(())
             })
             .await;
         };
         recovers().await;
         server.pause();
-        assert!(all_fail().await < Duration::from_secs(2));
+        assert!(all_fail().await < FAILED_WITHIN);
         server.resume();
         recovers().await;
         server.kill();
-        within(Duration::from_secs(1), "noticing", async || {
-            (all_fail().await < Duration::from_millis(200)).then_some(())
+        within(PATIENCE, "noticing", async || {
+            (all_fail().await < AT_ONCE).then_some(())
         })
         .await;
         server.start_again();

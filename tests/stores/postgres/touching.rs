@@ -1,6 +1,6 @@
 //! Touches that are long on their way.
 
-use super::samples::{check, client, log_in, start, store_on, within};
+use super::samples::{PATIENCE, check, client, log_in, start, store_on, within};
 use sessiond::{domain::LiveSession, store::SessionStore as _};
 use std::time::{Duration, Instant};
 use testkit::postgres::PostgresServer;
@@ -28,20 +28,20 @@ async fn s_10_a_touch_that_the_server_gets_to_too_late_does_nothing() {
     let waiting = "SELECT count(*) FROM pg_stat_activity
                    WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%seen%'";
     let observer = client(&url).await;
-    within(Duration::from_secs(5), "the touch at the lock", async || {
+    within(PATIENCE, "the touch at the lock", async || {
         let row = observer.query_one(waiting, &[]).await.unwrap();
         (row.get::<_, i64>(0) == 1).then_some(())
     })
     .await;
     let held_since = Instant::now();
-    within(Duration::from_secs(5), "time", async || {
+    within(PATIENCE, "time", async || {
         (held_since.elapsed() > Duration::from_millis(550)).then_some(())
     })
     .await;
     transaction.rollback().await.unwrap();
 
     // A later touch of another session is written after it.
-    within(Duration::from_secs(5), "the other touch", async || {
+    within(PATIENCE, "the other touch", async || {
         store.touch(&other.session.live, &other.digest, seen_at);
         let live = check(&store, &other.digest, seen_at).await.unwrap()?;
         (live.last_seen_at == seen_at).then_some(())
@@ -66,7 +66,7 @@ async fn s_08_a_session_that_expired_while_its_touch_was_gathered_stays_dead() {
     );
     let seen_at = now.after(Duration::from_secs(100));
     store.touch(&other.session.live, &other.digest, seen_at);
-    within(Duration::from_secs(5), "the other touch", async || {
+    within(PATIENCE, "the other touch", async || {
         let live = check(&store, &other.digest, seen_at).await.unwrap()?;
         (live.last_seen_at == seen_at).then_some(())
     })
@@ -84,7 +84,7 @@ async fn touches_survive_a_short_absence_of_the_server() {
     server.kill();
     store.touch(&new.session.live, &new.digest, seen_at);
     server.start_again();
-    within(Duration::from_secs(5), "the touch", async || {
+    within(PATIENCE, "the touch", async || {
         let live = check(&store, &new.digest, seen_at).await.ok()??;
         assert_eq!(
             LiveSession {

@@ -1,6 +1,9 @@
 //! A server that dies, hangs, or keeps somebody waiting.
 
-use super::samples::{check, client, database, log_in, new_session, start, store_on, user_id, within};
+use super::samples::{
+    AT_ONCE, FAILED_WITHIN, PATIENCE, check, client, database, log_in, new_session, start, store_on, user_id,
+    within,
+};
 use futures_util::future::join_all;
 use sessiond::{
     domain::Timestamp,
@@ -37,7 +40,7 @@ async fn slowest_failure(store: &PostgresStore, new: &NewSession, now: Timestamp
 /// Waits until both kinds of connections answer again, and checks that they answer right.
 async fn recovers(store: &PostgresStore, new: &NewSession, now: Timestamp) -> Duration {
     let asked_at = Instant::now();
-    within(Duration::from_secs(5), "the store's recovery", async || {
+    within(PATIENCE, "the store's recovery", async || {
         let found = check(store, &new.digest, now).await.ok()?;
         assert_eq!(found, Some(new.session.live));
         store.get(&new.digest, now).await.ok()?;
@@ -59,10 +62,10 @@ async fn f_10_a_killed_server_is_an_error_at_once_and_the_store_recovers() {
     for _ in 0..2 {
         server.kill();
         // The connections notice by themselves; from then on no call waits.
-        within(Duration::from_secs(1), "noticing", async || {
+        within(PATIENCE, "noticing", async || {
             let asked_at = Instant::now();
             slowest_failure(&store, &new, now).await;
-            (asked_at.elapsed() < Duration::from_millis(200)).then_some(())
+            (asked_at.elapsed() < AT_ONCE).then_some(())
         })
         .await;
         server.start_again();
@@ -78,15 +81,15 @@ async fn f_11_a_hung_server_is_an_error_in_time_and_the_store_recovers() {
     let new = log_in(&store, now, 600).await;
     server.pause();
     let took = slowest_failure(&store, &new, now).await;
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < FAILED_WITHIN, "{took:?}");
     let confirmed_at = store.revocations().complete_until();
     let took = slowest_failure(&store, &new, now).await;
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < FAILED_WITHIN, "{took:?}");
     // What the log holds is not taken for complete meanwhile.
     assert_eq!(store.revocations().complete_until(), confirmed_at);
     server.resume();
     // The statements whose callers gave up may still have run: the session may have been ended by one of them.
-    let again = within(Duration::from_secs(5), "the first log-in", async || {
+    let again = within(PATIENCE, "the first log-in", async || {
         let mut new = new_session(user_id(), now, 600);
         new.epoch = store.epoch(new.session.live.user_id).await.ok()?;
         store.create(new.clone(), now).await.ok()?;
@@ -94,7 +97,7 @@ async fn f_11_a_hung_server_is_an_error_in_time_and_the_store_recovers() {
     });
     let again = again.await;
     recovers(&store, &again, now).await;
-    within(Duration::from_secs(5), "a current log", async || {
+    within(PATIENCE, "a current log", async || {
         (store.revocations().complete_until() > confirmed_at).then_some(())
     })
     .await;
@@ -230,7 +233,7 @@ async fn a_statement_that_waits_too_long_fails_alone() {
     };
     let (destroyed, ()) = tokio::join!(destroying, checking);
     let refused = destroyed.unwrap_err();
-    assert!(asked_at.elapsed() < Duration::from_secs(2));
+    assert!(asked_at.elapsed() < FAILED_WITHIN);
     let cause = std::error::Error::source(&refused).unwrap().to_string();
     assert!(cause.contains("lock timeout"), "{cause}");
     transaction.rollback().await.unwrap();

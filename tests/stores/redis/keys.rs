@@ -1,6 +1,8 @@
 //! What stands in Redis: which keys, with what in them, and for how long.
 
-use super::samples::{check, config, digest, lives, log_in, new_session, start, store_at, user_id, within};
+use super::samples::{
+    PATIENCE, check, config, digest, lives, log_in, new_session, start, store_at, user_id, within,
+};
 use sessiond::{
     domain::{Attributes, Client, RandomTokens, SessionSpan, TokenSource as _},
     store::{
@@ -35,7 +37,7 @@ pub(crate) async fn every_verb(store: &RedisStore) {
     store.rotate(rotation, now).await.unwrap().unwrap();
     let live = check(store, &rotation.to, now).await.unwrap().unwrap();
     store.touch(&live, &rotation.to, now.after(Duration::from_secs(60)));
-    within(Duration::from_secs(5), "a touch", async || {
+    within(PATIENCE, "a touch", async || {
         let live = check(store, &rotation.to, now).await.unwrap().unwrap();
         (live.last_seen_at > now).then_some(())
     })
@@ -236,7 +238,7 @@ async fn s_08_a_touch_that_arrives_after_the_end_revives_nothing() {
     store.touch(&new.session.live, &new.digest, at);
     let later = log_in(&store, user_id(), now).await;
     store.touch(&later.session.live, &later.digest, at);
-    within(Duration::from_secs(5), "the later touch", async || {
+    within(PATIENCE, "the later touch", async || {
         let live = check(&store, &later.digest, at).await.unwrap().unwrap();
         (live.last_seen_at == at).then_some(())
     })
@@ -273,7 +275,7 @@ async fn a_revocation_of_everyone_frees_the_space_of_all_and_of_nobody_else() {
     }
     assert_eq!(store.revoke_everyone(now).await.unwrap(), 200);
     let kept = log_in(&store, user_id(), now).await;
-    within(Duration::from_secs(5), "the space to be free", async || {
+    within(PATIENCE, "the space to be free", async || {
         let keys = server.keys();
         let of_sessions = keys.iter().filter(|key| {
             let shape = shape(key);

@@ -10,11 +10,18 @@ use sessiond::{
 use std::time::Duration;
 pub(crate) use testkit::{
     samples::{digest, start, user_id},
-    waiting::within,
+    waiting::{PATIENCE, within},
 };
 
-/// As long as an operation may take in these tests.
+/// As long as an operation may wait for the server in these tests.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How soon many operations at once have failed where the server is silent: each waits for [`TIMEOUT`], all at the same time, on a
+/// machine with other things to do.
+pub(crate) const FAILED_WITHIN: Duration = Duration::from_secs(8);
+
+/// Sooner than whoever waits for [`TIMEOUT`].
+pub(crate) const AT_ONCE: Duration = Duration::from_millis(500);
 
 pub(crate) fn config(url: &str) -> RedisConfig {
     let mut config = RedisConfig::new(url).unwrap();

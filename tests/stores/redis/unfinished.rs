@@ -1,7 +1,9 @@
 //! Verbs that are cut off in the middle, wherever that is: what was not acknowledged may have happened or not, but nothing is half
 //! done, and who tries again gets through.
 
-use super::samples::{config, digest, lives, log_in, new_session, start, store_at, user_id, within};
+use super::samples::{
+    PATIENCE, config, digest, lives, log_in, new_session, start, store_at, user_id, within,
+};
 use sessiond::{
     domain::{Revocation, Timestamp, TokenDigest},
     store::{
@@ -47,11 +49,9 @@ impl Torn {
         self.proxy.set(Conduct::CutReplies { after });
         let answer = operation.await;
         self.proxy.set(Conduct::Pass);
-        within(
-            Duration::from_secs(5),
-            "the connection to come back",
-            async || self.store.epoch(user_id()).await.ok(),
-        )
+        within(PATIENCE, "the connection to come back", async || {
+            self.store.epoch(user_id()).await.ok()
+        })
         .await;
         answer
     }
@@ -68,7 +68,7 @@ fn cuts() -> impl Iterator<Item = usize> {
 
 async fn hears(reader: &mut Revocations, expected: Revocation) {
     loop {
-        let told = tokio::time::timeout(Duration::from_secs(5), reader.next(1)).await;
+        let told = tokio::time::timeout(PATIENCE, reader.next(1)).await;
         if told.expect("the end of a session is told")[0].1 == RevocationEvent::Revoked(expected) {
             return;
         }
