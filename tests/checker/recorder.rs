@@ -480,7 +480,9 @@ fn one_of_batch(check: Option<&pb::SessionCheck>) -> Completion<Option<Identity>
         Some(Result::Failure(reason)) if *reason == i32::from(ErrorReason::InvalidSession) => {
             Completion::Answer(None)
         }
-        Some(Result::Failure(reason)) if *reason == i32::from(ErrorReason::StoreUnavailable) => {
+        Some(Result::Failure(reason))
+            if [ErrorReason::StoreUnavailable, ErrorReason::ChangePending].map(i32::from).contains(reason) =>
+        {
             Completion::Unknown
         }
         other => Completion::OutOfContract(format!("{other:?} in a batch")),
@@ -506,7 +508,7 @@ fn completion_of<R>(outcome: Result<R, Status>) -> Completion<R> {
         Err(status) => status,
     };
     let is_unknown = match (status.code(), reason(&status).as_deref()) {
-        (Code::Unavailable, Some("STORE_UNAVAILABLE"))
+        (Code::Unavailable, Some("STORE_UNAVAILABLE" | "CHANGE_PENDING"))
         | (Code::DeadlineExceeded, Some("DEADLINE_EXCEEDED"))
         // Not from the service: the connection broke, or the client stopped waiting.
         | (

@@ -231,7 +231,7 @@ async fn f_23_a_newer_releases_file_is_refused_and_not_touched() {
                 refused,
                 OpenError::Newer {
                     found: 99,
-                    known: 1,
+                    known: 2,
                     ..
                 }
             ),

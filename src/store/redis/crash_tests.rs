@@ -8,7 +8,7 @@ use super::{
         record::SessionRecord,
     },
     operations::{create, sweep},
-    protocol::Database,
+    protocol::{Database, EndCondition},
     state::Snapshot,
 };
 use crate::{
@@ -296,6 +296,7 @@ over_both! {
     s_13_a_replaced_session_of_another_user_ends_wherever_it_has_moved
     f_13_a_displaced_session_ends_by_its_id_and_no_revocation_spares_it
     s_13_a_creation_at_the_cap_finishes_those_before_it
+    f_14_what_a_list_no_longer_has_is_told_to_those_who_remember_it
     s_13_a_creation_that_comes_again_and_late_revives_nothing
     a_touch_outlasts_the_clearing_after_a_revocation_of_everyone
     s_13_whoever_sees_one_session_revoked_never_again_sees_the_others
@@ -630,6 +631,16 @@ async fn f_13_a_displaced_session_ends_by_its_id_and_no_revocation_spares_it(two
         assert!(!two.lives(&old.digest).await);
         assert_eq!(two.lives(&next.digest).await, !is_revoked);
     }
+}
+
+async fn f_14_what_a_list_no_longer_has_is_told_to_those_who_remember_it(two: Two) {
+    let user = two.user();
+    let new = two.log_in(user).await;
+    let mut reader = two.reader();
+    let ending = two.db().end(&new.digest, EndCondition::Any, 7, two.now);
+    ending.await.unwrap();
+    assert_eq!(two.listed(user).await, []);
+    hears(&mut reader, end_of(&new)).await;
 }
 
 async fn s_13_a_creation_at_the_cap_finishes_those_before_it(two: Two) {

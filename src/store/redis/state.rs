@@ -25,7 +25,7 @@ pub(crate) enum Goal {
     Token,
     /// The session whose latest token this is.
     LatestToken,
-    /// The session that an entry of a user's index leads to. The end of a token is not published.
+    /// The session that an entry of a user's index leads to.
     IndexEntry,
     /// To complete the move of a session away from this token.
     Move,
@@ -144,9 +144,10 @@ impl View {
             PlaceState::Gone { may_be_unpublished } if *may_be_unpublished && !self.is_published => {
                 let ended = self.ended()?;
                 match self.goal {
-                    Goal::Token => Some(Step::PublishOnce(ended)),
+                    // A list without the session says that it has ended, as a check does.
+                    Goal::Token | Goal::IndexEntry => Some(Step::PublishOnce(ended)),
                     Goal::LatestToken => Some(Step::Publish(ended)),
-                    Goal::IndexEntry | Goal::Move => None,
+                    Goal::Move => None,
                 }
             }
             PlaceState::Gone { .. } => None,

@@ -331,7 +331,11 @@ async fn act(world: Rc<World>, action: Action, works_until: Timestamp) {
         }
         Action::List => {
             let entry = world.index.borrow()[&id_of(OLD)];
-            resolve(world, Goal::IndexEntry, entry).await;
+            let is_live = resolve(world, Goal::IndexEntry, entry).await.is_some();
+            assert!(
+                is_live || world.is_published(id_of(OLD)),
+                "a list without a session whose end was not published"
+            );
         }
         Action::FinishMoves => {
             let moves: Vec<_> = world.unsettled.borrow().iter().copied().collect();
