@@ -481,7 +481,9 @@ fn one_of_batch(check: Option<&pb::SessionCheck>) -> Completion<Option<Identity>
             Completion::Answer(None)
         }
         Some(Result::Failure(reason))
-            if [ErrorReason::StoreUnavailable, ErrorReason::ChangePending].map(i32::from).contains(reason) =>
+            if [ErrorReason::StoreUnavailable, ErrorReason::ChangePending]
+                .map(i32::from)
+                .contains(reason) =>
         {
             Completion::Unknown
         }

@@ -13,7 +13,6 @@ use std::{
 use testkit::{
     process::{Running, program, text},
     waiting::PATIENCE,
-    wall_clock::{HOUR, WallClock},
 };
 
 const PASSWORD: &str = "blue lamp over the river";

@@ -165,7 +165,7 @@ fn s_70_metrics_are_on_a_listener_of_their_own() {
     let answer = shell(
         dir.path(),
         &format!(
-            "curl -sS -i --http2-prior-knowledge -H 'content-type: application/grpc' http://{}/metrics",
+            "curl -sS -i --request POST --http2-prior-knowledge -H 'content-type: application/grpc' http://{}/metrics",
             running.grpc.unwrap()
         ),
     );
