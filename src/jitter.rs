@@ -8,6 +8,7 @@ pub(crate) fn retry_pause(pause: Duration) -> Duration {
 }
 
 /// From one turn of something regular to the next: `interval`, give or take a tenth.
+#[cfg(any(feature = "server", feature = "gateway"))]
 pub(crate) fn interval(interval: Duration) -> Duration {
     between(interval, 0.9, 1.1)
 }

@@ -143,6 +143,7 @@ impl Connections {
     }
 
     /// Makes a call once, under the deadline.
+    #[cfg(feature = "gateway")]
     pub(crate) async fn call_once<Req, Resp, Fut>(
         &self,
         request: impl IntoRequest<Req>,

@@ -5,6 +5,7 @@ use super::{
     settings::{ALL, CommandLine, Setting, Settings},
     sources::{Sources, Values},
 };
+#[cfg(feature = "server")]
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use tokio::{signal::unix::Signal, task::spawn_blocking};
@@ -21,6 +22,7 @@ impl Snapshot {
         self.texts.insert(key, text);
     }
 
+    #[cfg(feature = "server")]
     pub(super) fn note_content(&mut self, key: &'static str, content: &[u8]) {
         self.contents.insert(key, Sha256::digest(content).into());
     }

@@ -174,6 +174,7 @@ impl Values {
     }
 
     /// Notes what the file holds that a setting names.
+    #[cfg(feature = "server")]
     pub(super) fn note_content<T>(&mut self, given: &Given<T>, content: &[u8]) {
         self.snapshot.note_content(given.key, content);
     }

@@ -155,7 +155,7 @@ mod tests {
         headers
     }
 
-    fn found<'a>(headers: &'a HeaderMap) -> Result<(bool, Vec<&'a str>), ProblemKind> {
+    fn found(headers: &HeaderMap) -> Result<(bool, Vec<&str>), ProblemKind> {
         let cookies = SessionCookies::of(headers, "__Host-session")?;
         Ok((cookies.is_any(), cookies.tokens().to_vec()))
     }

@@ -29,14 +29,14 @@ const BOUND: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Change {
-    ChangePassword,
+    ReplacePassword,
     SetPassword,
     Disable,
     Delete,
 }
 
 const CHANGES: [Change; 4] = [
-    Change::ChangePassword,
+    Change::ReplacePassword,
     Change::SetPassword,
     Change::Disable,
     Change::Delete,
@@ -138,7 +138,7 @@ impl Service {
     async fn make(&mut self, change: Change, user: &str) -> Result<(), Status> {
         let user_id = user.to_owned();
         match change {
-            Change::ChangePassword => {
+            Change::ReplacePassword => {
                 let request = ChangePasswordRequest {
                     subject: Some(change_password_request::Subject::UserId(user_id)),
                     current_password: OLD.to_owned(),
@@ -186,7 +186,7 @@ impl Service {
         let started_at = Instant::now();
         let outcome = loop {
             let password = match change {
-                Change::ChangePassword | Change::SetPassword => NEW,
+                Change::ReplacePassword | Change::SetPassword => NEW,
                 Change::Disable | Change::Delete => OLD,
             };
             match self.log_in(password).await {
@@ -201,7 +201,7 @@ impl Service {
         };
         let found = self.users.get_user(request).await;
         match change {
-            Change::ChangePassword | Change::SetPassword => {
+            Change::ReplacePassword | Change::SetPassword => {
                 assert!(outcome.is_ok(), "{outcome:?}");
                 let old = self.log_in(OLD).await.unwrap_err();
                 assert_eq!(reason_of(&old), Some(ErrorReason::InvalidCredentials));
